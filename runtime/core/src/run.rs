@@ -1,0 +1,116 @@
+//! The states of a run and of its actions, as they are stored and shown.
+//!
+//! ```text
+//!            claim (epoch+1)            last action ended well
+//!  pending ─────────────────► running ─────────────────────────► delivered
+//!     ▲                          │
+//!     │ retry due, queued,       │ an action failed for good, no continueOnError
+//!     │ lease expired            ▼
+//!     └───────────────────── running        failed (the dead letter) ── replay ──► pending
+//! ```
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::id::DeliveryId;
+
+/// The state of a run.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunState {
+    /// Nobody holds it; due at some instant.
+    Pending,
+    /// Somebody holds its lease.
+    Running,
+    /// Every action ended well, was skipped, or may fail (`continueOnError`).
+    Delivered,
+    /// A dead letter.
+    Failed,
+}
+
+/// The state of one action of a run.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ActionState {
+    /// Not begun, or waiting for another try.
+    #[default]
+    Pending,
+    /// Being tried.
+    Running,
+    /// Done.
+    Delivered,
+    /// Failed for good.
+    Failed,
+    /// Not wanted: see `reason`.
+    Skipped,
+}
+
+/// What is known of a run's actions: stored after each, so that a crash resumes at the first unfinished one.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Progress {
+    /// One for each action that was begun or skipped, in order; a fallback's follow the action they replace.
+    pub actions: Vec<ActionProgress>,
+}
+
+/// What is known of one action.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ActionProgress {
+    /// The action's name; `NAME/fallback/NAME` for a fallback.
+    pub name: String,
+    /// The action type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Where it stands.
+    pub status: ActionState,
+    /// The id its receivers de-duplicate by.
+    pub delivery_id: DeliveryId,
+    /// Why it was skipped (`condition`, `quota`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What it returned.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub output: Value,
+    /// Every try, oldest first (the oldest are dropped past a bound; `attempt` keeps counting).
+    #[serde(default)]
+    pub attempts: Vec<Attempt>,
+}
+
+/// One try of one action.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Attempt {
+    /// From 1.
+    pub attempt: u32,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// How long it took.
+    pub duration_ms: u64,
+    /// How it ended.
+    pub outcome: AttemptOutcome,
+    /// A stable code of docs/errors.md, unless it was delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_code: Option<String>,
+    /// For people, unless it was delivered. Never a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What was sent: bounded and redacted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Value>,
+    /// What came back: bounded and redacted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response: Option<Value>,
+}
+
+/// How a try ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AttemptOutcome {
+    /// The effect took place.
+    Delivered,
+    /// It failed and is tried again.
+    Retry,
+    /// It failed for good.
+    Failed,
+    /// The node that tried it was lost; whether the effect took place is unknown.
+    Lost,
+}
