@@ -1,7 +1,3 @@
-<<<<<<< HEAD
-//! x
-fn main() {}
-=======
 //! `cargo xtask …`: the jobs that need more than cargo alone.
 
 mod debian_packages;
@@ -36,4 +32,3 @@ fn main() -> Result<()> {
         [other, ..] => bail!("there is no job `{other}`\n{USAGE}"),
     }
 }
->>>>>>> w-sdk
