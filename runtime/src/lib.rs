@@ -1,1 +1,10 @@
-//! x
+//! triggerd: events in, JSON triggers matched, actions and Wasm components run, nothing lost.
+//!
+//! Data walks forward: [`api`] and [`sources`] hand bodies to [`intake`], which normalises, matches and plans
+//! (pure calls into `triggerd-core`) and stores event and runs in one group commit of [`store`]; [`dispatch`]
+//! walks each run's [`actions`]; [`record`] turns outcomes into the next state; [`sweep`] takes up what was left.
+
+pub mod actions;
+pub mod clock;
+pub mod config;
+pub mod store;
