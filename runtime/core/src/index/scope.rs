@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Match;
-use crate::definition::Trigger;
+use crate::definition::{NamePattern, Trigger};
 use crate::event::Event;
 
 impl Trigger {
@@ -13,8 +13,7 @@ impl Trigger {
     pub fn covers(&self, event: &Event) -> bool {
         self.enabled
             && self.env.as_deref().is_none_or(|env| env == event.env)
-            && self.database.as_ref().is_none_or(|wanted| event.database().is_some_and(|name| wanted.matches(name)))
-            && (self.database.is_none() || event.change.is_some())
+            && self.database.as_ref().is_none_or(|wanted| in_database(wanted, event))
             && (self.tables.is_empty()
                 || event.table().is_some_and(|table| self.tables.iter().any(|wanted| wanted.matches(table))))
             && self.events.iter().any(|pattern| pattern.matches(event))
@@ -31,5 +30,13 @@ impl Trigger {
             Some(false) => None,
             verdict => Some(Match { trigger: Arc::clone(self), gated: verdict.is_none() }),
         }
+    }
+}
+
+/// `*` takes row changes of sources that do not name their database, too.
+fn in_database(wanted: &NamePattern, event: &Event) -> bool {
+    match wanted {
+        NamePattern::Any => event.change.is_some(),
+        _ => event.database().is_some_and(|name| wanted.matches(name)),
     }
 }

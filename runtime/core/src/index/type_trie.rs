@@ -1,5 +1,6 @@
 //! Event type patterns as a trie of their dotted parts.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use rpds::RedBlackTreeMapSync;
@@ -89,12 +90,13 @@ impl TypeTrie {
 #[derive(Default)]
 struct Held<'t> {
     nodes: Vec<(&'t TypeTrie, bool)>,
+    /// Those that stay: only they can be reached twice, by staying and anew.
+    staying: HashSet<*const TypeTrie>,
 }
 
 impl<'t> Held<'t> {
     fn reach(&mut self, node: &'t TypeTrie, stays: bool) {
-        // A node below `**` is reached in two ways only, both of which make it stay.
-        if self.nodes.iter().any(|(held, _)| std::ptr::eq(*held, node)) {
+        if stays && !self.staying.insert(std::ptr::from_ref(node)) {
             return;
         }
         self.nodes.push((node, stays));

@@ -68,7 +68,7 @@ impl Draft {
 
     /// Takes a field out, whatever it is.
     pub fn take(&mut self, name: &str) -> Option<Value> {
-        self.members.remove(name)
+        self.members.shift_remove(name)
     }
 
     /// Takes all that is left.
