@@ -14,7 +14,7 @@ use crate::mistake::{Mistake, join};
 pub const COMMON: [&str; 5] = ["source", "env", "user", "metadata", "timestamp"];
 
 /// The longest name of an environment, a source, a database or a schema in bytes.
-const MAX_NAME_BYTES: usize = 256;
+const MAX_NAME_BYTES: usize = 1024;
 
 /// What acceptance adds to a body.
 #[derive(Clone, Debug)]

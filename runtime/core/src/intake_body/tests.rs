@@ -169,6 +169,8 @@ fn ambiguous_bodies_get_the_reading_that_makes_sense_or_a_clear_mistake() {
     assert!(spelled.change.is_some());
     let told = refused(json!({"type": "user.created", "operation": "insert", "table": "orders", "record": {}}));
     assert!(told[0].starts_with("/type: `user.created` does not go with `operation`"), "{told:?}");
+    let change = refused(json!({"type": "afterInsert", "table": "orders", "payload": {}}));
+    assert!(change[0].starts_with("/type: `afterInsert` is a change event and no event type"), "{change:?}");
     let plain = refused(json!({"type": "user.created", "operation": "insert", "payload": {}}));
     assert!(plain[0].starts_with("/operation: unknown field `operation`"), "{plain:?}");
     let both =
