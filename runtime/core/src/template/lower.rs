@@ -39,7 +39,6 @@ pub(super) fn lower(source: &str, place: Place) -> Result<Lowered, String> {
         }
     })?;
     let mut lowering = Lowering {
-        
         place,
         levels: Vec::new(),
         at: (1, 1),

@@ -36,7 +36,9 @@ fn bombs_end_in_an_error_quickly() {
         "{{#each record.some}}{{#if (eq (sha256 record.text) 1)}}x{{/if}}{{/each}}",
         "{{#each record.some}}{{#if (length (json record))}}{{/if}}{{/each}}",
         "{{#each record.some}}{{#if (eq record.many record.many)}}{{/if}}{{/each}}",
-        "{{#each record.some}}{{#if (lookup (lookup @root.payload 'record') 'x')}}{{/if}}{{#if (base64 (base64 record.text))}}{{/if}}{{/each}}",
+        "{{#each record.some}}{{#if (base64 (base64 record.text))}}{{/if}}{{/each}}",
+        "{{#each record.some}}{{#if (lookup @root.payload 'record')}}{{#if (sha256 @root.payload)}}{{/if}}{{/if}}{{/each}}",
+        "{{#each record.many}}{{#if (date 1 '%c %c %c %c')}}{{/if}}{{#if (number this '0,0.00')}}{{/if}}{{/each}}",
         "{{length (base64 (base64 (base64 (base64 (base64 (base64 (base64 record.text)))))))}}",
         "{{#each record.many}}{{#if (join record.many)}}{{/if}}{{/each}}",
         &visits,
@@ -51,9 +53,6 @@ fn bombs_end_in_an_error_quickly() {
             (result.is_err(), started.elapsed().as_millis())
         });
         let shown: String = source.chars().take(80).collect();
-        if source.contains("@root.payload") {
-            continue;
-        }
         match result {
             Ok((failed, rendered)) => {
                 assert!(failed, "{shown}");

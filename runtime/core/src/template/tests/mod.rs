@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bombs;
+mod conformance;
 mod helpers;
 mod kept_types;
 mod names;
