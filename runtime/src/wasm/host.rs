@@ -11,12 +11,14 @@ use wasmtime::component::{InstancePre, Linker};
 
 use super::bindings::exports::triggerd::runtime::{check, matches, rewrite, run};
 use super::cache::CodeCache;
+use super::call::Export;
 use super::compile::Compiler;
 use super::component::{self, Inspected, Refusal, RefusalCode};
 use super::cpu::yield_priority;
 use super::engine::{self, Ticker};
 use super::guest::Guest;
 use super::imports;
+use super::signature;
 
 /// What the operator decides for all guests.
 #[derive(Clone, Debug)]
@@ -90,6 +92,19 @@ pub struct Prepared {
     pub(super) rewrite: Option<rewrite::GuestIndices>,
 }
 
+impl Prepared {
+    /// Whether the component exports what this would call.
+    #[must_use]
+    pub fn exports(&self, export: Export) -> bool {
+        match export {
+            Export::Run => self.run.is_some(),
+            Export::Guard => self.check.is_some(),
+            Export::Matches => self.matches.is_some(),
+            Export::Transform => self.rewrite.is_some(),
+        }
+    }
+}
+
 impl Host {
     /// Starts the engine, its clock and its threads.
     pub fn new(config: HostConfig) -> anyhow::Result<Self> {
@@ -109,7 +124,8 @@ impl Host {
         let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(config.threads.max(1))
             .thread_name("guest")
-            // Guests yield every 10 ms: timers must not wait for sixty of those.
+            // Guests run for up to 10 ms at a time: a new call must not wait for dozens of those, nor a timer.
+            .global_queue_interval(2)
             .event_interval(4)
             .enable_time()
             .on_thread_start(|| yield_priority(5))
@@ -189,6 +205,7 @@ impl Host {
 
     async fn make(&self, component: Vec<u8>) -> Result<Arc<Prepared>, Refusal> {
         let component = self.compiler.compile(component).await?;
+        signature::check(&self.engine, &component)?;
         let pre = self.linker.instantiate_pre(&component).map_err(|error| {
             Refusal::new(
                 RefusalCode::UnknownImport,
