@@ -6,5 +6,8 @@
 
 pub mod actions;
 pub mod clock;
+pub mod egress;
 pub mod config;
+pub mod redact;
+pub mod secrets;
 pub mod store;
