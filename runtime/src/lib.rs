@@ -5,9 +5,16 @@
 //! walks each run's [`actions`]; [`record`] turns outcomes into the next state; [`sweep`] takes up what was left.
 
 pub mod actions;
+pub mod brokers;
+pub mod caches;
 pub mod clock;
-pub mod egress;
 pub mod config;
+pub mod connections;
+pub mod egress;
+pub mod failed;
+pub mod glob;
+pub mod mail;
 pub mod redact;
+pub mod resources;
 pub mod secrets;
 pub mod store;

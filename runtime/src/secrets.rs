@@ -12,6 +12,8 @@ use base64::engine::general_purpose::STANDARD;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 
+pub use crate::redact::redact;
+
 /// The file that holds the master key where the configuration brings none.
 pub const KEY_FILE: &str = "master.key";
 
