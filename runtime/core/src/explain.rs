@@ -7,18 +7,13 @@ use crate::definition::{NamePattern, Trigger};
 use crate::event::{Change, Event};
 use crate::event_pattern::EventPattern;
 
-/// Whether `event` is within the trigger's scope: enabled, environment, database, table and event.
-#[must_use]
-pub fn in_scope(trigger: &Trigger, event: &Event) -> bool {
-    scope(trigger, event).all(|(fits, _)| fits)
-}
-
 /// Whether the trigger reacts to `change` by its database, tables and events, whatever its environment and condition say.
 #[must_use]
 pub fn reacts_to(trigger: &Trigger, change: &Change) -> bool {
+    let event_type = change.event_type();
     trigger.database.as_ref().is_none_or(|wanted| change.database.as_ref().is_some_and(|d| wanted.matches(d)))
         && (trigger.tables.is_empty() || trigger.tables.iter().any(|wanted| wanted.matches(&change.table)))
-        && trigger.events.iter().any(|pattern| pattern.matches_change(change))
+        && trigger.events.iter().any(|pattern| pattern.reacts_to(Some(change), &event_type))
 }
 
 /// The whole tree. Where the event is within the trigger's scope it is the condition's own tree; else an `and` of the
