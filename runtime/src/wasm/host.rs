@@ -109,7 +109,8 @@ impl Host {
         let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(config.threads.max(1))
             .thread_name("guest")
-            // Guests yield every 10 ms: timers must not wait for sixty of those.
+            // Guests run for up to 10 ms at a time: a new call must not wait for dozens of those, nor a timer.
+            .global_queue_interval(2)
             .event_interval(4)
             .enable_time()
             .on_thread_start(|| yield_priority(5))
