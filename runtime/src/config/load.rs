@@ -1,20 +1,14 @@
-//! Where settings come from: the list of all of them, and the layers that are laid over each other.
+//! The layers that settings come from, laid over each other.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use triggerd_core::mistake::nearest;
 
-use super::value::Setting;
-use super::{Config, Environment};
-
-/// The manual: every setting with its default, commented.
-pub const MANUAL: &str = include_str!("../../../triggerd.default.toml");
+use super::list::{KEYS, PREFIX, variable_of};
+use super::{Config, Environment, Flags};
 
 /// The file that is read from the working directory where no other is named.
 const DEFAULT_FILE: &str = "triggerd.toml";
-
-/// What every variable of the environment begins with.
-const PREFIX: &str = "TRIGGERD_";
 
 /// Variables that are no settings of the server: the file's name, the client's address and key, and what Kubernetes
 /// sets for a service that is called `triggerd`.
@@ -61,103 +55,6 @@ pub struct Loaded {
     pub config: Config,
     /// To be logged once logs work.
     pub warnings: Vec<String>,
-}
-
-/// The settings that have a flag; `--set` reaches all of them.
-#[derive(clap::Args, Clone, Default, Debug)]
-pub struct Flags {
-    /// The configuration file [default: triggerd.toml, where it exists]
-    #[arg(long, value_name = "FILE", env = "TRIGGERD_CONFIG")]
-    pub config: Option<PathBuf>,
-    /// The address to listen on
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub listen: Option<String>,
-    /// The directory that everything is kept in
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<String>,
-    /// Another store than SQLite in the data directory
-    #[arg(long, value_name = "URL")]
-    pub store_url: Option<String>,
-    /// `development` or `production`
-    #[arg(long, value_name = "NAME")]
-    pub environment: Option<String>,
-    /// `text` or `json`
-    #[arg(long, value_name = "FORMAT")]
-    pub log_format: Option<String>,
-    /// A level, or directives such as `info,triggerd::store=debug`
-    #[arg(long, value_name = "LEVEL")]
-    pub log_level: Option<String>,
-    /// Any other setting; may be given several times
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
-}
-
-macro_rules! settings {
-    ($($key:literal => $($field:ident).+;)+) => {
-        /// Every setting: its key in the file. In the environment it is `TRIGGERD_` and the key in capitals, with `_`
-        /// for `.`.
-        pub const KEYS: &[&str] = &[$($key),+];
-
-        impl Config {
-            /// Sets one setting; `Ok(false)` where there is none of that name.
-            fn set(&mut self, key: &str, text: &str) -> Result<bool, String> {
-                match key {
-                    $($key => self.$($field).+ = Setting::read(text)?,)+
-                    _ => return Ok(false),
-                }
-                Ok(true)
-            }
-
-            /// Every setting as text, secrets hidden.
-            #[must_use]
-            pub fn shown(&self) -> Vec<(&'static str, String)> {
-                vec![$(($key, self.$($field).+.show())),+]
-            }
-        }
-    };
-}
-
-settings! {
-    "listen" => server.listen;
-    "environment" => environment;
-    "data_dir" => store.data_dir;
-    "store_url" => store.url;
-    "retention" => store.retention;
-    "admin_key" => access.admin_key;
-    "master_key" => access.master_key;
-    "rate_limit" => access.rate_limit;
-    "allow_nets" => egress.allow_nets;
-    "max_event_bytes" => intake.max_event_bytes;
-    "max_batch" => intake.max_batch;
-    "max_batch_bytes" => intake.max_batch_bytes;
-    "max_wait" => intake.max_wait;
-    "idempotency_window" => intake.idempotency_window;
-    "server.header_timeout" => server.header_timeout;
-    "server.body_timeout" => server.body_timeout;
-    "server.drain_timeout" => server.drain_timeout;
-    "server.max_connections" => server.max_connections;
-    "server.max_streams" => server.max_streams;
-    "engine.in_flight" => engine.in_flight;
-    "engine.per_tenant" => engine.per_tenant;
-    "engine.per_destination" => engine.per_destination;
-    "engine.lease" => engine.lease;
-    "wasm.memory_bytes" => wasm.memory_bytes;
-    "wasm.stack_bytes" => wasm.stack_bytes;
-    "wasm.cpu" => wasm.cpu;
-    "wasm.condition_cpu" => wasm.condition_cpu;
-    "wasm.timeout" => wasm.timeout;
-    "wasm.result_bytes" => wasm.result_bytes;
-    "wasm.log_bytes" => wasm.log_bytes;
-    "wasm.host_calls" => wasm.host_calls;
-    "wasm.component_bytes" => wasm.component_bytes;
-    "wasm.compile_timeout" => wasm.compile_timeout;
-    "wasm.compilations" => wasm.compilations;
-    "wasm.instances" => wasm.instances;
-    "wasm.wasi_http" => wasm.wasi_http;
-    "log.format" => log.format;
-    "log.level" => log.level;
-    "metrics.enabled" => metrics.enabled;
-    "metrics.key_required" => metrics.key_required;
 }
 
 impl Config {
@@ -362,12 +259,6 @@ impl Loaded {
     }
 }
 
-/// The variable that sets `key`.
-#[must_use]
-pub fn variable_of(key: &str) -> String {
-    format!("{PREFIX}{}", key.replace('.', "_").to_ascii_uppercase())
-}
-
 /// Variables are all alike in their first letters: what is near must be near in the rest.
 fn is_near(known: &str, variable: &str) -> bool {
     let rest = |name: &str| name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
@@ -415,7 +306,9 @@ fn text_of(value: &toml::Value) -> Result<String, String> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::list::MANUAL;
     use super::*;
+    use std::path::PathBuf;
     use std::time::Duration;
 
     fn layered(file: &str, environment: &[(&str, &str)], flags: &Flags) -> Result<Loaded, String> {

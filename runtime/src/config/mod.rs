@@ -1,7 +1,9 @@
 //! The effective configuration: defaults, then `triggerd.toml`, then `TRIGGERD_…` of the environment, then flags.
 //!
-//! One struct per concern. The manual is `triggerd.default.toml`; [`load`] lists the settings once.
+//! One struct per concern. The manual is `triggerd.default.toml`; [`list`] names the settings once.
 
+mod flags;
+mod list;
 mod load;
 mod value;
 
@@ -9,7 +11,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use load::{Error, Flags, KEYS, Loaded, MANUAL, variable_of};
+pub use flags::Flags;
+pub use list::{KEYS, MANUAL, variable_of};
+pub use load::{Error, Loaded};
 pub use value::{Environment, LogFormat, Net, Secret};
 
 /// The effective configuration.
