@@ -71,12 +71,25 @@ pub struct ActionProgress {
     /// What it returned.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub output: Value,
+    /// What it did to the event that the run's later actions see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
     /// The number of the first attempt since the last replay (1 without one): the retry policy counts from it.
     #[serde(default = "one")]
     pub first_of_round: u32,
     /// Every try, oldest first (the oldest are dropped past a bound; `attempt` keeps counting).
     #[serde(default)]
     pub attempts: Vec<Attempt>,
+}
+
+/// What an action did to the event that the later actions of its run see.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Effect {
+    /// The record is this from here on (`record.set`, a guard's change, a transform).
+    Record(Value),
+    /// A transform let nothing out: the run's later actions are skipped.
+    Drop,
 }
 
 fn one() -> u32 {
@@ -131,6 +144,7 @@ impl Progress {
             if everything || !ended_well {
                 action.status = ActionState::Pending;
                 action.reason = None;
+                action.effect = None;
                 action.first_of_round = action.last_attempt() + 1;
             }
         }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use triggerd_core::event::Event;
 use triggerd_core::id::{DeliveryId, EventId, RunId, TenantId};
 use triggerd_core::outcome::Failure;
+use triggerd_core::run::Effect;
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -41,6 +42,8 @@ pub struct Context {
     pub secrets: Arc<Vec<String>>,
     /// What was sent and what came back, for the attempt's record.
     pub excerpt: Arc<Mutex<Excerpt>>,
+    /// What the action does to the event that later actions of the run see; counts where it ends `Done`.
+    pub effect: Arc<Mutex<Option<Effect>>>,
 }
 
 /// What is kept of a request and its answer: bounded to 16 KiB each, secrets struck out.
