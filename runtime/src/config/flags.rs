@@ -11,9 +11,10 @@ pub struct Flags {
     /// The address to listen on
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
-    /// The directory that everything is kept in
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<String>,
+    /// The directory that everything is kept in. The command line's own `--data-dir`, which other commands read too,
+    /// is put here where it was given.
+    #[arg(skip)]
+    pub data_dir: Option<PathBuf>,
     /// Another store than SQLite in the data directory
     #[arg(long, value_name = "URL")]
     pub store_url: Option<String>,

@@ -146,9 +146,11 @@ impl Config {
     }
 
     fn lay_flags(&mut self, flags: &Flags) -> Result<(), Error> {
+        if let Some(data_dir) = &flags.data_dir {
+            self.store.data_dir.clone_from(data_dir);
+        }
         let named = [
             ("listen", &flags.listen),
-            ("data_dir", &flags.data_dir),
             ("store_url", &flags.store_url),
             ("environment", &flags.environment),
             ("log.format", &flags.log_format),
@@ -342,7 +344,7 @@ mod tests {
     #[test]
     fn flags_win_over_the_environment_and_that_over_the_file() {
         let flags = Flags {
-            data_dir: Some("/flag".to_owned()),
+            data_dir: Some(PathBuf::from("/flag")),
             ..Flags::default()
         };
         let file = "data_dir = '/file'\nretention = '1d'\nmax_batch = 7\n[log]\nformat = 'json'";
