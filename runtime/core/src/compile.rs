@@ -7,7 +7,11 @@ use crate::definition::Trigger;
 use crate::mistake::Mistake;
 
 /// Compiles a definition. `version` is the one it is stored as.
-pub fn compile(source: &Value, version: u32, catalog: &dyn Catalog) -> Result<Trigger, Vec<Mistake>> {
+pub fn compile(
+    source: &Value,
+    version: u32,
+    catalog: &dyn Catalog,
+) -> Result<Trigger, Vec<Mistake>> {
     let _ = (source, version, catalog);
     unimplemented!()
 }

@@ -130,7 +130,9 @@ impl Event {
     /// What `event` means in conditions and templates: the change event's name, else the type.
     #[must_use]
     pub fn event_name(&self) -> &str {
-        self.change.as_ref().map_or(&self.event_type, |c| c.event_name())
+        self.change
+            .as_ref()
+            .map_or(&self.event_type, |c| c.event_name())
     }
 
     /// The table, for a row change.
@@ -148,7 +150,9 @@ impl Event {
     /// What `payload` means: the record of an event that is no row change, else the change as an object.
     #[must_use]
     pub fn payload(&self) -> Value {
-        let Some(change) = &self.change else { return self.record.clone() };
+        let Some(change) = &self.change else {
+            return self.record.clone();
+        };
         let mut out = Map::new();
         out.insert("operation".into(), change.operation.as_str().into());
         for (key, value) in [("database", &change.database), ("schema", &change.schema)] {

@@ -32,7 +32,11 @@ pub fn from_cloudevent(body: Value, acceptance: Acceptance) -> Result<Event, Vec
 }
 
 /// A binary CloudEvent: its attributes (`ce-` removed, values percent-decoded) and its data.
-pub fn from_binary_cloudevent(attributes: Map<String, Value>, data: Value, acceptance: Acceptance) -> Result<Event, Vec<Mistake>> {
+pub fn from_binary_cloudevent(
+    attributes: Map<String, Value>,
+    data: Value,
+    acceptance: Acceptance,
+) -> Result<Event, Vec<Mistake>> {
     let _ = (attributes, data, acceptance);
     unimplemented!()
 }

@@ -47,10 +47,17 @@ impl Kind {
             check: A::check,
             place: A::place,
             ready: |cx, config| {
-                let config: A::Config = serde_json::from_value(config)
-                    .map_err(|e| Failure::new("CONFIG_INVALID", format!("the rendered settings are not valid: {e}")))?;
+                let config: A::Config = serde_json::from_value(config).map_err(|e| {
+                    Failure::new(
+                        "CONFIG_INVALID",
+                        format!("the rendered settings are not valid: {e}"),
+                    )
+                })?;
                 let destination = A::destination(cx, &config);
-                Ok(Ready { destination, run: Box::new(move |cx| Box::pin(A::run(cx, config))) })
+                Ok(Ready {
+                    destination,
+                    run: Box::new(move |cx| Box::pin(A::run(cx, config))),
+                })
             },
         }
     }

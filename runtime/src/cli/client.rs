@@ -1,6 +1,6 @@
 //! The command line's view of the HTTP API.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, anyhow, bail};
 use reqwest::Method;
@@ -15,8 +15,6 @@ pub struct Client {
     url: String,
     key: Option<String>,
     tenant: Option<String>,
-    /// Where a local server keeps its data.
-    pub data_dir: PathBuf,
 }
 
 /// An answer.
@@ -30,13 +28,12 @@ pub struct Answer {
 impl Client {
     /// A client for the server that the arguments name.
     pub(super) fn new(remote: &Remote) -> anyhow::Result<Self> {
-        let key = remote.key.clone().or_else(|| std::env::var("TRIGGERD_ADMIN_KEY").ok()).or_else(|| local_key(&remote.data_dir));
+        let key = remote.key.clone().or_else(|| std::env::var("TRIGGERD_ADMIN_KEY").ok()).or_else(local_key);
         Ok(Self {
             http: reqwest::Client::builder().no_proxy().build().context("cannot set up the HTTP client")?,
             url: remote.url.trim_end_matches('/').to_owned(),
             key,
             tenant: remote.tenant.clone(),
-            data_dir: remote.data_dir.clone(),
         })
     }
 
@@ -142,7 +139,9 @@ pub fn problem_text(status: u16, body: &Value) -> String {
     text
 }
 
-fn local_key(data_dir: &Path) -> Option<String> {
+/// The key that a local server made at its first start.
+fn local_key() -> Option<String> {
+    let data_dir = std::env::var_os("TRIGGERD_DATA_DIR").map_or_else(|| PathBuf::from("./data"), PathBuf::from);
     let text = std::fs::read_to_string(data_dir.join("admin.key")).ok()?;
     Some(text.trim().to_owned())
 }

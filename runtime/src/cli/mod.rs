@@ -12,7 +12,6 @@ mod output;
 mod serve;
 mod triggers;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -36,15 +35,12 @@ struct Remote {
     /// The server that commands talk to.
     #[arg(long, global = true, env = "TRIGGERD_URL", default_value = "http://127.0.0.1:8080")]
     url: String,
-    /// The API key; else TRIGGERD_ADMIN_KEY, else `admin.key` in the data directory.
+    /// The API key; else TRIGGERD_ADMIN_KEY, else `admin.key` in the local server's data directory (TRIGGERD_DATA_DIR, ./data).
     #[arg(long, global = true, env = "TRIGGERD_KEY", hide_env_values = true)]
     key: Option<String>,
     /// The tenant to act in (admin key only).
     #[arg(long, global = true, env = "TRIGGERD_TENANT")]
     tenant: Option<String>,
-    /// Where a local server keeps its data: the admin key is read from there.
-    #[arg(long, global = true, env = "TRIGGERD_DATA_DIR", default_value = "./data")]
-    data_dir: PathBuf,
     /// JSON instead of tables.
     #[arg(long, global = true)]
     json: bool,
@@ -105,8 +101,8 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let Cli { remote, command } = cli;
     match command {
-        Command::Serve(serve) => return serve.run(&remote.data_dir),
-        Command::Config(show) => return show.run(&remote.data_dir),
+        Command::Serve(serve) => return serve.run(),
+        Command::Config(show) => return show.run(),
         Command::Openapi => {
             println!("{}", crate::api::openapi_json()?);
             return Ok(ExitCode::SUCCESS);

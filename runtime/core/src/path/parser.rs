@@ -132,7 +132,9 @@ impl<'t> Parser<'t> {
                 '\\' => match characters.next() {
                     Some(meant @ ('\'' | '\\')) => key.push(meant),
                     _ => {
-                        return Err(self.fault("in single quotes only `\\'` and `\\\\` are escapes"));
+                        return Err(
+                            self.fault("in single quotes only `\\'` and `\\\\` are escapes")
+                        );
                     }
                 },
                 other => key.push(other),

@@ -34,7 +34,15 @@ impl<'a> Scope<'a> {
     /// A scope outside of any run: no outputs, no secrets, no delivery.
     #[must_use]
     pub fn of_event(event: &'a Event, trigger_tag: &'a str, now: Timestamp) -> Self {
-        Self { event, trigger_tag, delivery_id: None, attempt: 1, outputs: None, secrets: None, now }
+        Self {
+            event,
+            trigger_tag,
+            delivery_id: None,
+            attempt: 1,
+            outputs: None,
+            secrets: None,
+            now,
+        }
     }
 }
 
@@ -79,7 +87,12 @@ pub struct Rendered {
 impl TemplatedConfig {
     /// Compiles every string of `config` (keys are never templates). `place` says, for a JSON pointer into
     /// `config`, where the value ends up. Pointers of mistakes begin with `pointer`.
-    pub fn compile(config: &Value, pointer: &str, place: &dyn Fn(&str) -> Place, mistakes: &mut Vec<Mistake>) -> Option<Self> {
+    pub fn compile(
+        config: &Value,
+        pointer: &str,
+        place: &dyn Fn(&str) -> Place,
+        mistakes: &mut Vec<Mistake>,
+    ) -> Option<Self> {
         let _ = (config, pointer, place, mistakes);
         unimplemented!()
     }
