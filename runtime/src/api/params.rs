@@ -57,6 +57,12 @@ impl Params {
         if mistakes.is_empty() { Ok(Self(pairs)) } else { Err(mistakes) }
     }
 
+    /// Whether none was given.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// A parameter's text; one that is empty counts as not given.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
