@@ -14,6 +14,7 @@ use triggerd_core::id::TenantId;
 use triggerd_core::index::Index;
 use triggerd_core::mistake::Mistake;
 
+use crate::components::Components;
 use crate::store::{self, PutMode, PutOutcome, Store, StoredTrigger};
 
 /// Earlier versions that are kept compiled, for runs that began with them.
@@ -40,6 +41,7 @@ pub enum Error {
 pub struct Definitions {
     store: Store,
     catalog: &'static dyn Catalog,
+    components: Arc<Components>,
     index: ArcSwap<Index>,
     /// One change at a time: the index is read, changed and swapped.
     change: tokio::sync::Mutex<()>,
@@ -49,7 +51,11 @@ pub struct Definitions {
 impl Definitions {
     /// Compiles everything that is stored. A stored definition that no longer compiles (its action type is gone)
     /// is left out of the index and logged; it can still be read and replaced.
-    pub async fn load(store: Store, catalog: &'static dyn Catalog) -> Result<Self, store::Error> {
+    pub async fn load(
+        store: Store,
+        catalog: &'static dyn Catalog,
+        components: Arc<Components>,
+    ) -> Result<Self, store::Error> {
         let mut index = Index::default();
         for stored in store.triggers_all().await? {
             match compile(&stored.definition, stored.version, catalog) {
@@ -69,21 +75,17 @@ impl Definitions {
         self.index.load()
     }
 
-    /// All mistakes in a definition; none when it could be stored.
-    #[must_use]
-    pub fn validate(&self, definition: &Value) -> Vec<Mistake> {
-        compile(definition, 0, self.catalog).err().unwrap_or_default()
-    }
-
-    /// Compiles a definition that is not stored, to try it.
-    pub fn draft(&self, definition: &Value) -> Result<Trigger, Error> {
-        compile(definition, 0, self.catalog).map_err(Error::Invalid)
+    /// Compiles a definition for the tenant as it would be stored: its components must be there.
+    pub async fn check(&self, tenant: &TenantId, definition: &Value) -> Result<Trigger, Error> {
+        let draft = compile(definition, 0, self.catalog).map_err(Error::Invalid)?;
+        let mistakes = self.components.check(tenant, &draft).await?;
+        if mistakes.is_empty() { Ok(draft) } else { Err(Error::Invalid(mistakes)) }
     }
 
     /// Stores a definition under its own tag. A definition equal to the one in force makes no new version.
     pub async fn put(&self, tenant: &TenantId, definition: Value, mode: PutMode, now: Timestamp) -> Result<PutOutcome, Error> {
         let _one_at_a_time = self.change.lock().await;
-        let draft = self.draft(&definition)?;
+        let draft = self.check(tenant, &definition).await?;
         let outcome = self.store.put_trigger(tenant, &draft.tag, definition, mode, now).await?;
         match &outcome {
             PutOutcome::Exists => return Err(Error::Exists(draft.tag.to_string())),

@@ -2,11 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{
-    ComponentCall, Field, MAX_NESTING, Node, OPERATORS, Operator, Test, jsonpath, matches,
-};
+use super::{ComponentCall, MAX_NESTING, Node, compile_field, jsonpath};
 use crate::mistake::{Mistake, join};
-use crate::path::Path;
 
 /// What compiling collects on its way through the tree.
 pub struct Draft<'d> {
@@ -17,7 +14,8 @@ pub struct Draft<'d> {
 }
 
 impl Draft<'_> {
-    fn mistake(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
+    /// Notes one.
+    pub fn mistake(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
         self.mistakes.push(Mistake::new(pointer, detail));
     }
 }
@@ -52,7 +50,7 @@ pub fn node(source: &Value, pointer: &str, draft: &mut Draft<'_>) -> Option<Node
         .map(|member| Node::Not(Box::new(member))),
         "jsonpath" => json_path(&members["jsonpath"], &join(pointer, "jsonpath"), draft),
         "component" => component(members, pointer, draft),
-        _ => field(members, pointer, draft).map(Node::Field),
+        _ => compile_field::field(members, pointer, draft).map(Node::Field),
     };
     compiled.filter(|_| known)
 }
@@ -213,166 +211,8 @@ fn is_component(text: &str) -> bool {
         && version.is_none_or(|version| part(version.strip_prefix("sha256:").unwrap_or(version)))
 }
 
-fn field(members: &Map<String, Value>, pointer: &str, draft: &mut Draft<'_>) -> Option<Field> {
-    let operator = operator(members.get("operator"), &join(pointer, "operator"), draft);
-    let in_record = operator.is_some_and(|operator| operator.test.is_change());
-    let path = path(
-        members.get("field"),
-        in_record,
-        &join(pointer, "field"),
-        draft,
-    );
-    let operator = operator?;
-    let value = value(
-        members.get("value"),
-        operator,
-        &join(pointer, "value"),
-        draft,
-    );
-    let ((written, path), (value, pattern)) = (path?, value?);
-    Some(Field {
-        written,
-        path,
-        operator,
-        value,
-        pattern,
-    })
-}
-
-fn operator(
-    source: Option<&Value>,
-    pointer: &str,
-    draft: &mut Draft<'_>,
-) -> Option<&'static Operator> {
-    let name = match source {
-        Some(Value::String(name)) => name,
-        Some(other) => {
-            draft.mistake(
-                pointer,
-                format!("this is an operator's name, not {}", kind(other)),
-            );
-            return None;
-        }
-        None => {
-            draft.mistake(pointer, "a condition on a field needs an `operator`");
-            return None;
-        }
-    };
-    let found = OPERATORS
-        .iter()
-        .find(|operator| bare(operator.name) == bare(name));
-    if found.is_none() {
-        draft.mistakes.push(Mistake::unknown(
-            pointer,
-            "operator",
-            name,
-            OPERATORS.iter().map(|operator| operator.name),
-        ));
-    }
-    found
-}
-
-/// A name without what its spelling may vary in: `changedTo`, `CHANGED_TO` and `changed-to` are one.
-fn bare(name: &str) -> String {
-    name.chars()
-        .filter(|c| !matches!(c, '_' | '-'))
-        .map(|c| c.to_ascii_lowercase())
-        .collect()
-}
-
-fn path(
-    source: Option<&Value>,
-    in_record: bool,
-    pointer: &str,
-    draft: &mut Draft<'_>,
-) -> Option<(String, Path)> {
-    let text = match source {
-        Some(Value::String(text)) => text,
-        Some(other) => {
-            draft.mistake(
-                pointer,
-                format!(
-                    "this is a path such as `record.status`, not {}",
-                    kind(other)
-                ),
-            );
-            return None;
-        }
-        None => {
-            draft.mistake(pointer, "a condition with an operator needs a `field`");
-            return None;
-        }
-    };
-    match if in_record {
-        Path::parse_in_record(text)
-    } else {
-        Path::parse(text)
-    } {
-        Ok(path) => Some((text.clone(), path)),
-        Err(detail) => {
-            draft.mistake(pointer, format!("`{text}`: {detail}"));
-            None
-        }
-    }
-}
-
-/// The operator's value, checked, with the regular expression where it is one.
-fn value(
-    source: Option<&Value>,
-    operator: &Operator,
-    pointer: &str,
-    draft: &mut Draft<'_>,
-) -> Option<(Value, Option<regex::Regex>)> {
-    let wants = wants(operator.test);
-    let name = operator.name;
-    let value = match (source, wants) {
-        (None | Some(Value::Null), None) => return Some((Value::Null, None)),
-        (Some(_), None) => {
-            draft.mistake(pointer, format!("{name} takes no value"));
-            return None;
-        }
-        (None, Some(_)) => {
-            draft.mistake(pointer, format!("{name} needs a `value`"));
-            return None;
-        }
-        (Some(value), Some((_, fits))) if fits(value) => value,
-        (Some(value), Some((wanted, _))) => {
-            draft.mistake(
-                pointer,
-                format!("{name} needs {wanted}, not {}", kind(value)),
-            );
-            return None;
-        }
-    };
-    let pattern = match (operator.test, value) {
-        (Test::Matches, Value::String(pattern)) => match matches::compile(pattern) {
-            Ok(pattern) => Some(pattern),
-            Err(detail) => {
-                draft.mistake(pointer, detail);
-                return None;
-            }
-        },
-        _ => None,
-    };
-    Some((value.clone(), pattern))
-}
-
-/// What kind of value a test takes, in words and as a check; `None` where it takes none.
-fn wants(test: Test) -> Option<(&'static str, fn(&Value) -> bool)> {
-    Some(match test {
-        Test::Null | Test::Empty | Test::Changed => return None,
-        Test::Equals | Test::Contains | Test::ChangedTo | Test::ChangedFrom => {
-            ("a value", |_| true)
-        }
-        Test::In => ("an array", Value::is_array),
-        Test::StartsWith | Test::EndsWith | Test::Matches => ("a string", Value::is_string),
-        Test::Order(_) => ("a number or a string", |value| {
-            value.is_number() || value.is_string()
-        }),
-    })
-}
-
-fn kind(value: &Value) -> &'static str {
+/// What a value is, in words.
+pub fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",

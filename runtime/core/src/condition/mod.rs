@@ -3,7 +3,6 @@
 //! Verdicts are three-valued: a component that has not been asked yet makes a node unknown, and `and`, `or` and
 //! `not` carry that on only where the other members do not settle it (Kleene's logic).
 
-use regex::Regex;
 use serde_json::Value;
 
 use crate::event::Event;
@@ -12,6 +11,7 @@ use crate::path::Path;
 
 mod change;
 mod compile;
+mod compile_field;
 mod equality;
 mod explain;
 mod index_value;
@@ -67,7 +67,7 @@ struct Field {
     /// `Null` for operators that take none.
     value: Value,
     /// The compiled `value` of `MATCHES`.
-    pattern: Option<Regex>,
+    pattern: Option<matches::Pattern>,
 }
 
 /// A row of the list of operators.
@@ -285,7 +285,7 @@ impl Field {
             Test::Matches => self
                 .pattern
                 .as_ref()
-                .is_some_and(|pattern| matches::matches(found, pattern)),
+                .is_some_and(|pattern| pattern.is_found(found)),
             Test::Null => presence::is_null(found),
             Test::Empty => presence::is_empty(found),
             // These look at two records; `verdict` sends them to `changed`.

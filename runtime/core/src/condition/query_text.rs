@@ -5,7 +5,7 @@
 //! compiles the pattern of `match()` anew for each node. Its evaluation is not bounded either. So the text is
 //! read here first, and what would be too dear is refused with a reason.
 
-use super::matches;
+use super::matches::Pattern;
 
 /// The longest expression, in bytes.
 const MAX_LENGTH: usize = 1024;
@@ -16,7 +16,7 @@ const MAX_FILTERS: usize = 2;
 /// How many `..` there are.
 const MAX_DESCENTS: usize = 2;
 /// How often one node can be selected: the product of the numbers of selectors of each bracket.
-const MAX_REPEATS: usize = 64;
+const MAX_REPEATS: usize = 16;
 
 /// The comparisons, longer ones first.
 const COMPARISONS: [&str; 6] = ["==", "!=", "<=", ">=", "<", ">"];
@@ -46,7 +46,7 @@ pub fn split(text: &str) -> Result<Parts<'_>, String> {
         if reader.open.is_empty() {
             if let Some(operator) = COMPARISONS
                 .into_iter()
-                .find(|operator| text[reader.at..].starts_with(operator))
+                .find(|operator| text.as_bytes()[reader.at..].starts_with(operator.as_bytes()))
             {
                 let (query, wanted) = (&text[..reader.at], &text[reader.at + operator.len()..]);
                 return Ok(Parts {
@@ -110,7 +110,7 @@ impl Reader<'_> {
                     open.argument = self.at + 1;
                 }
             }
-            b'.' if self.text[self.at..].starts_with("..") => {
+            b'.' if self.text.as_bytes()[self.at..].starts_with(b"..") => {
                 self.descents += 1;
                 if self.descents > MAX_DESCENTS {
                     return Err(format!("a query may hold {MAX_DESCENTS} `..`"));
@@ -138,11 +138,15 @@ impl Reader<'_> {
         if self.open.len() == MAX_NESTING {
             return Err(format!("brackets nest up to {MAX_NESTING} deep in a query"));
         }
-        let before = &self.text[..self.at];
-        let name = &before[before
-            .rfind(|c: char| !c.is_ascii_lowercase())
-            .map_or(0, |at| at + 1)..];
-        let regex = !bracket && matches!(name, "match" | "search");
+        let before = &self.text.as_bytes()[..self.at];
+        let name = before.len()
+            - before
+                .iter()
+                .rev()
+                .take_while(|b| b.is_ascii_lowercase())
+                .count();
+        let name = &before[name..];
+        let regex = !bracket && matches!(name, b"match" | b"search");
         self.open.push(Open {
             regex,
             bracket,
@@ -178,8 +182,7 @@ impl Reader<'_> {
         }
         if open.bracket {
             self.repeats = self.repeats.saturating_mul(open.commas + 1);
-            // Many names in one bracket are harmless; brackets with many selectors one after another are not.
-            if self.repeats > MAX_REPEATS && self.repeats > open.commas + 1 {
+            if self.repeats > MAX_REPEATS {
                 return Err(format!(
                     "the selectors of this query's brackets multiply to more than {MAX_REPEATS}"
                 ));
@@ -192,11 +195,14 @@ impl Reader<'_> {
     }
 }
 
-/// The second argument of `match` and `search`. It is compiled for each node, and a pattern from the event would
-/// be its sender's.
+/// The second argument of `match` and `search`. The library compiles it anew for each node, so it has to be a
+/// small one, and one from the event would be its sender's.
 fn pattern(text: &str) -> Result<(), String> {
     match quoted(text) {
-        Ok((pattern, length)) if length == text.len() => matches::compile(&pattern).map(drop),
+        Ok((pattern, length)) if length == text.len() => match Pattern::compile(&pattern)?.is_small() {
+            true => Ok(()),
+            false => Err("a pattern of match() and search() is small: use `[A-Za-z0-9_]` and the like in place of `\\w` and `\\p`".to_owned()),
+        },
         _ => Err("the pattern of match() and search() is a quoted text".to_owned()),
     }
 }

@@ -219,11 +219,17 @@ fn matches() {
 
 #[test]
 fn a_long_string_is_searched_whole_and_an_oversized_one_not_at_all() {
-    let ends_in_b = json!({"field": "record.v", "operator": "MATCHES", "value": "^a+b$"});
-    let text = |length: usize| event(json!({"v": format!("{}b", "a".repeat(length - 1))}));
-    assert!(verdict(&ends_in_b, &text(70_000)));
-    assert!(verdict(&ends_in_b, &text(1 << 20)));
-    assert!(!verdict(&ends_in_b, &text((1 << 20) + 1)));
+    let kib = |n: usize| n << 10;
+    for (pattern, longest) in [
+        ("^a+b$", kib(1024)),
+        ("^[[:alpha:]]{150}a*b$", kib(256)),
+        (r"^\w{5}a*b$", kib(64)),
+    ] {
+        let condition = json!({"field": "record.v", "operator": "MATCHES", "value": pattern});
+        let text = |length: usize| event(json!({"v": format!("{}b", "a".repeat(length - 1))}));
+        assert!(verdict(&condition, &text(longest)), "{pattern}");
+        assert!(!verdict(&condition, &text(longest + 1)), "{pattern}");
+    }
 }
 
 #[test]
