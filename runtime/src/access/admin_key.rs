@@ -19,6 +19,15 @@ pub struct AdminKey {
     pub made_in: Option<PathBuf>,
 }
 
+impl AdminKey {
+    /// Shows a key that was made just now, this one time; on standard error, so that it is in no log.
+    pub fn announce(&self) {
+        if let Some(path) = &self.made_in {
+            eprintln!("admin key: {} (shown once, kept in {})", self.key.expose(), path.display());
+        }
+    }
+}
+
 /// Finds the key, or makes one that only the owner of the process can read.
 pub fn load_or_make(config: &Config) -> io::Result<AdminKey> {
     if let Some(key) = &config.access.admin_key {

@@ -58,6 +58,8 @@ pub struct Access {
     tenants: DashMap<Arc<str>, Arc<Tenant>>,
     keys: DashMap<String, Arc<Key>>,
     started: Instant,
+    /// Held while a tenant is made: two requests cannot both find its name free.
+    change: tokio::sync::Mutex<()>,
 }
 
 /// A tenant in force.
@@ -108,6 +110,7 @@ impl Access {
             tenants: DashMap::new(),
             keys: DashMap::new(),
             started: Instant::now(),
+            change: tokio::sync::Mutex::default(),
             store,
             clock,
         };
@@ -180,6 +183,15 @@ impl Access {
         let name = id.to_string();
         let quotas = serde_json::Value::Object(serde_json::Map::new());
         StoredTenant { id, name, rate_limit: NO_OWN_LIMIT, quotas, created_at: self.clock.now() }
+    }
+
+    /// Stores a new tenant; `None` where there is one of that name.
+    pub async fn make_tenant(&self, tenant: StoredTenant) -> Result<Option<Arc<Tenant>>, store::Error> {
+        let _one_at_a_time = self.change.lock().await;
+        if self.tenant(tenant.id.as_str()).is_some() {
+            return Ok(None);
+        }
+        self.put_tenant(tenant).await.map(Some)
     }
 
     /// Stores a tenant, new or changed; its limits hold at once.

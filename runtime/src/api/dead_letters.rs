@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, RawQuery, State};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::Json;
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use triggerd_core::id::{EventId, RunId};
 use triggerd_core::run::RunState;
 use utoipa::OpenApi;
 
-use super::Api;
+use super::{Api, Router};
 use super::instant::Instant;
 use super::params::{FILTERS, PAGING, Params};
 use super::problem::{Answer, ApiError, Problem};
@@ -23,11 +23,13 @@ use crate::app::App;
 use crate::replay;
 use crate::store::Run;
 
+/// The OpenAPI fragment.
 #[derive(OpenApi)]
 #[openapi(paths(list, show, replay_one, remove), components(schemas(DeadLetterPage, DeadLetter)))]
 pub struct Doc;
 
-pub fn routes() -> Router<Api> {
+/// The routes.
+pub fn routes() -> Router {
     Router::new()
         .route("/api/v1/dead-letters", get(list))
         .route("/api/v1/dead-letters/{run_id}", get(show).delete(remove))

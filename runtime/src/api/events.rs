@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
-use axum::{Json, Router};
+use axum::Json;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
@@ -21,7 +21,7 @@ use super::instant::Instant;
 use super::params::Params;
 use super::problem::{Answer, ApiError, Problem};
 use super::views::RunView;
-use super::{Api, batch, body, incoming, trace};
+use super::{Api, Router, batch, body, incoming, trace};
 use crate::access::Caller;
 use crate::intake::{self, Receipt, Submission};
 use crate::store::{EventStatus, Idempotency};
@@ -29,11 +29,13 @@ use crate::store::{EventStatus, Idempotency};
 /// The path that keys' fingerprints name, whichever name of the route was called.
 const PATH: &str = "/api/v1/events";
 
+/// The OpenAPI fragment.
 #[derive(OpenApi)]
 #[openapi(paths(accept, accept_short, batch::accept), components(schemas(Accepted, Finished, batch::BatchAnswer)))]
 pub struct Doc;
 
-pub fn routes() -> Router<Api> {
+/// The routes.
+pub fn routes() -> Router {
     Router::new()
         .route("/events", post(accept_short))
         .route(PATH, post(accept))

@@ -24,8 +24,10 @@ pub async fn guard(State(api): State<Api>, path: MatchedPath, mut request: Reque
         return ApiError::internal(&format!("{} {} is not in the list of routes", request.method(), path.as_str()))
             .into_response();
     };
-    if need == Need::Nothing {
-        return next.run(request).await;
+    match need {
+        Need::Nothing => return next.run(request).await,
+        Need::Absent => return super::no_such_path().into_response(),
+        Need::Any(_) | Need::Operator => {}
     }
     let caller = match identify(&api, request.headers()) {
         Ok(caller) => caller,
@@ -65,6 +67,7 @@ fn bearer(value: &HeaderValue) -> Answer<&str> {
 fn may(caller: &Caller, need: Need) -> Answer<()> {
     match need {
         Need::Nothing => Ok(()),
+        Need::Absent => Err(super::no_such_path()),
         Need::Operator if caller.is_operator => Ok(()),
         Need::Operator => Err(ApiError::forbidden("this needs the admin key")),
         Need::Any(scopes) if caller.has_any(scopes) => Ok(()),

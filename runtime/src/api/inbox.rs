@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use axum::extract::{Path, RawQuery, State};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::Json;
 use serde::Serialize;
 use serde_json::Value;
 use triggerd_core::id::EventId;
 use utoipa::OpenApi;
 
-use super::Api;
+use super::{Api, Router};
 use super::params::{FILTERS, PAGING, Params};
 use super::problem::{Answer, ApiError, Problem};
 use super::views::{EventDetails, EventView, RunView};
@@ -18,11 +18,13 @@ use crate::access::Caller;
 use crate::app::App;
 use crate::not_matched;
 
+/// The OpenAPI fragment.
 #[derive(OpenApi)]
 #[openapi(paths(list, show), components(schemas(InboxPage, EventView, RunView)))]
 pub struct Doc;
 
-pub fn routes() -> Router<Api> {
+/// The routes.
+pub fn routes() -> Router {
     Router::new().route("/api/v1/inbox", get(list)).route("/api/v1/events/{id}", get(show))
 }
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
 use axum::routing::post;
-use axum::{Json, Router};
+use axum::Json;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::OpenApi;
 
-use super::Api;
+use super::{Api, Router};
 use super::params::{FILTERS, Params};
 use super::problem::{Answer, ApiError, Problem};
 use super::{body, inbox};
@@ -18,11 +18,13 @@ use crate::app::App;
 use crate::replay;
 use crate::store::EventFilter;
 
+/// The OpenAPI fragment.
 #[derive(OpenApi)]
 #[openapi(paths(one, many), components(schemas(Replayed)))]
 pub struct Doc;
 
-pub fn routes() -> Router<Api> {
+/// The routes.
+pub fn routes() -> Router {
     Router::new().route("/api/v1/events/{id}/replay", post(one)).route("/api/v1/replay", post(many))
 }
 

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use http::Method;
 
-use crate::access::Scope::{self, Admin, ComponentsWrite, EventsRead, EventsWrite, ResourcesWrite, TriggersWrite};
+use crate::access::Scope::{self, Admin, ComponentsWrite, EventsRead, EventsWrite, TriggersWrite};
+use crate::config::Config;
 
 /// What a caller needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,6 +16,8 @@ pub enum Need {
     Any(&'static [Scope]),
     /// The admin key.
     Operator,
+    /// It is switched off: nobody gets in, and nobody can tell that it exists.
+    Absent,
 }
 
 /// One route.
@@ -37,8 +40,6 @@ const READ_TRIGGERS: Need = Need::Any(&[EventsRead, TriggersWrite]);
 const WRITE_TRIGGERS: Need = Need::Any(&[TriggersWrite]);
 const READ_COMPONENTS: Need = Need::Any(&[EventsRead, ComponentsWrite, TriggersWrite]);
 const WRITE_COMPONENTS: Need = Need::Any(&[ComponentsWrite]);
-const READ_RESOURCES: Need = Need::Any(&[EventsRead, ResourcesWrite, TriggersWrite]);
-const WRITE_RESOURCES: Need = Need::Any(&[ResourcesWrite]);
 
 /// The list.
 #[rustfmt::skip]
@@ -63,6 +64,29 @@ pub const ROUTES: &[Route] = &[
 
     get("/api/v1/brokers/{tag}/topics", READ_EVENTS),
     get("/api/v1/brokers/{tag}/topics/{topic}/messages", READ_EVENTS),
+
+    get("/api/v1/triggers", READ_TRIGGERS),
+    post("/api/v1/triggers", WRITE_TRIGGERS),
+    post("/api/v1/triggers/validate", READ_TRIGGERS),
+    get("/api/v1/triggers/{tag}", READ_TRIGGERS),
+    put("/api/v1/triggers/{tag}", WRITE_TRIGGERS),
+    patch("/api/v1/triggers/{tag}", WRITE_TRIGGERS),
+    delete("/api/v1/triggers/{tag}", WRITE_TRIGGERS),
+    post("/api/v1/triggers/{tag}/test", READ_TRIGGERS),
+    post("/api/v1/triggers/{tag}/backtest", READ_EVENTS),
+    get("/api/v1/triggers/{tag}/versions", READ_TRIGGERS),
+    get("/api/v1/triggers/{tag}/versions/{version}", READ_TRIGGERS),
+    post("/api/v1/triggers/{tag}/versions/{version}/restore", WRITE_TRIGGERS),
+    get("/api/v1/databases/{db}/tables/{table}/triggers", READ_TRIGGERS),
+    put("/api/v1/databases/{db}/tables/{table}/triggers/{tag}", WRITE_TRIGGERS),
+    post("/api/v1/execute", WRITE_EVENTS),
+
+    get("/api/v1/components", READ_COMPONENTS),
+    get("/api/v1/components/{name}", READ_COMPONENTS),
+    put("/api/v1/components/{name}", WRITE_COMPONENTS),
+    patch("/api/v1/components/{name}", WRITE_COMPONENTS),
+    delete("/api/v1/components/{name}", WRITE_COMPONENTS),
+    post("/api/v1/components/{name}/invoke", WRITE_COMPONENTS),
 
     post("/api/v1/tenants", Need::Operator),
     get("/api/v1/tenants", Need::Operator),
@@ -108,17 +132,22 @@ const fn development(route: Route) -> Route {
     Route { method, path, need, development: true }
 }
 
-/// The list, by path.
+/// The list, by path, as this process's configuration has it.
 #[derive(Debug)]
 pub struct Needs(HashMap<&'static str, Vec<(Method, Need)>>);
 
 impl Needs {
-    /// The list, with `/metrics` open or not.
+    /// The list without what is switched off, and with `/metrics` closed where that is wanted.
     #[must_use]
-    pub fn new(metrics_need_key: bool) -> Self {
+    pub fn new(config: &Config) -> Self {
         let mut needs: HashMap<&'static str, Vec<(Method, Need)>> = HashMap::new();
         for route in ROUTES {
-            let need = if route.path == "/metrics" && metrics_need_key { Need::Operator } else { route.need };
+            let closed = route.path == "/metrics" && config.metrics.key_required;
+            let need = match route.development {
+                true if !config.is_development() => Need::Absent,
+                _ if closed => Need::Operator,
+                _ => route.need,
+            };
             needs.entry(route.path).or_default().push((route.method.clone(), need));
         }
         Self(needs)
@@ -129,5 +158,28 @@ impl Needs {
     pub fn of(&self, method: &Method, path: &str) -> Option<Need> {
         let method = if method == Method::HEAD { &Method::GET } else { method };
         self.0.get(path)?.iter().find(|(known, _)| known == method).map(|(_, need)| *need)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Environment;
+
+    #[test]
+    fn what_is_for_development_is_not_there_in_production() {
+        let mut config = Config::default();
+        let need = |config: &Config| Needs::new(config).of(&Method::POST, "/admin/test-customer");
+        assert_eq!(need(&config), Some(Need::Operator));
+        config.environment = Environment::Production;
+        assert_eq!(need(&config), Some(Need::Absent));
+    }
+
+    #[test]
+    fn a_forgotten_route_is_nobody_s() {
+        let needs = Needs::new(&Config::default());
+        assert_eq!(needs.of(&Method::GET, "/api/v1/forgotten"), None);
+        assert_eq!(needs.of(&Method::DELETE, "/api/v1/inbox"), None);
+        assert_eq!(needs.of(&Method::HEAD, "/api/v1/inbox"), Some(READ_EVENTS));
     }
 }

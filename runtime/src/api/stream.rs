@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::response::Sse;
 use axum::response::sse::{Event as Message, KeepAlive};
@@ -17,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use triggerd_core::id::{EventId, RunId, TenantId};
 use utoipa::OpenApi;
 
-use super::Api;
+use super::{Api, Router};
 use super::instant::Instant;
 use super::params::Params;
 use super::problem::{Answer, Problem};
@@ -27,11 +26,13 @@ use crate::feed::FeedItem;
 /// Proxies close connections on which nothing comes for a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// The OpenAPI fragment.
 #[derive(OpenApi)]
 #[openapi(paths(follow), components(schemas(Item)))]
 pub struct Doc;
 
-pub fn routes() -> Router<Api> {
+/// The routes.
+pub fn routes() -> Router {
     Router::new().route("/api/v1/events/stream", get(follow))
 }
 

@@ -221,6 +221,8 @@ impl Loaded {
         if value.is_empty() || is_no_setting {
             return Ok(());
         }
+        // The short name that people try first.
+        let name = if name == "LOG" { "LOG_LEVEL" } else { name };
         let variable = format!("{PREFIX}{name}");
         if let Some(key) = KEYS.iter().find(|key| variable_of(key) == variable) {
             return match self.config.set(key, value) {
