@@ -41,7 +41,7 @@ pub struct ItemAnswer {
     status: &'static str,
     /// The id that it was given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = Uuid)]
+    #[schema(value_type = Option<String>, format = "uuid")]
     event_id: Option<EventId>,
     /// What is wrong with it.
     #[serde(skip_serializing_if = "Vec::is_empty")]

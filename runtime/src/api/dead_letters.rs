@@ -13,7 +13,7 @@ use triggerd_core::id::{EventId, RunId};
 use triggerd_core::run::RunState;
 use utoipa::OpenApi;
 
-use super::{Api, Router};
+use super::Router;
 use super::instant::Instant;
 use super::params::{FILTERS, PAGING, Params};
 use super::problem::{Answer, ApiError, Problem};
@@ -53,10 +53,10 @@ struct DeadLetterPage {
 #[derive(Serialize, utoipa::ToSchema)]
 struct DeadLetter {
     /// The run.
-    #[schema(value_type = String, format = Uuid)]
+    #[schema(value_type = String, format = "uuid")]
     run_id: RunId,
     /// The event.
-    #[schema(value_type = String, format = Uuid)]
+    #[schema(value_type = String, format = "uuid")]
     event_id: EventId,
     /// The event's type.
     #[serde(rename = "type")]

@@ -46,7 +46,7 @@ pub fn routes() -> Router {
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct Accepted {
     /// The id that it was given.
-    #[schema(value_type = String, format = Uuid)]
+    #[schema(value_type = String, format = "uuid")]
     event_id: EventId,
     /// `accepted`.
     status: &'static str,
@@ -60,7 +60,7 @@ pub struct Accepted {
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct Finished {
     /// The id that it was given.
-    #[schema(value_type = String, format = Uuid)]
+    #[schema(value_type = String, format = "uuid")]
     event_id: EventId,
     /// `delivered`, `failed` or `unmatched`; `pending` where only queued actions are left.
     #[schema(value_type = String)]

@@ -12,7 +12,7 @@ use http::header::CONTENT_TYPE;
 use serde::Serialize;
 use utoipa::OpenApi;
 
-use super::{Api, Router};
+use super::Router;
 use super::problem::{Answer, ApiError, Problem};
 use crate::app::App;
 use crate::{store, telemetry};

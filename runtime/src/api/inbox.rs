@@ -10,7 +10,7 @@ use serde_json::Value;
 use triggerd_core::id::EventId;
 use utoipa::OpenApi;
 
-use super::{Api, Router};
+use super::Router;
 use super::params::{FILTERS, PAGING, Params};
 use super::problem::{Answer, ApiError, Problem};
 use super::views::{EventDetails, EventView, RunView};

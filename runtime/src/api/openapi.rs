@@ -6,7 +6,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 
-use super::{Api, Router, events};
+use super::{Router, events};
 
 /// The OpenAPI fragment.
 #[derive(OpenApi)]

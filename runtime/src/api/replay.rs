@@ -9,7 +9,7 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::OpenApi;
 
-use super::{Api, Router};
+use super::Router;
 use super::params::{FILTERS, Params};
 use super::problem::{Answer, ApiError, Problem};
 use super::{body, inbox};

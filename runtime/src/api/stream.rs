@@ -40,7 +40,7 @@ pub fn routes() -> Router {
 #[derive(Serialize, utoipa::ToSchema)]
 struct Item {
     /// Of which event.
-    #[schema(value_type = String, format = Uuid)]
+    #[schema(value_type = String, format = "uuid")]
     event_id: EventId,
     /// The event's type.
     #[serde(rename = "type")]
@@ -52,7 +52,7 @@ struct Item {
     trigger: Option<String>,
     /// The run.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = Uuid)]
+    #[schema(value_type = Option<String>, format = "uuid")]
     run_id: Option<RunId>,
     /// When.
     timestamp: Instant,

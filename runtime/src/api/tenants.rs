@@ -15,7 +15,7 @@ use utoipa::OpenApi;
 use super::instant::Instant;
 use super::params::{PAGING, Params};
 use super::problem::{Answer, ApiError, Problem};
-use super::{Api, Router, body};
+use super::{Router, body};
 use crate::access::{NO_OWN_LIMIT, Quotas, Tenant};
 use crate::app::App;
 use crate::store::StoredTenant;

@@ -13,7 +13,7 @@ use triggerd_core::mistake::Mistake;
 use utoipa::OpenApi;
 
 use super::problem::{Answer, ApiError, Problem};
-use super::{Api, Router, body};
+use super::{Router, body};
 use crate::access::Scope;
 use crate::app::App;
 

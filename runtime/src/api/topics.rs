@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::OpenApi;
 
-use super::{Api, Router};
+use super::Router;
 use super::instant::Instant;
 use super::params::Params;
 use super::problem::{Answer, Problem};

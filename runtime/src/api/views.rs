@@ -13,7 +13,7 @@ use crate::store::{EventStatus, Run, StoredEvent};
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct EventView {
     /// Its id.
-    #[schema(value_type = String, format = Uuid)]
+    #[schema(value_type = String, format = "uuid")]
     pub event_id: EventId,
     /// The tenant.
     pub customer_id: String,
@@ -59,7 +59,7 @@ pub struct EventDetails {
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct RunView {
     /// Its id.
-    #[schema(value_type = String, format = Uuid)]
+    #[schema(value_type = String, format = "uuid")]
     pub run_id: RunId,
     /// The trigger's tag.
     pub trigger: String,
@@ -99,7 +99,7 @@ pub struct ActionView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What receivers de-duplicate by: the same on every try.
-    #[schema(value_type = String, format = Uuid)]
+    #[schema(value_type = String, format = "uuid")]
     pub delivery_id: DeliveryId,
     /// What it returned.
     pub output: Value,
