@@ -98,6 +98,16 @@ impl Operation {
             Self::Delete => "delete",
         }
     }
+
+    /// The last part of a row change's event type: `created`, `updated`, `deleted`.
+    #[must_use]
+    pub fn participle(self) -> &'static str {
+        match self {
+            Self::Insert => "created",
+            Self::Update => "updated",
+            Self::Delete => "deleted",
+        }
+    }
 }
 
 /// Before or after the write.
