@@ -8,7 +8,7 @@ use triggerd_core::compile::compile;
 use triggerd_core::condition::Explanation;
 use triggerd_core::definition::Trigger;
 use triggerd_core::event::Event;
-use triggerd_core::explain::{explain, in_scope};
+use triggerd_core::explain::explain;
 
 use crate::app::App;
 use crate::store::{self, Run, StoredTrigger};
@@ -33,7 +33,7 @@ pub async fn of(app: &App, event: &Event, runs: &[Run]) -> Result<Vec<NotMatched
     let in_force = app.store.triggers_at(&event.tenant, event.accepted_at).await?;
     let others = in_force.into_iter().filter(|stored| !matched.contains(stored.tag.as_str()));
     let mut near: Vec<Arc<Trigger>> =
-        others.filter_map(|stored| compiled(app, &stored)).filter(|trigger| in_scope(trigger, event)).collect();
+        others.filter_map(|stored| compiled(app, &stored)).filter(|trigger| trigger.covers(event)).collect();
     near.sort_by(|a, b| (a.priority, &a.tag).cmp(&(b.priority, &b.tag)));
     let told = near.into_iter().take(MOST);
     Ok(told

@@ -11,7 +11,9 @@ pub fn stop() -> CancellationToken {
         for exit in [false, true] {
             next().await;
             if exit {
-                tracing::warn!("Told to stop a second time: leaving at once; runs under way are taken up at the next start");
+                tracing::warn!(
+                    "Told to stop a second time: leaving at once; runs under way are taken up at the next start"
+                );
                 std::process::exit(130);
             }
             told.cancel();

@@ -33,7 +33,9 @@ pub fn start(config: &Config) -> Result<(), Error> {
     let filter = EnvFilter::try_new(&config.log.level)?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match config.log.format {
-        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).finish().try_init()?,
+        LogFormat::Text => {
+            builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).finish().try_init()?
+        }
         LogFormat::Json => builder.json().flatten_event(true).finish().try_init()?,
     }
     if config.metrics.enabled {
@@ -46,8 +48,9 @@ fn start_metrics() -> Result<(), Error> {
     if RECORDER.get().is_some() {
         return Ok(());
     }
-    let handle =
-        PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?.install_recorder()?;
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
+        .install_recorder()?;
     describe();
     metrics::gauge!("triggerd_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     // Another thread cannot have been here: there is one call per process, and the recorder refuses a second.
@@ -75,7 +78,10 @@ fn describe() {
     describe_counter!("triggerd_http_requests_total", "Requests answered, by route and status");
     describe_counter!("triggerd_action_attempts_total", "Attempts of actions, by type and outcome");
     describe_counter!("triggerd_dead_letters_total", "Runs that became dead letters, by code");
-    describe_counter!("triggerd_loop_breaks_total", "Events that were not emitted because their causation chain was cut");
+    describe_counter!(
+        "triggerd_loop_breaks_total",
+        "Events that were not emitted because their causation chain was cut"
+    );
     describe_histogram!("triggerd_action_duration_seconds", Unit::Seconds, "How long attempts took, by type");
     describe_histogram!("triggerd_event_lag_seconds", Unit::Seconds, "From an event's acceptance to a run's end");
     describe_gauge!("triggerd_queue_depth", "Runs by state");

@@ -4,14 +4,16 @@
 //! first and take effect in memory after that, at once.
 
 mod admin_key;
+mod bad_keys;
 pub mod key;
 mod quotas;
 mod rate;
 mod scope;
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
@@ -58,6 +60,7 @@ pub struct Access {
     tenants: DashMap<Arc<str>, Arc<Tenant>>,
     keys: DashMap<String, Arc<Key>>,
     started: Instant,
+    bad_keys: bad_keys::BadKeys,
     /// Held while a tenant is made: two requests cannot both find its name free.
     change: tokio::sync::Mutex<()>,
 }
@@ -110,6 +113,7 @@ impl Access {
             tenants: DashMap::new(),
             keys: DashMap::new(),
             started: Instant::now(),
+            bad_keys: bad_keys::BadKeys::default(),
             change: tokio::sync::Mutex::default(),
             store,
             clock,
@@ -147,6 +151,11 @@ impl Access {
             }),
             None => Err(Denied::BadKey),
         }
+    }
+
+    /// Counts a bad key from `address`; how long it is to wait, where it has sent too many.
+    pub fn note_bad_key(&self, address: IpAddr) -> Option<Duration> {
+        self.bad_keys.note(address, self.started.elapsed())
     }
 
     /// Takes one request of the tenant's rate; `None` where it has no limit.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 use axum::routing::{get, post};
-use axum::Json;
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Value, json};

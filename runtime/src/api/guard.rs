@@ -1,5 +1,6 @@
 //! Stands before every route: finds out who calls, whether they may, and whether their rate allows it.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
@@ -7,19 +8,43 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
+use super::Api;
 use super::problem::{Answer, ApiError};
 use super::routes::Need;
-use super::Api;
-use crate::access::{Caller, Verdict};
+use crate::access::{Caller, Denied, Verdict};
 
 const TENANT: HeaderName = HeaderName::from_static("triggerd-tenant");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
+/// Where a request came from; the server's loop puts it on every request.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
+
 /// The middleware of every route.
-pub async fn guard(State(api): State<Api>, path: MatchedPath, mut request: Request, next: Next) -> Response {
+pub async fn guard(State(api): State<Api>, path: MatchedPath, request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let route = path.as_str().to_owned();
+    let response = admit(&api, path, request, next).await;
+    let status = response.status().as_str().to_owned();
+    metrics::counter!("triggerd_http_requests_total", "method" => name(&method), "route" => route, "status" => status)
+        .increment(1);
+    response
+}
+
+/// A method as a label: one that nobody knows must not make a new series.
+fn name(method: &Method) -> &'static str {
+    let known = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::HEAD];
+    let names = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"];
+    known.iter().position(|known| known == method).map_or("other", |at| names[at])
+}
+
+async fn admit(api: &Api, path: MatchedPath, mut request: Request, next: Next) -> Response {
+    if percent_encoding::percent_decode_str(request.uri().path()).decode_utf8().is_err() {
+        return ApiError::malformed("the path is not UTF-8").into_response();
+    }
     let Some(need) = api.needs.of(request.method(), path.as_str()) else {
         return ApiError::internal(&format!("{} {} is not in the list of routes", request.method(), path.as_str()))
             .into_response();
@@ -29,7 +54,8 @@ pub async fn guard(State(api): State<Api>, path: MatchedPath, mut request: Reque
         Need::Absent => return super::no_such_path().into_response(),
         Need::Any(_) | Need::Operator => {}
     }
-    let caller = match identify(&api, request.headers()) {
+    let peer = request.extensions().get::<Peer>().copied();
+    let caller = match identify(api, request.headers(), peer) {
         Ok(caller) => caller,
         Err(error) => return error.into_response(),
     };
@@ -51,10 +77,15 @@ pub async fn guard(State(api): State<Api>, path: MatchedPath, mut request: Reque
     response
 }
 
-fn identify(api: &Api, headers: &HeaderMap) -> Answer<Caller> {
+fn identify(api: &Api, headers: &HeaderMap, peer: Option<Peer>) -> Answer<Caller> {
     let key = headers.get(AUTHORIZATION).map(bearer).transpose()?;
     let tenant = headers.get(TENANT).map(|name| name.to_str().unwrap_or_default());
-    Ok(api.app.access.authenticate(key, tenant)?)
+    api.app.access.authenticate(key, tenant).map_err(|denied| match peer {
+        Some(Peer(address)) if denied == Denied::BadKey => {
+            api.app.access.note_bad_key(address).map_or(denied.into(), ApiError::too_many_bad_keys)
+        }
+        _ => denied.into(),
+    })
 }
 
 /// The key of `Authorization: Bearer KEY`; the scheme's name in any case.
@@ -95,7 +126,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Answer<Self> {
-        parts.extensions.get::<Self>().cloned().ok_or_else(|| ApiError::internal(&"a route asks for a caller and lets nobody in"))
+        parts
+            .extensions
+            .get::<Self>()
+            .cloned()
+            .ok_or_else(|| ApiError::internal(&"a route asks for a caller and lets nobody in"))
     }
 }
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use axum::Json;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde::Serialize;

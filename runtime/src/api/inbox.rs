@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 use axum::routing::get;
-use axum::Json;
 use serde::Serialize;
 use serde_json::Value;
 use triggerd_core::id::EventId;

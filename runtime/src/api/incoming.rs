@@ -113,7 +113,8 @@ mod tests {
             ("content-type", "application/json"),
         ]);
         assert!(is_binary_cloudevent(&headers));
-        let expected = json!({"id": "1", "subject": "Euro € 😀", "comment": "a b", "datacontenttype": "application/json"});
+        let expected =
+            json!({"id": "1", "subject": "Euro € 😀", "comment": "a b", "datacontenttype": "application/json"});
         assert_eq!(Value::Object(attributes(&headers).unwrap()), expected);
     }
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::routing::{delete, get};
-use axum::Json;
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -91,11 +91,7 @@ struct Wanted {
     request_body(content = Object, description = "`{name, scopes, expires_at}`; the scopes are needed"),
     responses((status = 201, body = KeyView), (status = 409, body = Problem), (status = 422, body = Problem))
 )]
-async fn create(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    request: Request,
-) -> Answer<(StatusCode, Json<KeyView>)> {
+async fn create(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Answer<(StatusCode, Json<KeyView>)> {
     let members = body::object(request, app.config.server.body_timeout).await?;
     let wanted = Wanted::read(&members, app.clock.now()).map_err(ApiError::invalid)?;
     let has = app.access.keys(&caller.tenant).len() as u64;
@@ -197,7 +193,8 @@ mod tests {
 
     #[test]
     fn a_key_is_read_with_its_scopes_and_its_end() {
-        let body = json!({"name": "ci", "scopes": ["events:write", "events:write"], "expires_at": "2030-01-01T00:00:00Z"});
+        let body =
+            json!({"name": "ci", "scopes": ["events:write", "events:write"], "expires_at": "2030-01-01T00:00:00Z"});
         let wanted = read(body).unwrap();
         assert_eq!(wanted.scopes, [Scope::EventsWrite]);
         assert_eq!(wanted.expires_at, Some("2030-01-01T00:00:00Z".parse().unwrap()));

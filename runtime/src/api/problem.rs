@@ -143,8 +143,13 @@ impl ApiError {
     /// 429: the tenant's rate is used up.
     pub fn too_many(limit: u32, retry_after: Duration) -> Self {
         let detail = format!("over the tenant's limit of {limit} per second");
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests", detail)
-            .after(retry_after)
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests", detail).after(retry_after)
+    }
+
+    /// 429: the address has sent too many bad keys.
+    pub fn too_many_bad_keys(retry_after: Duration) -> Self {
+        let detail = "too many bad keys from this address";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests", detail).after(retry_after)
     }
 
     /// 500: our fault; the cause is in the log.

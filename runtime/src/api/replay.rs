@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::routing::post;
-use axum::Json;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::OpenApi;
@@ -67,11 +67,7 @@ async fn one(
     ),
     responses((status = 202, body = Replayed), (status = 400, body = Problem), (status = 422, body = Problem))
 )]
-async fn many(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    request: Request,
-) -> Answer<(StatusCode, Json<Replayed>)> {
+async fn many(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Answer<(StatusCode, Json<Replayed>)> {
     let filter = filter(&app, request).await?;
     let runs = replay::events(&app, &caller.tenant, &filter).await?;
     Ok((StatusCode::ACCEPTED, Json(Replayed { runs })))

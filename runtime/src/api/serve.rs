@@ -10,14 +10,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
+use super::guard::Peer;
 use crate::app::App;
 use crate::config::Server;
 use crate::telemetry;
@@ -128,7 +131,11 @@ async fn connection(
 ) -> Result<(), Broken> {
     stream.set_nodelay(true)?;
     let builder = if is_http2 { builder.http2_only() } else { builder.http1_only() };
-    let service = TowerToHyperService::new(router);
+    let peer = Peer(stream.peer_addr()?.ip());
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.clone().oneshot(request)
+    });
     watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()).await
 }
 

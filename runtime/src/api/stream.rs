@@ -16,10 +16,10 @@ use tokio_util::sync::CancellationToken;
 use triggerd_core::id::{EventId, RunId, TenantId};
 use utoipa::OpenApi;
 
-use super::{Api, Router};
 use super::instant::Instant;
 use super::params::Params;
 use super::problem::{Answer, Problem};
+use super::{Api, Router};
 use crate::access::Caller;
 use crate::feed::FeedItem;
 

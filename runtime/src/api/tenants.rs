@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::routing::get;
-use axum::Json;
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Map, Value};

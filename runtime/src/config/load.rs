@@ -61,19 +61,9 @@ impl Config {
     /// The effective configuration of this process.
     pub fn load(flags: &Flags) -> Result<Loaded, Error> {
         let default = Path::new(DEFAULT_FILE);
-        let file = flags
-            .config
-            .as_deref()
-            .or_else(|| default.exists().then_some(default));
-        let file = file
-            .map(|path| read_file(path).map(|text| (path.display().to_string(), text)))
-            .transpose()?;
-        Self::layered(
-            file.as_ref()
-                .map(|(name, text)| (name.as_str(), text.as_str())),
-            std::env::vars(),
-            flags,
-        )
+        let file = flags.config.as_deref().or_else(|| default.exists().then_some(default));
+        let file = file.map(|path| read_file(path).map(|text| (path.display().to_string(), text))).transpose()?;
+        Self::layered(file.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), std::env::vars(), flags)
     }
 
     /// The layers laid over each other: file (name and text), environment, flags.
@@ -82,10 +72,7 @@ impl Config {
         environment: impl IntoIterator<Item = (String, String)>,
         flags: &Flags,
     ) -> Result<Loaded, Error> {
-        let mut loaded = Loaded {
-            config: Self::default(),
-            warnings: Vec::new(),
-        };
+        let mut loaded = Loaded { config: Self::default(), warnings: Vec::new() };
         if let Some((name, text)) = file {
             loaded.config.lay_file(name, text)?;
         }
@@ -120,13 +107,8 @@ impl Config {
     }
 
     fn lay_file(&mut self, name: &str, text: &str) -> Result<(), Error> {
-        let file = |error: String| Error::File {
-            path: name.to_owned(),
-            error,
-        };
-        let table: toml::Table = text
-            .parse()
-            .map_err(|error: toml::de::Error| file(error.to_string()))?;
+        let file = |error: String| Error::File { path: name.to_owned(), error };
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| file(error.to_string()))?;
         for (key, value) in table {
             match value {
                 toml::Value::Table(inner) => {
@@ -162,9 +144,7 @@ impl Config {
             }
         }
         for pair in &flags.set {
-            let (key, value) = pair
-                .split_once('=')
-                .ok_or_else(|| invalid("--set", pair, "write it as KEY=VALUE"))?;
+            let (key, value) = pair.split_once('=').ok_or_else(|| invalid("--set", pair, "write it as KEY=VALUE"))?;
             self.lay("--set", key, value)?;
         }
         Ok(())
@@ -197,17 +177,8 @@ impl Config {
         if let Some((key, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(invalid("configuration", key, "it must be at least 1"));
         }
-        if self
-            .access
-            .admin_key
-            .as_ref()
-            .is_some_and(|key| key.expose().len() < 16 && !self.is_development())
-        {
-            return Err(invalid(
-                "configuration",
-                "admin_key",
-                "in production it needs at least 16 characters",
-            ));
+        if self.access.admin_key.as_ref().is_some_and(|key| key.expose().len() < 16 && !self.is_development()) {
+            return Err(invalid("configuration", "admin_key", "in production it needs at least 16 characters"));
         }
         Ok(())
     }
@@ -216,8 +187,7 @@ impl Config {
 impl Loaded {
     /// An empty variable is one that is not set: that is how compose files write it.
     fn lay_variable(&mut self, name: &str, value: &str) -> Result<(), Error> {
-        let is_no_setting =
-            NO_SETTINGS.contains(&name) || NO_SETTINGS_PREFIXES.iter().any(|p| name.starts_with(p));
+        let is_no_setting = NO_SETTINGS.contains(&name) || NO_SETTINGS_PREFIXES.iter().any(|p| name.starts_with(p));
         if value.is_empty() || is_no_setting {
             return Ok(());
         }
@@ -231,19 +201,13 @@ impl Loaded {
             };
         }
         let known: Vec<String> = KEYS.iter().map(|key| variable_of(key)).collect();
-        match nearest(&variable, known.iter().map(String::as_str))
-            .filter(|near| is_near(near, &variable))
-        {
-            Some(near) => Err(Error::Unknown {
-                origin: "environment".to_owned(),
-                key: variable.clone(),
-                hint: hint(Some(near)),
-            }),
+        match nearest(&variable, known.iter().map(String::as_str)).filter(|near| is_near(near, &variable)) {
+            Some(near) => {
+                Err(Error::Unknown { origin: "environment".to_owned(), key: variable.clone(), hint: hint(Some(near)) })
+            }
             // Other programs share the environment: a name that resembles no setting may well be theirs.
             None => {
-                self.warnings.push(format!(
-                    "{variable} is no setting of triggerd and has no effect"
-                ));
+                self.warnings.push(format!("{variable} is no setting of triggerd and has no effect"));
                 Ok(())
             }
         }
@@ -251,9 +215,7 @@ impl Loaded {
 
     fn warn(&mut self) {
         let config = &self.config;
-        if config.environment == Environment::Development
-            && !config.server.listen.ip().is_loopback()
-        {
+        if config.environment == Environment::Development && !config.server.listen.ip().is_loopback() {
             self.warnings.push(format!(
                 "listening on {} in development: test routes are open to others and loopback may be called; \
                  set TRIGGERD_ENVIRONMENT=production",
@@ -271,25 +233,16 @@ fn is_near(known: &str, variable: &str) -> bool {
 }
 
 fn hint(near: Option<&str>) -> String {
-    near.map_or_else(
-        || "; triggerd.default.toml lists them all".to_owned(),
-        |near| format!(", did you mean `{near}`?"),
-    )
+    near.map_or_else(|| "; triggerd.default.toml lists them all".to_owned(), |near| format!(", did you mean `{near}`?"))
 }
 
 fn invalid(origin: &str, key: &str, reason: impl Into<String>) -> Error {
-    Error::Invalid {
-        origin: origin.to_owned(),
-        key: key.to_owned(),
-        reason: reason.into(),
-    }
+    Error::Invalid { origin: origin.to_owned(), key: key.to_owned(), reason: reason.into() }
 }
 
 fn read_file(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|error| Error::File {
-        path: path.display().to_string(),
-        error: error.to_string(),
-    })
+    std::fs::read_to_string(path)
+        .map_err(|error| Error::File { path: path.display().to_string(), error: error.to_string() })
 }
 
 /// The one text form of a TOML value.
@@ -316,11 +269,8 @@ mod tests {
     use std::time::Duration;
 
     fn layered(file: &str, environment: &[(&str, &str)], flags: &Flags) -> Result<Loaded, String> {
-        let environment = environment
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-        Config::layered(Some(("t.toml", file)), environment, flags)
-            .map_err(|error| error.to_string())
+        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        Config::layered(Some(("t.toml", file)), environment, flags).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -330,37 +280,21 @@ mod tests {
         assert!(loaded.warnings.is_empty());
         for key in KEYS {
             let name = key.rsplit('.').next().unwrap();
-            let named = MANUAL.lines().any(|line| {
-                line.trim_start_matches(['#', ' '])
-                    .starts_with(&format!("{name} ="))
-            });
+            let named =
+                MANUAL.lines().any(|line| line.trim_start_matches(['#', ' ']).starts_with(&format!("{name} =")));
             assert!(named, "triggerd.default.toml does not name `{key}`");
-            assert!(
-                MANUAL.contains(&variable_of(key)),
-                "triggerd.default.toml does not name {}",
-                variable_of(key)
-            );
+            assert!(MANUAL.contains(&variable_of(key)), "triggerd.default.toml does not name {}", variable_of(key));
         }
     }
 
     #[test]
     fn flags_win_over_the_environment_and_that_over_the_file() {
-        let flags = Flags {
-            data_dir: Some(PathBuf::from("/flag")),
-            ..Flags::default()
-        };
+        let flags = Flags { data_dir: Some(PathBuf::from("/flag")), ..Flags::default() };
         let file = "data_dir = '/file'\nretention = '1d'\nmax_batch = 7\n[log]\nformat = 'json'";
-        let environment = [
-            ("TRIGGERD_DATA_DIR", "/env"),
-            ("TRIGGERD_RETENTION", "2d"),
-            ("PATH", "x"),
-        ];
+        let environment = [("TRIGGERD_DATA_DIR", "/env"), ("TRIGGERD_RETENTION", "2d"), ("PATH", "x")];
         let config = layered(file, &environment, &flags).unwrap().config;
         assert_eq!(config.store.data_dir, PathBuf::from("/flag"));
-        assert_eq!(
-            config.store.retention,
-            Some(Duration::from_secs(2 * 86_400))
-        );
+        assert_eq!(config.store.retention, Some(Duration::from_secs(2 * 86_400)));
         assert_eq!(config.intake.max_batch, 7);
         assert_eq!(config.log.format, super::super::LogFormat::Json);
     }
@@ -368,20 +302,11 @@ mod tests {
     #[test]
     fn an_unknown_key_is_named_with_the_nearest_known_one() {
         let error = layered("lisen = '1.2.3.4:5'", &[], &Flags::default()).unwrap_err();
-        assert_eq!(
-            error,
-            "t.toml: unknown setting `lisen`, did you mean `listen`?"
-        );
+        assert_eq!(error, "t.toml: unknown setting `lisen`, did you mean `listen`?");
         let error = layered("[wasm]\nmemory_byte = 3", &[], &Flags::default()).unwrap_err();
-        assert_eq!(
-            error,
-            "t.toml: unknown setting `wasm.memory_byte`, did you mean `wasm.memory_bytes`?"
-        );
+        assert_eq!(error, "t.toml: unknown setting `wasm.memory_byte`, did you mean `wasm.memory_bytes`?");
         let error = layered("", &[("TRIGGERD_LISTN", "x")], &Flags::default()).unwrap_err();
-        assert_eq!(
-            error,
-            "environment: unknown setting `TRIGGERD_LISTN`, did you mean `TRIGGERD_LISTEN`?"
-        );
+        assert_eq!(error, "environment: unknown setting `TRIGGERD_LISTN`, did you mean `TRIGGERD_LISTEN`?");
     }
 
     #[test]
@@ -399,31 +324,19 @@ mod tests {
 
     #[test]
     fn a_wrong_value_is_named_with_its_origin_and_what_would_be_right() {
-        let error =
-            layered("", &[("TRIGGERD_RETENTION", "ninety")], &Flags::default()).unwrap_err();
-        assert!(
-            error.starts_with("environment: `TRIGGERD_RETENTION`: `ninety` is not a duration"),
-            "{error}"
-        );
-        let flags = Flags {
-            set: vec!["engine.in_flight=0".to_owned()],
-            ..Flags::default()
-        };
+        let error = layered("", &[("TRIGGERD_RETENTION", "ninety")], &Flags::default()).unwrap_err();
+        assert!(error.starts_with("environment: `TRIGGERD_RETENTION`: `ninety` is not a duration"), "{error}");
+        let flags = Flags { set: vec!["engine.in_flight=0".to_owned()], ..Flags::default() };
         assert!(layered("", &[], &flags).unwrap_err().contains("at least 1"));
     }
 
     #[test]
     fn the_printed_configuration_hides_secrets_and_reads_back() {
-        let environment = [
-            ("TRIGGERD_ADMIN_KEY", "hunter2-hunter2-hunter2"),
-            ("TRIGGERD_ALLOW_NETS", "10.0.0.0/8, ::1"),
-        ];
+        let environment =
+            [("TRIGGERD_ADMIN_KEY", "hunter2-hunter2-hunter2"), ("TRIGGERD_ALLOW_NETS", "10.0.0.0/8, ::1")];
         let config = layered("", &environment, &Flags::default()).unwrap().config;
         let printed = config.redacted();
-        assert!(
-            !printed.contains("hunter2") && printed.contains("admin_key = \"***\""),
-            "{printed}"
-        );
+        assert!(!printed.contains("hunter2") && printed.contains("admin_key = \"***\""), "{printed}");
         let again = layered(&printed, &[], &Flags::default()).unwrap().config;
         assert_eq!(again.egress, config.egress);
         assert_eq!(again.wasm, config.wasm);
@@ -431,19 +344,9 @@ mod tests {
 
     #[test]
     fn loopback_may_be_called_in_development_and_nothing_private_in_production() {
-        let config = |environment| {
-            layered(
-                "",
-                &[("TRIGGERD_ENVIRONMENT", environment)],
-                &Flags::default(),
-            )
-            .unwrap()
-            .config
-        };
-        assert_eq!(
-            config("development").allowed_nets(),
-            crate::config::Net::loopback()
-        );
+        let config =
+            |environment| layered("", &[("TRIGGERD_ENVIRONMENT", environment)], &Flags::default()).unwrap().config;
+        assert_eq!(config("development").allowed_nets(), crate::config::Net::loopback());
         assert!(config("production").allowed_nets().is_empty());
     }
 }

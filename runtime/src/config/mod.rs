@@ -179,16 +179,8 @@ impl Default for Config {
                 max_streams: 128,
                 drain_timeout: Duration::from_secs(30),
             },
-            store: Store {
-                data_dir: PathBuf::from("./data"),
-                url: None,
-                retention: Some(days(90)),
-            },
-            access: Access {
-                admin_key: None,
-                master_key: None,
-                rate_limit: None,
-            },
+            store: Store { data_dir: PathBuf::from("./data"), url: None, retention: Some(days(90)) },
+            access: Access { admin_key: None, master_key: None, rate_limit: None },
             intake: Intake {
                 max_event_bytes: MIB,
                 max_batch: 10_000,
@@ -196,12 +188,7 @@ impl Default for Config {
                 idempotency_window: days(1),
                 max_wait: Duration::from_secs(60),
             },
-            engine: Engine {
-                in_flight: 4096,
-                per_tenant: 1024,
-                per_destination: 32,
-                lease: Duration::from_secs(30),
-            },
+            engine: Engine { in_flight: 4096, per_tenant: 1024, per_destination: 32, lease: Duration::from_secs(30) },
             egress: Egress { allow_nets: None },
             wasm: Wasm {
                 memory_bytes: 64 * MIB,
@@ -218,14 +205,8 @@ impl Default for Config {
                 instances: 256,
                 wasi_http: false,
             },
-            log: Log {
-                format: LogFormat::Text,
-                level: "info".to_owned(),
-            },
-            metrics: Metrics {
-                enabled: true,
-                key_required: false,
-            },
+            log: Log { format: LogFormat::Text, level: "info".to_owned() },
+            metrics: Metrics { enabled: true, key_required: false },
         }
     }
 }

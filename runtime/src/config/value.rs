@@ -84,36 +84,23 @@ pub struct Net {
 impl Net {
     /// Reads `ADDRESS` or `ADDRESS/PREFIX`.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("`{text}` is not a range of addresses such as `10.0.0.0/8` or `::1`");
+        let wrong = || format!("`{text}` is not a range of addresses such as `10.0.0.0/8` or `::1`");
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
         };
         let address: IpAddr = address.parse().map_err(|_| wrong())?;
         let longest = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = prefix
-            .map_or(Ok(longest), str::parse)
-            .map_err(|_| wrong())?;
-        if prefix > longest {
-            Err(wrong())
-        } else {
-            Ok(Self { address, prefix })
-        }
+        let prefix = prefix.map_or(Ok(longest), str::parse).map_err(|_| wrong())?;
+        if prefix > longest { Err(wrong()) } else { Ok(Self { address, prefix }) }
     }
 
     /// The loopback ranges.
     #[must_use]
     pub fn loopback() -> Vec<Self> {
         vec![
-            Self {
-                address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)),
-                prefix: 8,
-            },
-            Self {
-                address: IpAddr::V6(Ipv6Addr::LOCALHOST),
-                prefix: 128,
-            },
+            Self { address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), prefix: 8 },
+            Self { address: IpAddr::V6(Ipv6Addr::LOCALHOST), prefix: 128 },
         ]
     }
 
@@ -142,8 +129,7 @@ impl fmt::Display for Net {
 
 impl Setting for SocketAddr {
     fn read(text: &str) -> Result<Self, String> {
-        text.parse()
-            .map_err(|_| format!("`{text}` is not an address with a port such as `127.0.0.1:8080`"))
+        text.parse().map_err(|_| format!("`{text}` is not an address with a port such as `127.0.0.1:8080`"))
     }
     fn show(&self) -> String {
         self.to_string()
@@ -152,11 +138,7 @@ impl Setting for SocketAddr {
 
 impl Setting for PathBuf {
     fn read(text: &str) -> Result<Self, String> {
-        if text.is_empty() {
-            Err("a path is needed".to_owned())
-        } else {
-            Ok(Self::from(text))
-        }
+        if text.is_empty() { Err("a path is needed".to_owned()) } else { Ok(Self::from(text)) }
     }
     fn show(&self) -> String {
         self.display().to_string()
@@ -187,8 +169,7 @@ impl Setting for bool {
 
 impl Setting for u32 {
     fn read(text: &str) -> Result<Self, String> {
-        text.parse()
-            .map_err(|_| format!("`{text}` is not a whole number from 0 to {}", Self::MAX))
+        text.parse().map_err(|_| format!("`{text}` is not a whole number from 0 to {}", Self::MAX))
     }
     fn show(&self) -> String {
         self.to_string()
@@ -206,14 +187,8 @@ impl Setting for usize {
             "GiB" => Some(1 << 30),
             _ => None,
         };
-        let value = number
-            .parse::<Self>()
-            .ok()
-            .zip(factor)
-            .and_then(|(number, factor)| number.checked_mul(factor));
-        value.ok_or_else(|| {
-            format!("`{text}` is not a whole number, nor a size such as `512KiB` or `1MiB`")
-        })
+        let value = number.parse::<Self>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(factor));
+        value.ok_or_else(|| format!("`{text}` is not a whole number, nor a size such as `512KiB` or `1MiB`"))
     }
     fn show(&self) -> String {
         match self {
@@ -238,24 +213,15 @@ impl Setting for Duration {
             "d" => Some(86_400_000),
             _ => None,
         };
-        let millis = number
-            .parse::<u64>()
-            .ok()
-            .zip(factor)
-            .and_then(|(number, factor)| number.checked_mul(factor));
+        let millis = number.parse::<u64>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(factor));
         let millis = millis.filter(|ms| *ms > 0 && *ms <= 100 * 366 * 86_400_000);
-        millis.map(Self::from_millis).ok_or_else(|| {
-            format!("`{text}` is not a duration such as `500ms`, `30s`, `5m`, `24h` or `90d`")
-        })
+        millis
+            .map(Self::from_millis)
+            .ok_or_else(|| format!("`{text}` is not a duration such as `500ms`, `30s`, `5m`, `24h` or `90d`"))
     }
     fn show(&self) -> String {
         let millis = self.as_millis();
-        for (unit, factor) in [
-            ("d", 86_400_000),
-            ("h", 3_600_000),
-            ("m", 60_000),
-            ("s", 1_000),
-        ] {
+        for (unit, factor) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {
             if millis.is_multiple_of(factor) {
                 return format!("{}{unit}", millis / factor);
             }
@@ -269,9 +235,7 @@ impl Setting for Environment {
         match text {
             "development" => Ok(Self::Development),
             "production" => Ok(Self::Production),
-            _ => Err(format!(
-                "`{text}` is neither `development` nor `production`"
-            )),
+            _ => Err(format!("`{text}` is neither `development` nor `production`")),
         }
     }
     fn show(&self) -> String {
@@ -297,11 +261,7 @@ impl Setting for LogFormat {
 
 impl Setting for Secret {
     fn read(text: &str) -> Result<Self, String> {
-        if text.is_empty() {
-            Err("it is empty".to_owned())
-        } else {
-            Ok(Self::new(text))
-        }
+        if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(Self::new(text)) }
     }
     fn show(&self) -> String {
         "***".to_owned()
@@ -314,40 +274,28 @@ impl Setting for Vec<Net> {
         if text == "none" {
             return Ok(Self::new());
         }
-        text.split(',')
-            .map(|part| Net::parse(part.trim()))
-            .collect()
+        text.split(',').map(|part| Net::parse(part.trim())).collect()
     }
     fn show(&self) -> String {
         if self.is_empty() {
             return "none".to_owned();
         }
-        self.iter()
-            .map(Net::to_string)
-            .collect::<Vec<_>>()
-            .join(",")
+        self.iter().map(Net::to_string).collect::<Vec<_>>().join(",")
     }
 }
 
 impl<T: Setting> Setting for Option<T> {
     fn read(text: &str) -> Result<Self, String> {
-        if text == T::ABSENT {
-            Ok(None)
-        } else {
-            T::read(text).map(Some)
-        }
+        if text == T::ABSENT { Ok(None) } else { T::read(text).map(Some) }
     }
     fn show(&self) -> String {
-        self.as_ref()
-            .map_or_else(|| T::ABSENT.to_owned(), Setting::show)
+        self.as_ref().map_or_else(|| T::ABSENT.to_owned(), Setting::show)
     }
 }
 
 /// A number and the letters after it.
 fn split_unit(text: &str) -> (&str, &str) {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     (&text[..end], text[end..].trim_start())
 }
 
@@ -364,16 +312,7 @@ mod tests {
         for text in ["4096", "512KiB", "1MiB", "0"] {
             assert_eq!(usize::read(text).unwrap().show(), text);
         }
-        for bad in [
-            "",
-            "5",
-            "s",
-            "1.5s",
-            "-1s",
-            "0s",
-            "99999999999999999999d",
-            "5 fortnights",
-        ] {
+        for bad in ["", "5", "s", "1.5s", "-1s", "0s", "99999999999999999999d", "5 fortnights"] {
             assert!(Duration::read(bad).is_err(), "{bad}");
         }
         assert!(usize::read("18446744073709551615MiB").is_err());
@@ -383,35 +322,13 @@ mod tests {
     fn a_range_holds_its_addresses_and_no_others() {
         let private = Net::parse("10.1.0.0/16").unwrap();
         assert!(private.contains("10.1.255.1".parse().unwrap()));
-        assert!(
-            private.contains("::ffff:10.1.2.3".parse().unwrap()),
-            "mapped addresses are no way around"
-        );
+        assert!(private.contains("::ffff:10.1.2.3".parse().unwrap()), "mapped addresses are no way around");
         assert!(!private.contains("10.2.0.1".parse().unwrap()));
         assert!(!private.contains("::1".parse().unwrap()));
-        assert!(
-            Net::parse("0.0.0.0/0")
-                .unwrap()
-                .contains("8.8.8.8".parse().unwrap())
-        );
-        assert!(
-            Net::parse("::/0")
-                .unwrap()
-                .contains("fd00::1".parse().unwrap())
-        );
-        assert!(
-            Net::parse("127.0.0.1")
-                .unwrap()
-                .contains("127.0.0.1".parse().unwrap())
-        );
-        for bad in [
-            "10.0.0.0/33",
-            "::/129",
-            "localhost",
-            "10.0.0.0/",
-            "10.0.0/8",
-            "/8",
-        ] {
+        assert!(Net::parse("0.0.0.0/0").unwrap().contains("8.8.8.8".parse().unwrap()));
+        assert!(Net::parse("::/0").unwrap().contains("fd00::1".parse().unwrap()));
+        assert!(Net::parse("127.0.0.1").unwrap().contains("127.0.0.1".parse().unwrap()));
+        for bad in ["10.0.0.0/33", "::/129", "localhost", "10.0.0.0/", "10.0.0/8", "/8"] {
             assert!(Net::parse(bad).is_err(), "{bad}");
         }
     }
