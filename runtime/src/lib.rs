@@ -6,15 +6,25 @@
 
 pub mod actions;
 pub mod app;
+pub mod brokers;
+pub mod caches;
 pub mod clock;
 pub mod components;
 pub mod config;
+pub mod connections;
 pub mod definitions;
 pub mod dispatch;
+pub mod egress;
 pub mod execute;
+pub mod failed;
 pub mod feed;
+pub mod glob;
 pub mod intake;
+pub mod mail;
 pub mod record;
+pub mod redact;
+pub mod resources;
+pub mod secrets;
 pub mod store;
 pub mod sweep;
 pub mod trial;
