@@ -122,6 +122,12 @@ pub enum Moment {
 }
 
 impl Change {
+    /// The event type that a row change has besides: `TABLE.created`, `TABLE.updated`, `TABLE.deleted`.
+    #[must_use]
+    pub fn event_type(&self) -> String {
+        format!("{}.{}", self.table, self.operation.participle())
+    }
+
     /// The change event's name: `beforeInsert` ... `afterDelete`.
     #[must_use]
     pub fn event_name(&self) -> &'static str {

@@ -1,6 +1,6 @@
 //! What a trigger reacts to: one of the eight change events, or an event type with wildcards.
 
-use crate::event::{Event, Moment, Operation};
+use crate::event::{Change, Event, Moment, Operation};
 use crate::mistake::nearest;
 
 /// The longest event type, and the longest pattern of one, in bytes.
@@ -79,7 +79,13 @@ impl EventPattern {
     /// Whether it fits the event. A row change also has an event type (`orders.created`), once it is done.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
-        match (self, &event.change) {
+        self.reacts_to(event.change.as_ref(), &event.event_type)
+    }
+
+    /// Whether it fits an event of that type; `change` is set where the event is a row change.
+    #[must_use]
+    pub fn reacts_to(&self, change: Option<&Change>, event_type: &str) -> bool {
+        match (self, change) {
             (Self::Change(pattern), Some(change)) => {
                 pattern.moment == change.moment
                     && pattern.operation.is_none_or(|operation| operation == change.operation)
@@ -87,7 +93,7 @@ impl EventPattern {
             (Self::Change(_), None) => false,
             (Self::Type(_), Some(change)) if change.moment == Moment::Before => false,
             (Self::Type(parts), _) => {
-                let given: Vec<&str> = event.event_type.split('.').collect();
+                let given: Vec<&str> = event_type.split('.').collect();
                 fits(parts, &given)
             }
         }

@@ -15,6 +15,3 @@ pub const MAX_ACTIONS: usize = 64;
 
 /// How deep fallbacks may stand in fallbacks.
 pub const MAX_FALLBACKS: usize = 4;
-
-#[cfg(test)]
-mod tests;

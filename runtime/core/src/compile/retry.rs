@@ -92,7 +92,8 @@ pub fn quota(source: &Value, pointer: &str, mistakes: &mut Vec<Mistake>) -> Opti
 /// A single template string.
 pub fn template(source: &Value, pointer: &str, mistakes: &mut Vec<Mistake>) -> Option<Template> {
     let source = text(source, pointer, mistakes)?;
-    Template::compile(source, Place::Plain).map_err(|detail| mistakes.push(Mistake::new(pointer, detail))).ok()
+    let compiled = Template::compile(source, Place::Plain);
+    compiled.map_err(|detail| mistakes.push(Mistake::new(pointer, format!("template: {detail}")))).ok()
 }
 
 /// A length of time such as `500ms`, `10s`, `30m`, `2h`, `1d`, `1w`, in milliseconds.

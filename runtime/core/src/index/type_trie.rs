@@ -1,5 +1,6 @@
 //! Event type patterns as a trie of their dotted parts.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use rpds::RedBlackTreeMapSync;
@@ -65,6 +66,9 @@ impl TypeTrie {
     /// All patterns are followed at once, part by part, and a node is held only once at each part: what `**`
     /// costs is bounded by the number of nodes times the number of parts.
     pub fn fitting<'t>(&'t self, event_type: &str, see: &mut dyn FnMut(&'t Bucket)) {
+        if self.is_empty() {
+            return;
+        }
         let mut held = Held::default();
         held.reach(self, false);
         for part in event_type.split('.') {
@@ -89,12 +93,13 @@ impl TypeTrie {
 #[derive(Default)]
 struct Held<'t> {
     nodes: Vec<(&'t TypeTrie, bool)>,
+    /// Those that stay: only they can be reached twice, by staying and anew.
+    staying: HashSet<*const TypeTrie>,
 }
 
 impl<'t> Held<'t> {
     fn reach(&mut self, node: &'t TypeTrie, stays: bool) {
-        // A node below `**` is reached in two ways only, both of which make it stay.
-        if self.nodes.iter().any(|(held, _)| std::ptr::eq(*held, node)) {
+        if stays && !self.staying.insert(std::ptr::from_ref(node)) {
             return;
         }
         self.nodes.push((node, stays));

@@ -57,8 +57,9 @@ pub fn change(
     }
     let mut event = draft.event(String::new(), acceptance);
     let (operation, table) = (operation?, table?);
-    event.event_type = format!("{table}.{}", operation.participle());
-    event.change = Some(Change { operation, moment, database, schema, table });
+    let change = Change { operation, moment, database, schema, table };
+    event.event_type = change.event_type();
+    event.change = Some(change);
     event.record = record;
     event.previous_record = previous;
     Some(event)
