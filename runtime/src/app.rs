@@ -11,6 +11,7 @@ use triggerd_core::event::{DEFAULT_ENV, Event, MAX_CAUSATION};
 use triggerd_core::id::EventId;
 use triggerd_core::outcome::Failure;
 
+use crate::access::Access;
 use crate::actions::{Emit, Emitted, Registry, Services};
 use crate::clock::Clock;
 use crate::components::Components;
@@ -42,6 +43,8 @@ pub struct App {
     pub dispatch: Dispatch,
     /// What happens, for those who listen.
     pub feed: Feed,
+    /// Tenants, keys and their limits.
+    pub access: Access,
 }
 
 /// The background work of a started program.
@@ -51,10 +54,10 @@ pub struct Background {
 }
 
 impl App {
-    /// How long finished events are kept.
+    /// How long finished events are kept; `None` is for ever.
     #[must_use]
-    pub fn retention(&self) -> Duration {
-        self.config.retention
+    pub fn retention(&self) -> Option<Duration> {
+        self.config.store.retention
     }
 
     /// Starts the background work: takes up what an earlier process left, then sweeps.
