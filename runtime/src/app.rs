@@ -96,7 +96,8 @@ impl App {
         let clock = Clock::system();
         let options = store::sqlite::Options { clock: clock.clone(), ..Default::default() };
         let store = Store::open(config.data_dir(), options).await?;
-        let (access, _) = Access::load(store.clone(), clock.clone(), &config).await?;
+        let (access, admin) = Access::load(store.clone(), clock.clone(), &config).await?;
+        admin.announce();
         let host = Arc::new(Host::new(host_config(&config)?)?);
         let components = Arc::new(Components::new(store.clone(), host, limits(&config.wasm), config.wasm.condition_cpu));
         let registry = Registry::built_in();
