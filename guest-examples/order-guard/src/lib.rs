@@ -309,6 +309,20 @@ mod tests {
     }
 
     #[test]
+    fn the_sample_event_is_completed() {
+        let event: Value = serde_json::from_str(include_str!("../event.json")).unwrap();
+        let trigger: Value = serde_json::from_str(include_str!("../trigger.json")).unwrap();
+        let rules = trigger["actions"][0]["config"]["input"].clone();
+        let Verdict::Change(record) = verdict(rules, event["context"]["record"].clone()) else {
+            panic!("a change")
+        };
+        assert_eq!(
+            (record["total"].to_string().as_str(), &record["currency"]),
+            ("32.90", &json!("EUR"))
+        );
+    }
+
+    #[test]
     fn a_rule_that_is_no_amount_is_a_failure() {
         let call = invocation()
             .record(order(json!(25.1)))

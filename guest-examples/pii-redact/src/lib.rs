@@ -208,6 +208,17 @@ mod tests {
     }
 
     #[test]
+    fn the_sample_event_becomes_what_the_readme_says() {
+        let event: Value = serde_json::from_str(include_str!("../event.json")).unwrap();
+        let trigger: Value = serde_json::from_str(include_str!("../trigger.json")).unwrap();
+        let rules = trigger["actions"][0]["config"]["input"].clone();
+        let (_, readme) = include_str!("../README.md").split_once("```json").unwrap();
+        let (expected, _) = readme.split_once("```").unwrap();
+        let expected: Value = serde_json::from_str(expected).unwrap();
+        assert_eq!(redacted(rules, event["record"].clone()), expected);
+    }
+
+    #[test]
     fn an_unknown_rule_is_told() {
         let call = invocation().input(json!({"hides": []}));
         assert_eq!(
