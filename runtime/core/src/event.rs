@@ -98,6 +98,16 @@ impl Operation {
             Self::Delete => "delete",
         }
     }
+
+    /// The last part of a row change's event type: `created`, `updated`, `deleted`.
+    #[must_use]
+    pub fn participle(self) -> &'static str {
+        match self {
+            Self::Insert => "created",
+            Self::Update => "updated",
+            Self::Delete => "deleted",
+        }
+    }
 }
 
 /// Before or after the write.
@@ -112,6 +122,12 @@ pub enum Moment {
 }
 
 impl Change {
+    /// The event type that a row change has besides: `TABLE.created`, `TABLE.updated`, `TABLE.deleted`.
+    #[must_use]
+    pub fn event_type(&self) -> String {
+        format!("{}.{}", self.table, self.operation.participle())
+    }
+
     /// The change event's name: `beforeInsert` ... `afterDelete`.
     #[must_use]
     pub fn event_name(&self) -> &'static str {
@@ -130,7 +146,9 @@ impl Event {
     /// What `event` means in conditions and templates: the change event's name, else the type.
     #[must_use]
     pub fn event_name(&self) -> &str {
-        self.change.as_ref().map_or(&self.event_type, |c| c.event_name())
+        self.change
+            .as_ref()
+            .map_or(&self.event_type, |c| c.event_name())
     }
 
     /// The table, for a row change.
@@ -148,7 +166,9 @@ impl Event {
     /// What `payload` means: the record of an event that is no row change, else the change as an object.
     #[must_use]
     pub fn payload(&self) -> Value {
-        let Some(change) = &self.change else { return self.record.clone() };
+        let Some(change) = &self.change else {
+            return self.record.clone();
+        };
         let mut out = Map::new();
         out.insert("operation".into(), change.operation.as_str().into());
         for (key, value) in [("database", &change.database), ("schema", &change.schema)] {

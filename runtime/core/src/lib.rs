@@ -10,6 +10,7 @@ pub mod condition;
 pub mod definition;
 pub mod event;
 pub mod event_pattern;
+pub mod explain;
 pub mod id;
 pub mod index;
 pub mod intake_body;

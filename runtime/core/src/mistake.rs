@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// One mistake in a JSON document.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -16,7 +17,10 @@ pub struct Mistake {
 impl Mistake {
     /// A mistake at `pointer`.
     pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { pointer: pointer.into(), detail: detail.into() }
+        Self {
+            pointer: pointer.into(),
+            detail: detail.into(),
+        }
     }
 
     /// An unknown name at `pointer`, with the nearest of `known` when one is near.
@@ -35,16 +39,28 @@ impl Mistake {
         Self::new(pointer, detail)
     }
 
+    /// A value of the wrong kind at `pointer`; `wanted` is in words (`a string`).
+    pub fn kind(pointer: impl Into<String>, wanted: &str, found: &Value) -> Self {
+        Self::new(pointer, format!("must be {wanted}, not {}", kind(found)))
+    }
+
     /// The same mistake, seen from a document in which this one's stands at `prefix`.
     #[must_use]
     pub fn under(self, prefix: &str) -> Self {
-        Self { pointer: format!("{prefix}{}", self.pointer), detail: self.detail }
+        Self {
+            pointer: format!("{prefix}{}", self.pointer),
+            detail: self.detail,
+        }
     }
 }
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = if self.pointer.is_empty() { "/" } else { &self.pointer };
+        let place = if self.pointer.is_empty() {
+            "/"
+        } else {
+            &self.pointer
+        };
         write!(f, "{place}: {}", self.detail)
     }
 }
@@ -66,8 +82,24 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, k)| k)
 }
 
+/// What kind of JSON value it is, in words.
+pub(crate) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
 fn list(known: &[&str]) -> String {
-    known.iter().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ")
+    known
+        .iter()
+        .map(|k| format!("`{k}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 #[cfg(test)]

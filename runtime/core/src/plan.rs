@@ -27,23 +27,44 @@ pub struct PlannedRun {
 
 /// The runs that `event` makes of `matches`, in order of priority. `random` gives each run id its random bits.
 #[must_use]
-pub fn plan(event: &Event, matches: Vec<Match>, now: Timestamp, mut random: impl FnMut() -> [u8; 10]) -> Vec<PlannedRun> {
+pub fn plan(
+    event: &Event,
+    matches: Vec<Match>,
+    now: Timestamp,
+    mut random: impl FnMut() -> [u8; 10],
+) -> Vec<PlannedRun> {
     let unix_ms = u64::try_from(now.as_millisecond()).unwrap_or(0);
     matches
         .into_iter()
         .map(|found| {
-            let ordering_key = found.trigger.ordering_key.as_ref().map(|key| ordering_key(key, event, &found.trigger, now));
+            let ordering_key = found
+                .trigger
+                .ordering_key
+                .as_ref()
+                .map(|key| ordering_key(key, event, &found.trigger, now));
             let queue = match found.trigger.actions.first().map(|a| &a.timing) {
                 Some(Timing::Queued(queue)) => Some(queue.clone()),
                 _ => None,
             };
-            PlannedRun { id: RunId::new(unix_ms, random()), trigger: found.trigger, gated: found.gated, ordering_key, queue }
+            PlannedRun {
+                id: RunId::new(unix_ms, random()),
+                trigger: found.trigger,
+                gated: found.gated,
+                ordering_key,
+                queue,
+            }
         })
         .collect()
 }
 
 /// The rendered key. One that cannot be rendered is the empty key: its runs are ordered among themselves
 /// rather than not at all.
-fn ordering_key(key: &crate::template::Template, event: &Event, trigger: &Trigger, now: Timestamp) -> String {
-    key.render_text(&Scope::of_event(event, &trigger.tag, now)).unwrap_or_default()
+fn ordering_key(
+    key: &crate::template::Template,
+    event: &Event,
+    trigger: &Trigger,
+    now: Timestamp,
+) -> String {
+    key.render_text(&Scope::of_event(event, &trigger.tag, now))
+        .unwrap_or_default()
 }

@@ -71,9 +71,29 @@ pub struct ActionProgress {
     /// What it returned.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub output: Value,
+    /// What it did to the event that the run's later actions see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
+    /// The number of the first attempt since the last replay (1 without one): the retry policy counts from it.
+    #[serde(default = "one")]
+    pub first_of_round: u32,
     /// Every try, oldest first (the oldest are dropped past a bound; `attempt` keeps counting).
     #[serde(default)]
     pub attempts: Vec<Attempt>,
+}
+
+/// What an action did to the event that the later actions of its run see.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Effect {
+    /// The record is this from here on (`record.set`, a guard's change, a transform).
+    Record(Value),
+    /// A transform let nothing out: the run's later actions are skipped.
+    Drop,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// One try of one action.
@@ -113,4 +133,28 @@ pub enum AttemptOutcome {
     Failed,
     /// The node that tried it was lost; whether the effect took place is unknown.
     Lost,
+}
+
+impl Progress {
+    /// The same actions, to be done again: what a replay begins with. Attempts and delivery ids are kept;
+    /// with `everything` delivered actions are done again too, else only from the first one that failed.
+    pub fn reset(&mut self, everything: bool) {
+        for action in &mut self.actions {
+            let ended_well = matches!(action.status, ActionState::Delivered | ActionState::Skipped);
+            if everything || !ended_well {
+                action.status = ActionState::Pending;
+                action.reason = None;
+                action.effect = None;
+                action.first_of_round = action.last_attempt() + 1;
+            }
+        }
+    }
+}
+
+impl ActionProgress {
+    /// The number of the last attempt; 0 where there was none.
+    #[must_use]
+    pub fn last_attempt(&self) -> u32 {
+        self.attempts.last().map_or(0, |a| a.attempt)
+    }
 }

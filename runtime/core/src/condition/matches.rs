@@ -1,0 +1,83 @@
+//! `MATCHES`: a regular expression is found in the string.
+//!
+//! The engine takes time in proportion to the compiled expression times the text, and conditions are evaluated
+//! while the sender of the event waits. So both are bounded, the text by what the expression costs ([`CLASSES`]).
+//! A longer text matches nothing. It is never searched in part: an anchor or a word boundary at the cut would
+//! match what is not there.
+
+use regex::{Regex, RegexBuilder};
+use serde_json::Value;
+
+/// The longest expression, in bytes of its text.
+const MAX_PATTERN: usize = 1024;
+
+const KIB: usize = 1024;
+
+/// Up to which compiled size how long a text is searched, both in bytes. Most expressions are in the first
+/// class; the classes of Unicode (`\w`, `\p{L}`), repeated, make large ones.
+const CLASSES: [(usize, usize); 3] = [
+    (4 * KIB, 1024 * KIB),
+    (16 * KIB, 256 * KIB),
+    (256 * KIB, 64 * KIB),
+];
+
+/// A compiled expression.
+#[derive(Debug)]
+pub struct Pattern {
+    regex: Regex,
+    max_text: usize,
+}
+
+impl Pattern {
+    /// Compiles an expression; the error is a sentence for the person who wrote it.
+    pub fn compile(pattern: &str) -> Result<Self, String> {
+        if pattern.len() > MAX_PATTERN {
+            return Err(format!(
+                "a regular expression may be {MAX_PATTERN} bytes long, this one has {}",
+                pattern.len()
+            ));
+        }
+        let mut fault = None;
+        for (size, max_text) in CLASSES {
+            match RegexBuilder::new(pattern).size_limit(size).build() {
+                Ok(regex) => return Ok(Self { regex, max_text }),
+                Err(regex::Error::CompiledTooBig(limit)) => fault = Some(too_large(limit)),
+                Err(error) => {
+                    return Err(format!(
+                        "this is not a regular expression: {}",
+                        last_line(&error.to_string())
+                    ));
+                }
+            }
+        }
+        Err(fault.unwrap_or_default())
+    }
+
+    /// Whether the expression is found in the string.
+    pub fn is_found(&self, found: Option<&Value>) -> bool {
+        found
+            .and_then(Value::as_str)
+            .is_some_and(|found| found.len() <= self.max_text && self.regex.is_match(found))
+    }
+
+    /// Whether it is of the class that compiles in microseconds.
+    pub fn is_small(&self) -> bool {
+        self.max_text == CLASSES[0].1
+    }
+}
+
+fn too_large(limit: usize) -> String {
+    format!(
+        "this regular expression is too large: compiled, it would take more than {limit} bytes; \
+         use smaller repetitions, or `[A-Za-z0-9_]` and `[0-9]` in place of `\\w` and `\\d`, which are all of Unicode's"
+    )
+}
+
+/// The engine draws the fault under the expression; its last line says what it is.
+fn last_line(message: &str) -> &str {
+    message
+        .lines()
+        .last()
+        .unwrap_or(message)
+        .trim_start_matches("error: ")
+}

@@ -1,0 +1,54 @@
+//! What a trigger can do: one file per family, one line each in [`REGISTRY`].
+//!
+//! An action ends [`Outcome::Done`], [`Outcome::Retry`] or [`Outcome::Dead`]; a failure is never `Done`. It runs
+//! outside of any transaction or lock, may be run again after a crash, and carries the same delivery id then.
+
+mod context;
+mod registry;
+
+use std::future::Future;
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use triggerd_core::catalog::Place;
+use triggerd_core::mistake::Mistake;
+use triggerd_core::outcome::Outcome;
+
+pub use context::{Context, Emit, Emitted, Excerpt, Services};
+pub use registry::{Kind, Registry};
+
+/// One action type.
+pub trait Action: 'static {
+    /// Its name in definitions: `http.post`.
+    const KIND: &'static str;
+    /// Other names it goes by.
+    const ALIASES: &'static [&'static str] = &[];
+    /// It is for before-events only.
+    const BEFORE_ONLY: bool = false;
+    /// Its settings, after rendering. `deny_unknown_fields`, camelCase as in definitions.md.
+    type Config: DeserializeOwned + JsonSchema + Send + 'static;
+
+    /// Whether an alias with these settings means this type (`CUSTOM_HTTP` with `method`).
+    fn claims(_alias: &str, _config: &Value) -> bool {
+        true
+    }
+
+    /// Mistakes in unrendered settings beyond what the schema says, with pointers from the settings' root.
+    fn check(_config: &Value) -> Vec<Mistake> {
+        Vec::new()
+    }
+
+    /// Where the value rendered at `pointer` of the settings ends up.
+    fn place(_config: &Value, _pointer: &str) -> Place {
+        Place::Plain
+    }
+
+    /// The destination that in-flight attempts are counted for (`https://host:port`); `None` for what stays inside.
+    fn destination(_cx: &Context, _config: &Self::Config) -> Option<String> {
+        None
+    }
+
+    /// One attempt. Called once per attempt, cancelled (dropped) at the action's timeout.
+    fn run(cx: Context, config: Self::Config) -> impl Future<Output = Outcome> + Send;
+}

@@ -1,0 +1,154 @@
+//! The running program: what was made at start and is shared from then on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use triggerd_core::event::{DEFAULT_ENV, Event, MAX_CAUSATION};
+use triggerd_core::id::EventId;
+use triggerd_core::outcome::Failure;
+
+use crate::actions::{Emit, Emitted, Registry, Services};
+use crate::clock::Clock;
+use crate::components::Components;
+use crate::config::Config;
+use crate::definitions::Definitions;
+use crate::dispatch::{Dispatch, Lane};
+use crate::feed::Feed;
+use crate::intake;
+use crate::store::{self, RunNext, RunUpdate, Store};
+use crate::sweep;
+
+/// The running program. Always behind an `Arc`.
+pub struct App {
+    /// The effective configuration.
+    pub config: Arc<Config>,
+    /// Time and chance.
+    pub clock: Clock,
+    /// What is kept.
+    pub store: Store,
+    /// The definitions in force.
+    pub definitions: Definitions,
+    /// The Wasm components.
+    pub components: Arc<Components>,
+    /// The action types.
+    pub registry: &'static Registry,
+    /// What the actions share.
+    pub services: Arc<Services>,
+    /// The runs under way.
+    pub dispatch: Dispatch,
+    /// What happens, for those who listen.
+    pub feed: Feed,
+}
+
+/// The background work of a started program.
+pub struct Background {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl App {
+    /// How long finished events are kept.
+    #[must_use]
+    pub fn retention(&self) -> Duration {
+        self.config.retention
+    }
+
+    /// Starts the background work: takes up what an earlier process left, then sweeps.
+    pub async fn start(self: &Arc<Self>) -> Result<Background, store::Error> {
+        // Only the first call can set it, and there is one call.
+        let _ = self.services.emit.set(Arc::new(Emitter(Arc::downgrade(self))));
+        self.restore_lanes().await?;
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        tasks.spawn(sweep::claim_due(self.clone(), stop.clone()));
+        tasks.spawn(sweep::tend_leases(self.clone(), stop.clone()));
+        tasks.spawn(sweep::retire(self.clone(), stop.clone()));
+        Ok(Background { stop, tasks })
+    }
+
+    /// Counts the unfinished runs of every lane in the store.
+    pub async fn restore_lanes(&self) -> Result<(), store::Error> {
+        let lanes = self.store.lanes().await?;
+        self.dispatch.lanes.restore(lanes.into_iter().map(|(tenant, trigger, key, count)| (Lane { tenant, trigger, key }, count)));
+        Ok(())
+    }
+
+    /// Stops: refuses new events, finishes or hands back its runs within `limit`, and closes the store.
+    pub async fn stop(&self, background: Background, limit: Duration) {
+        self.dispatch.begin_drain();
+        background.stop.cancel();
+        background.tasks.close();
+        let _ = tokio::time::timeout(limit, background.tasks.wait()).await;
+        let left = self.dispatch.drained(limit).await;
+        if !left.is_empty() {
+            tracing::warn!("Handing back {} runs that did not end within {} s", left.len(), limit.as_secs());
+            self.hand_back(left).await;
+        }
+        self.store.close().await;
+    }
+
+    /// Gives up leases so that the next process need not wait for them. The attempts under way count as lost then.
+    async fn hand_back(&self, left: Vec<(triggerd_core::id::RunId, i64)>) {
+        if let Err(error) = self.store.renew(left, self.clock.now()).await {
+            tracing::error!(%error, "Handing back runs failed; the next start takes them up all the same: {error}");
+        }
+    }
+
+    /// Records what follows for a run outside of its walk.
+    pub async fn record(&self, update: RunUpdate) -> Result<bool, store::Error> {
+        debug_assert!(!matches!(update.next, RunNext::Hold(_)), "only a walk holds its run");
+        self.store.record(update).await
+    }
+}
+
+/// Accepts what actions and guests emit. Weak: the services that hold it are held by the program.
+struct Emitter(std::sync::Weak<App>);
+
+impl Emit for Emitter {
+    fn emit(&self, emitted: Emitted) -> BoxFuture<'_, Result<EventId, Failure>> {
+        Box::pin(async move {
+            let app = self.0.upgrade().ok_or_else(|| Failure::new("STORE_UNAVAILABLE", "the server is shutting down"))?;
+            emit(&app, emitted).await
+        })
+    }
+}
+
+async fn emit(app: &Arc<App>, emitted: Emitted) -> Result<EventId, Failure> {
+    let cause = &emitted.cause;
+    if cause.causation.len() >= MAX_CAUSATION {
+        metrics::counter!("triggerd_loop_breaks_total").increment(1);
+        let message = format!("{MAX_CAUSATION} events led to this one through event.emit: the chain is cut, since triggers that feed each other do not end");
+        return Err(Failure::new("LOOP_GUARD", message));
+    }
+    let mut causation = cause.causation.clone();
+    causation.push(cause.id);
+    // The same delivery emits the same event, however often it is tried: the id is derived, and kept once.
+    let id = EventId(triggerd_core::id::RunId(emitted.delivery_id.0).delivery(&format!("emit/{}", emitted.index)).0);
+    let event = Event {
+        id,
+        tenant: cause.tenant.clone(),
+        event_type: emitted.event_type,
+        source: Some("triggerd".into()),
+        change: None,
+        record: emitted.payload,
+        previous_record: Value::Null,
+        env: if cause.env.is_empty() { DEFAULT_ENV.into() } else { cause.env.clone() },
+        user: cause.user.clone(),
+        metadata: Map::new(),
+        attributes: Map::new(),
+        timestamp: emitted.at,
+        accepted_at: app.clock.now(),
+        traceparent: cause.traceparent.clone(),
+        causation,
+    };
+    match app.store.event(&event.tenant, id).await {
+        Ok(Some(_)) => return Ok(id),
+        Ok(None) => {}
+        Err(error) => return Err(Failure::new("STORE_UNAVAILABLE", error.to_string())),
+    }
+    let kept = intake::accept(app, event.into()).await;
+    kept.map(|receipt| receipt.event.id).map_err(|error| Failure::new("STORE_UNAVAILABLE", error.to_string()))
+}

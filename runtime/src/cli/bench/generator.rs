@@ -1,0 +1,167 @@
+//! The load generator: plain HTTP/1.1 over kept-open connections, cheap enough to share a machine with the server.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use hdrhistogram::Histogram;
+use jiff::Timestamp;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// What to send.
+#[derive(Clone)]
+pub struct Plan {
+    /// Where to.
+    pub address: SocketAddr,
+    /// The API key.
+    pub key: String,
+    /// How many connections, each with one request under way.
+    pub connections: usize,
+    /// Events in a request.
+    pub batch: usize,
+    /// Events per second over all connections.
+    pub rate: Option<u32>,
+    /// For how long.
+    pub time: Duration,
+}
+
+/// What came of it.
+pub struct Load {
+    /// When the first request was sent.
+    pub started_at: Timestamp,
+    /// How long it took until the last answer.
+    pub elapsed: Duration,
+    /// Events that were answered 202.
+    pub accepted: u64,
+    /// Requests that were answered otherwise.
+    pub refused: u64,
+    /// From the moment a request was due to its answer, in microseconds.
+    pub latencies: Histogram<u64>,
+}
+
+/// Sends events until the time is over.
+pub async fn run(plan: Plan) -> anyhow::Result<Load> {
+    let (started_at, began) = (Timestamp::now(), Instant::now());
+    let senders: Vec<_> = (0..plan.connections).map(|index| tokio::spawn(send(plan.clone(), index, began))).collect();
+    let mut load = Load { started_at, elapsed: Duration::ZERO, accepted: 0, refused: 0, latencies: histogram()? };
+    for sender in senders {
+        let part = sender.await.context("a sender panicked")??;
+        load.accepted += part.accepted;
+        load.refused += part.refused;
+        load.latencies.add(&part.latencies).context("latencies cannot be added")?;
+    }
+    load.elapsed = began.elapsed();
+    Ok(load)
+}
+
+struct Part {
+    accepted: u64,
+    refused: u64,
+    latencies: Histogram<u64>,
+}
+
+async fn send(plan: Plan, index: usize, began: Instant) -> anyhow::Result<Part> {
+    let mut connection = TcpStream::connect(plan.address).await.context("the server does not answer")?;
+    connection.set_nodelay(true)?;
+    let mut part = Part { accepted: 0, refused: 0, latencies: histogram()? };
+    let pause = plan.rate.map(|rate| Duration::from_secs_f64((plan.connections * plan.batch) as f64 / f64::from(rate.max(1))));
+    // Connections are spread over one pause, so that they do not send in step.
+    let mut due = began + pause.unwrap_or_default().mul_f64(index as f64 / plan.connections as f64);
+    let mut request = Vec::with_capacity(1024);
+    let mut answer = Vec::with_capacity(4096);
+    let mut number = 0_u64;
+    while began.elapsed() < plan.time {
+        match pause {
+            Some(pause) => {
+                tokio::time::sleep_until(due.into()).await;
+                write_request(&mut request, &plan, index, number);
+                let ok = exchange(&mut connection, &request, &mut answer).await?;
+                // Measured from when it was due, not from when it was sent: a late generator must not hide a slow server.
+                part.count(ok, plan.batch, due.elapsed());
+                due += pause;
+            }
+            None => {
+                write_request(&mut request, &plan, index, number);
+                let sent = Instant::now();
+                let ok = exchange(&mut connection, &request, &mut answer).await?;
+                part.count(ok, plan.batch, sent.elapsed());
+            }
+        }
+        number += 1;
+    }
+    Ok(part)
+}
+
+impl Part {
+    fn count(&mut self, ok: bool, events: usize, latency: Duration) {
+        if ok {
+            self.accepted += events as u64;
+        } else {
+            self.refused += 1;
+        }
+        self.latencies.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
+    }
+}
+
+fn histogram() -> anyhow::Result<Histogram<u64>> {
+    Histogram::new_with_bounds(1, 60_000_000, 3).context("no histogram")
+}
+
+fn write_request(request: &mut Vec<u8>, plan: &Plan, index: usize, number: u64) {
+    use std::fmt::Write as _;
+    let mut body = String::with_capacity(256 * plan.batch);
+    if plan.batch > 1 {
+        body.push('[');
+    }
+    for item in 0..plan.batch {
+        if item > 0 {
+            body.push(',');
+        }
+        let id = (number * plan.batch as u64 + item as u64) * plan.connections as u64 + index as u64;
+        // Writing to a String cannot fail.
+        let _ = write!(
+            body,
+            r#"{{"operation":"insert","database":"orders-db","table":"orders","record":{{"id":{id},"status":"confirmed","total":{}.5,"customer_id":"c-{}","customer_email":"c{id}@example.com","items":[{{"sku":"a-1","quantity":2}}]}}}}"#,
+            20 + id % 1000,
+            id % 5000
+        );
+    }
+    if plan.batch > 1 {
+        body.push(']');
+    }
+    let path = if plan.batch > 1 { "/api/v1/events/batch" } else { "/api/v1/events" };
+    request.clear();
+    request.extend_from_slice(
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            plan.address,
+            plan.key,
+            body.len()
+        )
+        .as_bytes(),
+    );
+    request.extend_from_slice(body.as_bytes());
+}
+
+/// Sends a request and reads its answer whole; whether it was 202.
+async fn exchange(connection: &mut TcpStream, request: &[u8], answer: &mut Vec<u8>) -> anyhow::Result<bool> {
+    connection.write_all(request).await.context("the server closed the connection")?;
+    answer.clear();
+    loop {
+        if connection.read_buf(answer).await.context("the server closed the connection")? == 0 {
+            bail!("the server closed the connection in the middle of an answer");
+        }
+        let Some(head_end) = answer.windows(4).position(|w| w == b"\r\n\r\n") else { continue };
+        let head = std::str::from_utf8(&answer[..head_end]).context("the answer's head is not text")?;
+        let length = head
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+            .and_then(|(_, value)| value.trim().parse::<usize>().ok())
+            .context("the answer has no content-length")?;
+        if answer.len() >= head_end + 4 + length {
+            return Ok(head.starts_with("HTTP/1.1 202"));
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! `triggerd bench`: a server of its own, a load generator and a receiver; the report is JSON.
+//!
+//! The server is a process of its own with a data directory of its own, so that its memory and its fsyncs are what a
+//! user's would be. Everything stays on loopback, bounded in count and time.
+
+mod generator;
+mod receiver;
+mod report;
+mod server;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use super::output::Output;
+use generator::{Load, Plan};
+use server::Server;
+
+/// `triggerd bench`.
+#[derive(Args)]
+pub struct Bench {
+    /// What every event goes through.
+    #[arg(long, value_enum, default_value_t = Scenario::Log)]
+    scenario: Scenario,
+    /// The component of `--scenario wasm`: a .wasm file that exports an action.
+    #[arg(long, required_if_eq("scenario", "wasm"))]
+    component: Option<PathBuf>,
+    /// Events per second; as many as it takes without.
+    #[arg(long)]
+    rate: Option<u32>,
+    /// Connections that send one after another.
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// Events in a request; more than one goes to /api/v1/events/batch.
+    #[arg(long, default_value_t = 1)]
+    batch: usize,
+    /// Seconds of load.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Further triggers that do not match, to give the index something to do.
+    #[arg(long, default_value_t = 0)]
+    triggers: usize,
+    /// Where the server's data goes; a temporary directory without. A RAM disk would measure nothing.
+    #[arg(long)]
+    bench_dir: Option<PathBuf>,
+}
+
+/// What every event goes through.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    /// No trigger matches: acceptance alone.
+    Accept,
+    /// A condition and a log line.
+    Log,
+    /// A condition and a Wasm action.
+    Wasm,
+    /// A condition and an HTTP request to the built-in receiver.
+    Http,
+}
+
+impl Bench {
+    /// Runs the command.
+    pub async fn run(self, output: Output) -> anyhow::Result<ExitCode> {
+        if self.connections == 0 || self.batch == 0 || self.seconds == 0 || self.seconds > 3600 || self.batch > 10_000 {
+            bail!("--connections and --batch (to 10,000) and --seconds (to 3,600) are at least 1");
+        }
+        let receiver = receiver::Receiver::start().await?;
+        let server = Server::start(self.bench_dir.as_deref()).await?;
+        self.prepare(&server, receiver.url()).await?;
+        let plan = Plan {
+            address: server.address(),
+            key: server.key().to_owned(),
+            connections: self.connections,
+            batch: self.batch,
+            rate: self.rate,
+            time: Duration::from_secs(self.seconds),
+        };
+        let load = generator::run(plan).await?;
+        let drained = server.drained(self.drain_limit()).await?;
+        let starts = if self.scenario == Scenario::Accept { None } else { Some(server.start_lags(load.started_at, 1000).await?) };
+        let report = self.report(&server, &load, drained, starts).await?;
+        server.stop().await?;
+        if output.json { output.value(&report) } else { report::print(&report) }
+        Ok(if load.refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    fn drain_limit(&self) -> Duration {
+        Duration::from_secs(self.seconds * 4 + 30)
+    }
+
+    async fn prepare(&self, server: &Server, receiver: &str) -> anyhow::Result<()> {
+        let action = match self.scenario {
+            Scenario::Accept => None,
+            Scenario::Log => Some(json!({"type": "log.debug", "config": {"message": "order {{record.id}}"}})),
+            Scenario::Http => Some(json!({"type": "http.post", "config": {"url": receiver, "body": "{{record}}"}})),
+            Scenario::Wasm => {
+                let file = self.component.as_deref().context("--scenario wasm needs --component FILE")?;
+                server.push("bench", file).await?;
+                Some(json!({"type": "custom", "config": {"component": "bench", "input": "{{record}}", "capabilities": {"state": true}}}))
+            }
+        };
+        if let Some(action) = action {
+            let condition = json!({"and": [
+                {"field": "record.status", "operator": "EQUALS", "value": "confirmed"},
+                {"field": "record.total", "operator": "GREATER_THAN", "value": 10},
+            ]});
+            server.trigger(&json!({"tag": "bench", "tables": ["orders"], "events": ["afterInsert"], "condition": condition, "actions": [action]})).await?;
+        }
+        for index in 0..self.triggers {
+            let condition = json!({"field": "record.customer_id", "operator": "EQUALS", "value": format!("nobody-{index}")});
+            let action = json!({"type": "log.info", "config": {"message": "never"}});
+            server.trigger(&json!({"tag": format!("idle-{index}"), "tables": ["orders"], "events": ["afterInsert"], "condition": condition, "actions": [action]})).await?;
+        }
+        Ok(())
+    }
+
+    async fn report(&self, server: &Server, load: &Load, drained: server::Drained, starts: Option<Vec<f64>>) -> anyhow::Result<Value> {
+        let seconds = load.elapsed.as_secs_f64();
+        let until_drained = (load.elapsed + drained.after).as_secs_f64();
+        let scenario = match self.scenario {
+            Scenario::Accept => "accept",
+            Scenario::Log => "log",
+            Scenario::Wasm => "wasm",
+            Scenario::Http => "http",
+        };
+        Ok(json!({
+            "scenario": scenario,
+            "connections": self.connections,
+            "batch": self.batch,
+            "rate_wanted": self.rate,
+            "seconds": seconds,
+            "accepted": load.accepted,
+            "refused": load.refused,
+            "accepted_per_second": load.accepted as f64 / seconds,
+            "finished": drained.finished,
+            "unfinished": drained.unfinished,
+            "finished_per_second": drained.finished as f64 / until_drained,
+            "acceptance_ms": report::percentiles(&load.latencies),
+            "acceptance_to_start_ms": starts.map(|lags| report::percentiles_of(&lags)),
+            "server_peak_rss_mib": server.peak_rss_mib()?,
+            "machine": report::machine(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "build": if cfg!(debug_assertions) { "debug" } else { "release" },
+        }))
+    }
+}

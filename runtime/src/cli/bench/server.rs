@@ -1,0 +1,176 @@
+//! The server under load: a process of its own on a free port, with a data directory of its own.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::process::{Child, Command};
+
+/// A running server; killed when dropped.
+pub struct Server {
+    child: Child,
+    address: SocketAddr,
+    key: String,
+    http: reqwest::Client,
+    dir: PathBuf,
+    keep_dir: bool,
+}
+
+/// What was left after the load.
+pub struct Drained {
+    /// How long after the load's end the last run ended.
+    pub after: Duration,
+    /// Runs that ended.
+    pub finished: u64,
+    /// Runs that did not, within the limit.
+    pub unfinished: u64,
+}
+
+impl Server {
+    /// Starts this program's `serve` and waits until it is ready.
+    pub async fn start(dir: Option<&Path>) -> anyhow::Result<Self> {
+        let keep_dir = dir.is_some();
+        let dir = dir.map_or_else(|| std::env::temp_dir().join(format!("triggerd-bench-{}", std::process::id())), Path::to_path_buf);
+        std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let address = {
+            let probe = std::net::TcpListener::bind("127.0.0.1:0").context("cannot listen on loopback")?;
+            probe.local_addr()?
+        };
+        let key = "bench-admin-key-0123456789abcdef0123456789abcdef".to_owned();
+        let child = Command::new(std::env::current_exe()?)
+            .arg("serve")
+            .env("TRIGGERD_LISTEN", address.to_string())
+            .env("TRIGGERD_DATA_DIR", &dir)
+            .env("TRIGGERD_ADMIN_KEY", &key)
+            .env("TRIGGERD_ENVIRONMENT", "development")
+            .env("TRIGGERD_ALLOW_NETS", "127.0.0.0/8")
+            .env("TRIGGERD_LOG", "warn")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .context("cannot start the server")?;
+        let http = reqwest::Client::builder().no_proxy().build()?;
+        let server = Self { child, address, key, http, dir, keep_dir };
+        server.wait_until_ready().await?;
+        Ok(server)
+    }
+
+    async fn wait_until_ready(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            match self.http.get(self.url("/ready")).send().await {
+                Ok(answer) if answer.status().is_success() => return Ok(()),
+                _ if Instant::now() > deadline => bail!("the server was not ready within 30 s"),
+                _ => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its admin key.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Stores a trigger.
+    pub async fn trigger(&self, definition: &Value) -> anyhow::Result<()> {
+        let answer = self.http.post(self.url("/api/v1/triggers")).bearer_auth(&self.key).json(definition).send().await?;
+        if !answer.status().is_success() {
+            bail!("the trigger was refused: {}", answer.text().await?);
+        }
+        Ok(())
+    }
+
+    /// Uploads a component.
+    pub async fn push(&self, name: &str, file: &Path) -> anyhow::Result<()> {
+        let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let request = self.http.put(self.url(&format!("/api/v1/components/{name}"))).bearer_auth(&self.key);
+        let answer = request.header("content-type", "application/wasm").body(bytes).send().await?;
+        if !answer.status().is_success() {
+            bail!("the component was refused: {}", answer.text().await?);
+        }
+        Ok(())
+    }
+
+    async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        let answer = self.http.get(self.url(path)).bearer_auth(&self.key).send().await?.error_for_status()?;
+        Ok(answer.json().await?)
+    }
+
+    /// Waits until no run is unfinished, at most `limit`.
+    pub async fn drained(&self, limit: Duration) -> anyhow::Result<Drained> {
+        let began = Instant::now();
+        loop {
+            let unfinished = self.total("pending").await?;
+            if unfinished == 0 || began.elapsed() > limit {
+                let after = began.elapsed();
+                return Ok(Drained { after, finished: self.total("delivered").await?, unfinished });
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn total(&self, status: &str) -> anyhow::Result<u64> {
+        let page = self.get(&format!("/api/v1/inbox?status={status}&limit=1")).await?;
+        page["total"].as_u64().context("the inbox tells no total")
+    }
+
+    /// From acceptance to the first attempt's start, in milliseconds, of a sample of the events since `since`.
+    pub async fn start_lags(&self, since: Timestamp, sample: usize) -> anyhow::Result<Vec<f64>> {
+        let mut lags = Vec::with_capacity(sample);
+        let mut cursor: Option<String> = None;
+        while lags.len() < sample {
+            let after = cursor.map(|c| format!("&cursor={c}")).unwrap_or_default();
+            let page = self.get(&format!("/api/v1/inbox?limit=1000&start_time={since}{after}")).await?;
+            let events = page["events"].as_array().context("the inbox has no events")?;
+            for event in events.iter().step_by(10) {
+                let id = event["event_id"].as_str().context("an event without an id")?;
+                lags.extend(lag(&self.get(&format!("/api/v1/events/{id}")).await?));
+            }
+            cursor = page["cursor"].as_str().map(str::to_owned);
+            if cursor.is_none() {
+                break;
+            }
+        }
+        Ok(lags)
+    }
+
+    /// The server's peak resident memory.
+    pub fn peak_rss_mib(&self) -> anyhow::Result<f64> {
+        let pid = self.child.id().context("the server has ended")?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("no /proc: peak memory is read on Linux only")?;
+        let line = status.lines().find(|line| line.starts_with("VmHWM")).context("no VmHWM")?;
+        let kib: f64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).context("no VmHWM")?;
+        Ok(kib / 1024.0)
+    }
+
+    /// Stops the server and removes a temporary directory.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.child.kill().await.context("the server could not be stopped")?;
+        if !self.keep_dir {
+            std::fs::remove_dir_all(&self.dir).with_context(|| format!("cannot remove {}", self.dir.display()))?;
+        }
+        Ok(())
+    }
+}
+
+fn lag(event: &Value) -> Option<f64> {
+    let accepted: Timestamp = event["accepted_at"].as_str().or_else(|| event["timestamp"].as_str())?.parse().ok()?;
+    let started: Timestamp = event["runs"][0]["actions"][0]["attempts"][0]["started_at"].as_str()?.parse().ok()?;
+    Some((started.as_millisecond() - accepted.as_millisecond()) as f64)
+}

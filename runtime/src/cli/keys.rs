@@ -1,0 +1,59 @@
+//! `triggerd key`: API keys.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use reqwest::Method;
+use serde_json::json;
+
+use super::client::Client;
+use super::output::Output;
+
+/// API keys.
+#[derive(Subcommand)]
+pub enum Key {
+    /// Make a key; it is shown once.
+    Create {
+        /// What it is for.
+        #[arg(long, default_value = "")]
+        name: String,
+        /// What it may do: events:write events:read triggers:write components:write resources:write admin.
+        #[arg(long = "scope", value_delimiter = ',', default_value = "events:write,events:read")]
+        scopes: Vec<String>,
+        /// When it ends (RFC 3339); never without.
+        #[arg(long)]
+        expires_at: Option<String>,
+    },
+    /// List keys.
+    List,
+    /// Revoke a key.
+    Revoke {
+        /// Its id, as `key list` shows it.
+        id: String,
+    },
+}
+
+impl Key {
+    /// Runs the command.
+    pub async fn run(self, client: &Client, output: Output) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Create { name, scopes, expires_at } => {
+                let mut body = json!({"name": name, "scopes": scopes});
+                if let Some(at) = expires_at {
+                    body["expires_at"] = at.into();
+                }
+                let made = client.expect(client.request(Method::POST, "/api/v1/keys").json(&body)).await?;
+                output.done(made["key"].as_str().unwrap_or_default(), &made);
+            }
+            Self::List => {
+                let keys = client.all("/api/v1/keys", "keys", &[]).await?;
+                output.list(&keys, &[("id", "id"), ("name", "name"), ("scopes", "scopes"), ("created", "created_at"), ("expires", "expires_at")]);
+            }
+            Self::Revoke { id } => {
+                client.expect(client.request(Method::DELETE, &format!("/api/v1/keys/{id}"))).await?;
+                output.done(&format!("Revoked {id}"), &json!({"revoked": id}));
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,308 @@
+//! Wasm components: uploaded, versioned, named by triggers, kept compiled.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use triggerd_core::condition::{ComponentCall, Condition};
+use triggerd_core::definition::{Action, Trigger};
+use triggerd_core::event::Event;
+use triggerd_core::id::{RunId, TenantId};
+use triggerd_core::index::Index;
+use triggerd_core::mistake::{Mistake, join, nearest};
+use triggerd_core::outcome::Failure;
+
+use crate::app::App;
+use crate::store::{self, Store, StoredComponent};
+use crate::wasm::{Capabilities, Export, GuestAnswer, Host, Limits, Prepared, Refusal};
+
+/// The resource kind that a component's own settings (capabilities, limits) are kept under.
+const SETTINGS: &str = "components";
+
+/// A component version that is ready to be called. Shared; made once per version.
+pub struct Loaded {
+    /// Ready to be instantiated.
+    pub prepared: Arc<Prepared>,
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: u32,
+    /// What is told of it: worlds, imports, exports, size.
+    pub description: Value,
+    /// What every call of it may reach; an action's own `capabilities` add to it.
+    pub capabilities: Capabilities,
+    /// Its limits.
+    pub limits: Limits,
+}
+
+impl Loaded {
+    /// Whether it exports `world` (`action`, `guard`, `condition`, `transform`).
+    #[must_use]
+    pub fn has(&self, world: &str) -> bool {
+        worlds(&self.description).any(|known| known == world)
+    }
+}
+
+/// All components of all tenants.
+pub struct Components {
+    store: Store,
+    host: Arc<Host>,
+    limits: Limits,
+    loaded: DashMap<(TenantId, String), Arc<Loaded>>,
+    /// One load at a time per process: a stampede of runs after a start compiles each component once.
+    loading: tokio::sync::Mutex<()>,
+}
+
+/// Why an upload or a change was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It is not a component that can be run here: code and reason.
+    #[error("{}", .0.message)]
+    Refused(Refusal),
+    /// Settings with mistakes.
+    #[error("the settings are not valid")]
+    Invalid(Vec<Mistake>),
+    /// There is none of that name.
+    #[error("there is no component `{0}`")]
+    Absent(String),
+    /// Triggers use it: their tags.
+    #[error("triggers use it: {}", .0.join(", "))]
+    InUse(Vec<String>),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+impl Components {
+    /// No component is loaded before it is called for the first time.
+    #[must_use]
+    pub fn new(store: Store, host: Arc<Host>, limits: Limits) -> Self {
+        Self { store, host, limits, loaded: DashMap::new(), loading: tokio::sync::Mutex::default() }
+    }
+
+    /// The sandbox.
+    #[must_use]
+    pub fn host(&self) -> &Arc<Host> {
+        &self.host
+    }
+
+    /// Checks, compiles and stores an upload. The same bytes again are the same version; the flag says whether one
+    /// was made.
+    pub async fn upload(&self, tenant: &TenantId, name: &str, bytes: Vec<u8>, now: Timestamp) -> Result<(StoredComponent, bool), Error> {
+        let inspected = self.host.inspect(bytes).await.map_err(Error::Refused)?;
+        self.host.prepare(&inspected.digest, &inspected.component_bytes).await.map_err(Error::Refused)?;
+        let description = json!({
+            "worlds": inspected.worlds,
+            "world": inspected.worlds.join("+"),
+            "imports": inspected.imports,
+            "exports": inspected.exports,
+            "size": inspected.size,
+        });
+        let kept = self.store.put_component(tenant, name, &inspected.digest, description, inspected.component_bytes, now).await?;
+        self.forget(tenant, name);
+        Ok(kept)
+    }
+
+    /// Every version of every component, or of one.
+    pub async fn list(&self, tenant: &TenantId, name: Option<&str>) -> Result<Vec<StoredComponent>, Error> {
+        Ok(match name {
+            Some(name) => {
+                let versions = self.store.component(tenant, name).await?;
+                if versions.is_empty() {
+                    return Err(Error::Absent(name.to_owned()));
+                }
+                versions
+            }
+            None => self.store.components(tenant).await?,
+        })
+    }
+
+    /// A component's own settings: `{"capabilities": {...}, "limits": {...}}`.
+    pub async fn settings(&self, tenant: &TenantId, name: &str) -> Result<Value, store::Error> {
+        Ok(self.store.resource(tenant, SETTINGS, name).await?.map_or_else(|| json!({}), |kept| kept.settings))
+    }
+
+    /// Replaces a component's own settings.
+    pub async fn set_settings(&self, tenant: &TenantId, name: &str, settings: Value, now: Timestamp) -> Result<(), Error> {
+        self.list(tenant, Some(name)).await?;
+        let mistakes = settings_mistakes(&settings);
+        if !mistakes.is_empty() {
+            return Err(Error::Invalid(mistakes));
+        }
+        self.store.put_resource(tenant, SETTINGS, name, settings, now).await?;
+        self.forget(tenant, name);
+        Ok(())
+    }
+
+    /// Deletes every version and the component's state, unless a trigger of `index` names it.
+    pub async fn delete(&self, tenant: &TenantId, name: &str, index: &Index) -> Result<(), Error> {
+        let users: BTreeSet<String> = index
+            .all(tenant)
+            .iter()
+            .filter(|trigger| references(trigger).iter().any(|(_, used)| base_name(used) == name))
+            .map(|trigger| trigger.tag.to_string())
+            .collect();
+        if !users.is_empty() {
+            return Err(Error::InUse(users.into_iter().collect()));
+        }
+        if !self.store.delete_component(tenant, name).await? {
+            return Err(Error::Absent(name.to_owned()));
+        }
+        self.store.delete_resource(tenant, SETTINGS, name).await?;
+        self.forget(tenant, name);
+        Ok(())
+    }
+
+    /// What `NAME`, `NAME@VERSION` or `NAME@sha256:...` means for the tenant, loaded.
+    pub async fn resolve(&self, tenant: &TenantId, reference: &str) -> Result<Arc<Loaded>, Failure> {
+        let key = (tenant.clone(), reference.to_owned());
+        if let Some(loaded) = self.loaded.get(&key) {
+            return Ok(loaded.clone());
+        }
+        let _one_at_a_time = self.loading.lock().await;
+        if let Some(loaded) = self.loaded.get(&key) {
+            return Ok(loaded.clone());
+        }
+        let loaded = Arc::new(self.load(tenant, reference).await?);
+        self.loaded.insert(key, loaded.clone());
+        Ok(loaded)
+    }
+
+    async fn load(&self, tenant: &TenantId, reference: &str) -> Result<Loaded, Failure> {
+        let absent = || Failure::new("COMPONENT_NOT_FOUND", format!("there is no component `{reference}`; PUT /api/v1/components/{} uploads it", base_name(reference)));
+        let unavailable = |error: store::Error| Failure::new("STORE_UNAVAILABLE", error.to_string());
+        let name = base_name(reference);
+        let versions = self.store.component(tenant, name).await.map_err(unavailable)?;
+        let found = pick(&versions, reference).ok_or_else(absent)?;
+        let bytes = self.store.component_bytes(tenant, &found.digest).await.map_err(unavailable)?.ok_or_else(absent)?;
+        let prepared = self.host.prepare(&found.digest, &bytes).await.map_err(|refusal| Failure::new(refusal.code, refusal.message))?;
+        let settings = self.settings(tenant, name).await.map_err(unavailable)?;
+        let invalid = |mistakes: Vec<Mistake>| Failure::new("CONFIG_INVALID", format!("settings of component `{name}`: {}", mistakes[0]));
+        Ok(Loaded {
+            prepared,
+            name: found.name.clone(),
+            version: found.version,
+            description: found.description.clone(),
+            capabilities: Capabilities::parse(&settings["capabilities"]).map_err(invalid)?,
+            limits: self.limits.with(&settings["limits"]).map_err(invalid)?,
+        })
+    }
+
+    fn forget(&self, tenant: &TenantId, name: &str) {
+        self.loaded.retain(|(of, reference), _| of != tenant || base_name(reference) != name);
+    }
+
+    /// What a component says to a condition. An unknown component, a trap or a limit fails the run.
+    pub async fn matches(&self, app: &Arc<App>, event: &Arc<Event>, trigger: &Arc<str>, run: RunId, index: usize, call: &ComponentCall) -> Result<bool, Failure> {
+        let loaded = self.resolve(&event.tenant, &call.component).await?;
+        let limits = Limits { cpu: self.limits.condition_cpu, ..loaded.limits.clone() };
+        let invocation = crate::actions::guest_invocation(app, event, trigger, run, &format!("condition/{index}"), &call.config);
+        let services = crate::actions::guest_services(app, event, trigger, run, &loaded);
+        let report = self.host.call(&loaded.prepared, Export::Matches, invocation, loaded.capabilities.clone(), &limits, services).await;
+        match report.result {
+            Ok(GuestAnswer::Matches(verdict)) => Ok(verdict),
+            Ok(_) => Err(Failure::new("WASM_RESULT", format!("component `{}` answered a condition with something else than a verdict", call.component))),
+            Err(error) => Err(Failure::new(error.code, error.message)),
+        }
+    }
+
+    /// Mistakes in a trigger's references to components: unknown ones, and ones that do not export what is asked.
+    pub async fn check(&self, tenant: &TenantId, trigger: &Trigger) -> Result<Vec<Mistake>, store::Error> {
+        let wanted = references(trigger);
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let known = self.store.components(tenant).await?;
+        Ok(wanted.into_iter().filter_map(|(place, reference)| reference_mistake(&known, &place, &reference)).collect())
+    }
+}
+
+/// Where a trigger names a component: the pointer, and whether it is a condition.
+struct PlaceOf {
+    pointer: String,
+    is_condition: bool,
+}
+
+fn reference_mistake(known: &[StoredComponent], place: &PlaceOf, reference: &str) -> Option<Mistake> {
+    let name = base_name(reference);
+    let versions: Vec<StoredComponent> = known.iter().filter(|c| c.name == name).cloned().collect();
+    if versions.is_empty() {
+        let hint = nearest(name, known.iter().map(|c| c.name.as_str())).map_or_else(
+            || format!("; PUT /api/v1/components/{name} uploads it"),
+            |near| format!(", did you mean `{near}`?"),
+        );
+        return Some(Mistake::new(&place.pointer, format!("unknown component `{name}`{hint}")));
+    }
+    let Some(found) = pick(&versions, reference) else {
+        let latest = versions.iter().map(|c| c.version).max().unwrap_or(0);
+        return Some(Mistake::new(&place.pointer, format!("component `{name}` has no such version as `{reference}`; the latest is {latest}")));
+    };
+    let exported: Vec<&str> = worlds(&found.description).collect();
+    let fits = exported.iter().any(|world| (*world == "condition") == place.is_condition);
+    let wanted = if place.is_condition { "`condition`" } else { "`action`, `guard` or `transform`" };
+    (!fits).then(|| Mistake::new(&place.pointer, format!("component `{reference}` exports {}, not {wanted}", exported.join(", "))))
+}
+
+/// The version that a reference means: the latest where it names none.
+fn pick<'a>(versions: &'a [StoredComponent], reference: &str) -> Option<&'a StoredComponent> {
+    match reference.split_once('@') {
+        None => versions.iter().max_by_key(|c| c.version),
+        Some((_, digest)) if digest.starts_with("sha256:") => versions.iter().find(|c| c.digest == digest),
+        Some((_, version)) => {
+            let version: u32 = version.parse().ok()?;
+            versions.iter().find(|c| c.version == version)
+        }
+    }
+}
+
+fn base_name(reference: &str) -> &str {
+    reference.split_once('@').map_or(reference, |(name, _)| name)
+}
+
+fn worlds(description: &Value) -> impl Iterator<Item = &str> {
+    description["worlds"].as_array().into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// Every component that a trigger names literally.
+fn references(trigger: &Trigger) -> Vec<(PlaceOf, String)> {
+    let mut found = Vec::new();
+    let conditions = |condition: &Option<Condition>, pointer: &str, found: &mut Vec<(PlaceOf, String)>| {
+        for call in condition.iter().flat_map(|c| c.components()) {
+            found.push((PlaceOf { pointer: pointer.to_owned(), is_condition: true }, call.component.clone()));
+        }
+    };
+    conditions(&trigger.condition, "/condition", &mut found);
+    let mut actions: Vec<(String, &Action)> = listed(&trigger.actions, "/actions");
+    while let Some((pointer, action)) = actions.pop() {
+        conditions(&action.condition, &join(&pointer, "condition"), &mut found);
+        let named = action.config.source().get("component").and_then(Value::as_str);
+        if let Some(name) = named.filter(|name| action.kind == "custom" && !name.contains("{{")) {
+            found.push((PlaceOf { pointer: format!("{pointer}/config/component"), is_condition: false }, name.to_owned()));
+        }
+        actions.extend(listed(&action.fallback, &join(&pointer, "fallback")));
+    }
+    found
+}
+
+fn listed<'a>(actions: &'a [Action], pointer: &str) -> Vec<(String, &'a Action)> {
+    actions.iter().enumerate().map(|(index, action)| (join(pointer, &index.to_string()), action)).collect()
+}
+
+fn settings_mistakes(settings: &Value) -> Vec<Mistake> {
+    let Some(fields) = settings.as_object() else { return vec![Mistake::new("", "the settings are an object: `capabilities`, `limits`")] };
+    let mut mistakes: Vec<Mistake> = fields
+        .keys()
+        .filter(|key| !matches!(key.as_str(), "capabilities" | "limits"))
+        .map(|key| Mistake::unknown(join("", key), "setting", key, ["capabilities", "limits"]))
+        .collect();
+    let under = |found: Vec<Mistake>, at: &str| found.into_iter().map(|m| m.under(at)).collect::<Vec<_>>();
+    if let Some(capabilities) = fields.get("capabilities") {
+        mistakes.extend(under(Capabilities::parse(capabilities).err().unwrap_or_default(), "/capabilities"));
+    }
+    if let Some(limits) = fields.get("limits") {
+        mistakes.extend(under(Limits::default().with(limits).err().unwrap_or_default(), "/limits"));
+    }
+    mistakes
+}

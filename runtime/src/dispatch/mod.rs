@@ -1,0 +1,376 @@
+//! Dispatch: runs that this process holds are walked; what cannot be held stays in the store until it is claimed.
+//!
+//! Invariants:
+//! - A held run has a lease under its epoch; whoever claims it later has a higher epoch, and writes under the old
+//!   one change nothing.
+//! - At most [`Limits::held`] runs are in memory; an event's runs beyond that are kept `pending` and claimed by the
+//!   sweeper when there is room.
+//! - No transaction or lock is held while an action runs.
+//! - Runs of one event begin in order of priority: those of a lower number have ended their first pass, or have had
+//!   [`HEAD_START`], before those of a higher one begin. Runs of equal priority begin together.
+//!
+//! Failure story: a crash leaves leases behind; at the next start the store gives them up at once, on other nodes
+//! when they run out. A store error leaves the run to its lease.
+
+mod attempt;
+mod destinations;
+mod gates;
+mod job;
+mod lanes;
+pub(crate) mod verdict;
+mod walk;
+mod watch;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
+use triggerd_core::definition::Timing;
+use triggerd_core::event::Event;
+use triggerd_core::id::{RunId, TenantId};
+use triggerd_core::plan::PlannedRun;
+use triggerd_core::run::Progress;
+
+use crate::app::App;
+use crate::store::{NewRun, RunNext};
+
+pub(crate) use attempt::{Tried, attempt};
+pub use destinations::{Caps, Destinations};
+pub use job::{Job, last_failure, push_attempt};
+pub use lanes::{Lane, Lanes};
+pub use watch::Waiter;
+
+/// How long runs of a lower priority number may keep the others of their event waiting.
+const HEAD_START: Duration = Duration::from_secs(5);
+
+/// What the dispatcher may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Runs in memory.
+    pub held: usize,
+    /// How long a lease lasts.
+    pub lease: Duration,
+    /// Attempts in flight.
+    pub caps: Caps,
+}
+
+/// Walks the runs that this process holds.
+pub struct Dispatch {
+    limits: Limits,
+    /// Where runs are walked: apart from the API's threads, so that guests' CPU work cannot hold it up.
+    engine: tokio::runtime::Handle,
+    tasks: TaskTracker,
+    held: DashMap<RunId, Held>,
+    reserved: AtomicUsize,
+    draining: AtomicBool,
+    /// Something in the store may be due.
+    pub(crate) woken: Notify,
+    /// When the sweeper looks next, in milliseconds since 1970.
+    next_look: AtomicI64,
+    pub(crate) lanes: Lanes,
+    gates: gates::Gates,
+    watches: watch::SharedWatches,
+    pub(crate) destinations: Arc<Destinations>,
+}
+
+/// A lease.
+#[derive(Clone, Copy)]
+struct Held {
+    epoch: i64,
+    until: Timestamp,
+}
+
+impl Dispatch {
+    /// A dispatcher that walks its runs on `engine`.
+    #[must_use]
+    pub fn new(limits: Limits, engine: tokio::runtime::Handle) -> Self {
+        Self {
+            limits,
+            engine,
+            tasks: TaskTracker::new(),
+            held: DashMap::new(),
+            reserved: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
+            woken: Notify::new(),
+            next_look: AtomicI64::new(i64::MAX),
+            lanes: Lanes::default(),
+            gates: gates::Gates::default(),
+            watches: Arc::default(),
+            destinations: Destinations::new(limits.caps),
+        }
+    }
+
+    /// Turns an event's planned runs into rows to keep and jobs to start after the commit. A run is held at once
+    /// where there is room, its lane is free, and it does not begin in a queue.
+    pub(crate) fn admit(&self, app: &App, event: &Arc<Event>, planned: Vec<PlannedRun>, wait: bool) -> (Vec<NewRun>, Vec<Job>, Waiter) {
+        let mut rows = Vec::with_capacity(planned.len());
+        let mut jobs = Vec::with_capacity(planned.len());
+        let mut watched = Vec::new();
+        let mut has_sync = false;
+        let lease_until = self.lease_until(app);
+        for run in planned {
+            let sync = run.trigger.actions.iter().any(|a| a.timing == Timing::Sync);
+            if wait || sync {
+                watched.push(self.watches.watch(run.id));
+                has_sync |= sync;
+            }
+            let lane = run.ordering_key.clone().map(|key| Lane { tenant: event.tenant.clone(), trigger: run.trigger.tag.clone(), key });
+            let first = lane.as_ref().is_none_or(|lane| self.lanes.enter(lane.clone()));
+            let held = first && run.queue.is_none() && self.reserve();
+            rows.push(NewRun {
+                id: run.id,
+                trigger: run.trigger.tag.clone(),
+                version: run.trigger.version,
+                ordering_key: run.ordering_key,
+                queue: run.queue,
+                lease_until: held.then_some(lease_until),
+            });
+            jobs.push((held, Job {
+                run: run.id,
+                epoch: 1,
+                event: event.clone(),
+                trigger: run.trigger,
+                lane,
+                queue: None,
+                replay: false,
+                holder_lost: false,
+                progress: Progress::default(),
+            }));
+        }
+        let jobs = jobs.into_iter().map(|(held, job)| if held { job } else { job.waiting() }).collect();
+        (rows, jobs, Waiter::new(watched, has_sync))
+    }
+
+    /// Undoes [`Self::admit`] for runs that were not kept.
+    pub(crate) fn withdraw(&self, jobs: &[Job]) {
+        for job in jobs {
+            if job.is_held() {
+                self.reserved.fetch_sub(1, Ordering::Relaxed);
+            }
+            if let Some(lane) = &job.lane {
+                self.lanes.leave(lane);
+            }
+            self.watches.ended(job.run);
+        }
+    }
+
+    /// Starts the held ones of an event's kept runs; the others are claimed when it is their turn.
+    pub(crate) fn start(&self, app: &Arc<App>, jobs: Vec<Job>) {
+        let (held, waiting): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(Job::is_held);
+        if !waiting.is_empty() {
+            self.woken.notify_one();
+        }
+        let until = self.lease_until(app);
+        for job in &held {
+            self.held.insert(job.run, Held { epoch: job.epoch, until });
+        }
+        let one_priority = held.windows(2).all(|pair| pair[0].trigger.priority == pair[1].trigger.priority);
+        if one_priority {
+            held.into_iter().for_each(|job| self.spawn(app, job));
+        } else {
+            self.spawn_by_priority(app, held);
+        }
+    }
+
+    /// Starts a run that was claimed from the store; its place was reserved before.
+    pub(crate) fn start_claimed(&self, app: &Arc<App>, job: Job) {
+        self.held.insert(job.run, Held { epoch: job.epoch, until: self.lease_until(app) });
+        self.spawn(app, job);
+    }
+
+    fn spawn(&self, app: &Arc<App>, job: Job) {
+        let app = app.clone();
+        self.tasks.spawn_on(async move { walk::walk(&app, job).await }, &self.engine);
+    }
+
+    fn spawn_by_priority(&self, app: &Arc<App>, jobs: Vec<Job>) {
+        let app = app.clone();
+        let engine = self.engine.clone();
+        let tasks = self.tasks.clone();
+        self.tasks.spawn_on(
+            async move {
+                let mut rest = jobs.into_iter().peekable();
+                while let Some(first) = rest.next() {
+                    let priority = first.trigger.priority;
+                    let mut group = vec![first];
+                    while let Some(job) = rest.next_if(|job| job.trigger.priority == priority) {
+                        group.push(job);
+                    }
+                    let walks = group.into_iter().map(|job| {
+                        let app = app.clone();
+                        tasks.spawn_on(async move { walk::walk(&app, job).await }, &engine)
+                    });
+                    // Past the head start the others begin although these are still on their way.
+                    let _ = tokio::time::timeout(HEAD_START, join_all(walks)).await;
+                }
+            },
+            &self.engine,
+        );
+    }
+
+    /// How many more runs may be claimed.
+    pub(crate) fn room(&self) -> usize {
+        self.limits.held.saturating_sub(self.reserved.load(Ordering::Relaxed))
+    }
+
+    /// Reserves a place for one run.
+    pub(crate) fn reserve(&self) -> bool {
+        let held = self.limits.held;
+        let more = |reserved: usize| (reserved < held).then_some(reserved + 1);
+        !self.is_draining() && self.reserved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// Gives back a reserved place that was not used.
+    pub(crate) fn unreserve(&self) {
+        self.reserved.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Something in the store was made due: claim soon.
+    pub fn wake(&self) {
+        self.woken.notify_one();
+    }
+
+    /// A run was made due at `due`: the sweeper looks no later than that.
+    fn look_by(&self, due: Timestamp) {
+        let due = due.as_millisecond();
+        if self.next_look.fetch_min(due, Ordering::Relaxed) > due {
+            self.woken.notify_one();
+        }
+    }
+
+    /// The sweeper looks next at `at`.
+    pub(crate) fn looks_at(&self, at: Timestamp) {
+        self.next_look.store(at.as_millisecond(), Ordering::Relaxed);
+    }
+
+    /// When a lease taken now runs out.
+    pub(crate) fn lease_until(&self, app: &App) -> Timestamp {
+        app.clock.now() + self.limits.lease
+    }
+
+    /// The leases that have used up a third of their time, with their epochs: to be renewed.
+    pub(crate) fn aging_leases(&self, now: Timestamp) -> Vec<(RunId, i64)> {
+        let fresh_until = now + self.limits.lease.mul_f64(2.0 / 3.0);
+        self.held.iter().filter(|held| held.until < fresh_until).map(|held| (*held.key(), held.epoch)).collect()
+    }
+
+    /// A lease now lasts until `until`.
+    pub(crate) fn renewed(&self, run: RunId, until: Timestamp) {
+        if let Some(mut held) = self.held.get_mut(&run) {
+            held.until = until;
+        }
+    }
+
+    /// The run's end or release is stored: lets go of it, and lets its lane's next run in.
+    async fn settled(&self, app: &Arc<App>, job: Job, next: RunNext) {
+        self.let_go(&job);
+        let status = match &next {
+            RunNext::Hold(_) => return,
+            RunNext::Release { due, .. } => {
+                self.look_by(*due);
+                "pending"
+            }
+            RunNext::Delivered => "delivered",
+            RunNext::Failed { code, .. } => {
+                tracing::warn!(
+                    run.id = %job.run, trigger = %job.trigger.tag, code,
+                    "Dead-lettered run {} of trigger {} with {code}", job.run, job.trigger.tag
+                );
+                metrics::counter!("triggerd_dead_letters_total", "code" => code.clone()).increment(1);
+                "failed"
+            }
+        };
+        app.feed.tell(&job.event, Some((job.run, &job.trigger.tag)), status, app.clock.now());
+        if matches!(next, RunNext::Release { .. }) {
+            return;
+        }
+        self.watches.ended(job.run);
+        metrics::histogram!("triggerd_event_lag_seconds").record(lag_seconds(app, &job));
+        if let Some(lane) = &job.lane
+            && self.lanes.leave(lane)
+        {
+            self.start_next_of(app, lane).await;
+        }
+    }
+
+    /// The run is not to be written any more: another holder has it, or the store failed.
+    fn lost(&self, job: &Job, why: &'static str) {
+        metrics::counter!("triggerd_runs_let_go_total", "why" => why).increment(1);
+        self.let_go(job);
+        self.woken.notify_one();
+    }
+
+    fn let_go(&self, job: &Job) {
+        self.held.remove(&job.run);
+        self.unreserve();
+    }
+
+    async fn start_next_of(&self, app: &Arc<App>, lane: &Lane) {
+        if !self.reserve() {
+            // The sweeper claims it when there is room.
+            self.woken.notify_one();
+            return;
+        }
+        let now = app.clock.now();
+        match app.store.claim_lane(&lane.tenant, &lane.trigger, &lane.key, now, self.lease_until(app)).await {
+            Ok(Some(claimed)) => crate::sweep::start(app, claimed).await,
+            Ok(None) => {
+                self.unreserve();
+                self.woken.notify_one();
+            }
+            Err(error) => {
+                self.unreserve();
+                self.woken.notify_one();
+                tracing::error!(%error, "The next run of a lane could not be claimed; the sweeper tries again: {error}");
+            }
+        }
+    }
+
+    /// Forgets what nobody waits for any more.
+    pub(crate) fn tidy(&self) {
+        self.watches.forget_abandoned();
+    }
+
+    /// Runs in memory.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.reserved.load(Ordering::Relaxed)
+    }
+
+    /// Whether new work is refused.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Refuses new work from now on.
+    pub fn begin_drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for the runs on their way, at most `limit`; what is left then is told to the caller, to be handed back.
+    pub(crate) async fn drained(&self, limit: Duration) -> Vec<(RunId, i64)> {
+        self.begin_drain();
+        self.tasks.close();
+        let _ = tokio::time::timeout(limit, self.tasks.wait()).await;
+        self.held.iter().map(|held| (*held.key(), held.epoch)).collect()
+    }
+
+    /// The tenant's run was made pending again by a replay: its lane counts it.
+    pub(crate) fn replayed(&self, tenant: &TenantId, trigger: &Arc<str>, key: Option<&str>) {
+        if let Some(key) = key {
+            self.lanes.enter(Lane { tenant: tenant.clone(), trigger: trigger.clone(), key: key.to_owned() });
+        }
+        self.wake();
+    }
+}
+
+fn lag_seconds(app: &App, job: &Job) -> f64 {
+    let lag = app.clock.now().as_millisecond() - job.event.accepted_at.as_millisecond();
+    lag.max(0) as f64 / 1000.0
+}

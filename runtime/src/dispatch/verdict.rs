@@ -1,0 +1,24 @@
+//! A condition's verdict where it may hang on Wasm components: they are asked one by one, and only while it does.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use triggerd_core::condition::Condition;
+use triggerd_core::outcome::Failure;
+
+use super::job::Job;
+use crate::app::App;
+
+/// Whether the condition holds for the job's event.
+pub(crate) async fn of(app: &Arc<App>, job: &Job, condition: &Condition) -> Result<bool, Failure> {
+    let mut answers: HashMap<usize, bool> = HashMap::new();
+    let evaluate = |answers: &HashMap<usize, bool>| condition.evaluate(&job.event, &|index| answers.get(&index).copied());
+    for (index, call) in condition.components().iter().enumerate() {
+        if let Some(verdict) = evaluate(&answers) {
+            return Ok(verdict);
+        }
+        let answer = app.components.matches(app, &job.event, &job.trigger.tag, job.run, index, call).await?;
+        answers.insert(index, answer);
+    }
+    evaluate(&answers).ok_or_else(|| Failure::new("INTERNAL", "the condition has no verdict although every component answered"))
+}

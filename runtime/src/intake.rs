@@ -1,0 +1,127 @@
+//! Intake: an event is matched and planned in memory, then kept with its runs in one group commit.
+//!
+//! Order of things: plan, commit, answer. Nothing is answered 202, and no run starts, before the commit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use triggerd_core::event::{Event, Moment};
+use triggerd_core::id::{EventId, RunId};
+use triggerd_core::plan;
+
+use crate::app::App;
+use crate::dispatch::{Job, Waiter};
+use crate::store::{self, Append, AppendOutcome, Idempotency, NewRun};
+
+/// An event to be accepted.
+#[derive(Debug)]
+pub struct Submission {
+    /// The event.
+    pub event: Event,
+    /// The first answer to an `Idempotency-Key`, to be kept with it.
+    pub idempotency: Option<Idempotency>,
+    /// The caller wants to wait for the runs.
+    pub wait: bool,
+}
+
+impl From<Event> for Submission {
+    fn from(event: Event) -> Self {
+        Self { event, idempotency: None, wait: false }
+    }
+}
+
+/// What acceptance answers with, after the commit.
+#[derive(Debug)]
+pub struct Receipt {
+    /// The event as kept.
+    pub event: Arc<Event>,
+    /// Its runs; none where nothing matched.
+    pub runs: Vec<RunId>,
+    /// Set where the key had been answered before: this is that answer, and nothing was kept.
+    pub replayed: Option<Idempotency>,
+    /// Waits for the runs.
+    pub wait: Waiter,
+}
+
+/// Why an event was not accepted: nothing of it was kept.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The node is shutting down.
+    #[error("the server is shutting down")]
+    Draining {
+        /// When another try makes sense.
+        retry_after: Duration,
+    },
+}
+
+/// A new event's id.
+#[must_use]
+pub fn new_event_id(app: &App) -> EventId {
+    EventId::new(u64::try_from(app.clock.now_ms()).unwrap_or(0), app.clock.id_bits())
+}
+
+/// Accepts one event.
+pub async fn accept(app: &Arc<App>, submission: Submission) -> Result<Receipt, Error> {
+    let mut receipts = accept_batch(app, vec![submission]).await?;
+    Ok(receipts.pop().expect("a batch of one answers one"))
+}
+
+/// Accepts several events in one transaction: all of them or none.
+pub async fn accept_batch(app: &Arc<App>, submissions: Vec<Submission>) -> Result<Vec<Receipt>, Error> {
+    if app.dispatch.is_draining() {
+        return Err(Error::Draining { retry_after: Duration::from_secs(5) });
+    }
+    let mut appends = Vec::with_capacity(submissions.len());
+    let mut prepared = Vec::with_capacity(submissions.len());
+    for submission in submissions {
+        let (append, entry) = prepare(app, submission);
+        appends.push(append);
+        prepared.push(entry);
+    }
+    let outcomes = match app.store.append_batch(appends).await {
+        Ok(outcomes) => outcomes,
+        Err(error) => {
+            prepared.iter().for_each(|entry| app.dispatch.withdraw(&entry.jobs));
+            metrics::counter!("triggerd_events_total", "outcome" => "refused").increment(prepared.len() as u64);
+            return Err(error.into());
+        }
+    };
+    Ok(prepared.into_iter().zip(outcomes).map(|(entry, outcome)| settle(app, entry, outcome)).collect())
+}
+
+/// An event with its runs, planned but not yet kept.
+struct Prepared {
+    event: Arc<Event>,
+    runs: Vec<RunId>,
+    jobs: Vec<Job>,
+    wait: Waiter,
+}
+
+/// Matches and plans: the one place where intake calls the core.
+fn prepare(app: &Arc<App>, submission: Submission) -> (Append, Prepared) {
+    let event = Arc::new(submission.event);
+    debug_assert!(event.change.as_ref().is_none_or(|c| c.moment == Moment::After), "before-events are not kept");
+    let matches = app.definitions.index().matches(&event);
+    let planned = plan::plan(&event, matches, event.accepted_at, || app.clock.id_bits());
+    let runs: Vec<RunId> = planned.iter().map(|run| run.id).collect();
+    let (new_runs, jobs, wait): (Vec<NewRun>, Vec<Job>, Waiter) = app.dispatch.admit(app, &event, planned, submission.wait);
+    let append = Append { event: event.clone(), runs: new_runs, idempotency: submission.idempotency };
+    (append, Prepared { event, runs, jobs, wait })
+}
+
+/// After the commit: starts what is held, tells the feed.
+fn settle(app: &Arc<App>, entry: Prepared, outcome: AppendOutcome) -> Receipt {
+    let Prepared { event, runs, jobs, wait } = entry;
+    if let AppendOutcome::Replayed(first) = outcome {
+        app.dispatch.withdraw(&jobs);
+        return Receipt { event, runs: Vec::new(), replayed: Some(first), wait: Waiter::nothing() };
+    }
+    let (outcome, status) = if runs.is_empty() { ("unmatched", "unmatched") } else { ("matched", "accepted") };
+    metrics::counter!("triggerd_events_total", "outcome" => outcome).increment(1);
+    app.feed.tell(&event, None, status, event.accepted_at);
+    app.dispatch.start(app, jobs);
+    Receipt { event, runs, replayed: None, wait }
+}

@@ -1,0 +1,332 @@
+//! The store's boundary: what is kept, and the calls that keep it. SQL lives below, in `sqlite/`.
+//!
+//! Writes that belong to the hot path ([`Store::append`], [`Store::record`]) and every other write go through one
+//! writer task that commits them in groups; a call returns only after the commit that holds its write. Reads
+//! use connections of their own. Every query is by tenant.
+
+pub mod sqlite;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use triggerd_core::event::Event;
+use triggerd_core::id::{EventId, RunId, TenantId};
+use triggerd_core::run::{Progress, RunState};
+
+pub use sqlite::Store;
+
+/// Why the store could not do what was asked.
+#[derive(Debug, thiserror::Error, Clone)]
+pub enum Error {
+    /// Disk full, I/O error, locked: nothing was kept; the caller answers 503.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// What is there does not allow it (a name taken, a resource in use).
+    #[error("{0}")]
+    Conflict(String),
+    /// What was read makes no sense: a damaged row, named.
+    #[error("the store holds a damaged {0}")]
+    Damaged(String),
+}
+
+/// An event with its planned runs, to be kept in one transaction.
+#[derive(Debug)]
+pub struct Append {
+    /// The event.
+    pub event: Arc<Event>,
+    /// Its runs; none for an unmatched event.
+    pub runs: Vec<NewRun>,
+    /// Set where the request carried an `Idempotency-Key`: kept with the event.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// A run to be kept.
+#[derive(Clone, Debug)]
+pub struct NewRun {
+    /// Its id.
+    pub id: RunId,
+    /// The trigger's tag.
+    pub trigger: Arc<str>,
+    /// The trigger's version.
+    pub version: u32,
+    /// Runs of one trigger with equal keys execute one after another, in the order they were kept.
+    pub ordering_key: Option<String>,
+    /// The queue that it waits in; `None` for runs that start at once.
+    pub queue: Option<String>,
+    /// `Some(instant)`: held by this process under epoch 1 until then. `None`: pending, due at once.
+    pub lease_until: Option<Timestamp>,
+}
+
+/// An `Idempotency-Key`'s first answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Idempotency {
+    /// The key, as sent (unquoted).
+    pub key: String,
+    /// SHA-256 over method, path and body.
+    pub fingerprint: [u8; 32],
+    /// The answer's status.
+    pub status: u16,
+    /// The answer's body.
+    pub body: String,
+    /// When it is forgotten.
+    pub expires_at: Timestamp,
+}
+
+/// What a run's holder reports. Refused (answer `false`) where `epoch` is not the run's any more.
+#[derive(Clone, Debug)]
+pub struct RunUpdate {
+    /// Which run.
+    pub id: RunId,
+    /// The fencing token it was claimed with.
+    pub epoch: i64,
+    /// Everything known of its actions.
+    pub progress: Arc<Progress>,
+    /// What follows.
+    pub next: RunNext,
+}
+
+/// What follows for a run.
+#[derive(Clone, PartialEq, Debug)]
+pub enum RunNext {
+    /// Its holder goes on; the lease lasts until then.
+    Hold(Timestamp),
+    /// Given back: to be claimed when due, through `queue` where one is named.
+    Release {
+        /// When.
+        due: Timestamp,
+        /// Through which queue.
+        queue: Option<String>,
+    },
+    /// Ended well.
+    Delivered,
+    /// A dead letter.
+    Failed {
+        /// The stable code of the failure that ended it.
+        code: String,
+        /// In words.
+        message: String,
+    },
+}
+
+/// A run that this process now holds.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    /// The run; its `epoch` is the fencing token.
+    pub run: Run,
+    /// The event.
+    pub event: Arc<Event>,
+    /// The lease before this one ran out unreleased: its holder was lost in the middle of an attempt.
+    pub holder_lost: bool,
+}
+
+/// A stored run.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Run {
+    /// Its id.
+    pub id: RunId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// Of which event.
+    pub event_id: EventId,
+    /// The trigger's tag.
+    pub trigger: Arc<str>,
+    /// The trigger's version.
+    pub version: u32,
+    /// Where it stands.
+    pub state: RunState,
+    /// Counts claims: the fencing token.
+    pub epoch: i64,
+    /// When it may be claimed, where it is pending.
+    pub due: Option<Timestamp>,
+    /// The queue it waits in.
+    pub queue: Option<String>,
+    /// Its ordering key.
+    pub ordering_key: Option<String>,
+    /// It was asked for again after it had ended.
+    pub replay: bool,
+    /// What is known of its actions.
+    pub progress: Progress,
+    /// Why it is a dead letter: code and message.
+    pub error: Option<(String, String)>,
+    /// When it was planned.
+    pub created_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// A stored event with what became of it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct StoredEvent {
+    /// The event.
+    pub event: Arc<Event>,
+    /// What became of it.
+    pub status: EventStatus,
+    /// Attempts of all its actions.
+    pub delivery_attempts: u64,
+    /// When the last of them ended.
+    pub last_delivery: Option<Timestamp>,
+}
+
+/// What became of an event.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EventStatus {
+    /// A run has not ended.
+    Pending,
+    /// Every run ended well.
+    Delivered,
+    /// A run is a dead letter.
+    Failed,
+    /// No trigger matched.
+    Unmatched,
+}
+
+/// Which events a list shows; `None` is any.
+#[derive(Clone, Default, PartialEq, Debug)]
+pub struct EventFilter {
+    /// Exact type.
+    pub event_type: Option<String>,
+    /// Status.
+    pub status: Option<EventStatus>,
+    /// Exact source.
+    pub source: Option<String>,
+    /// Exact table.
+    pub table: Option<String>,
+    /// Accepted at or after.
+    pub start: Option<Timestamp>,
+    /// Accepted before.
+    pub end: Option<Timestamp>,
+    /// Dead letters only: the trigger's tag.
+    pub trigger: Option<String>,
+}
+
+/// Which part of a list: newest first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PageRequest {
+    /// How many, 1 to 1000.
+    pub limit: u32,
+    /// Where the page before ended: what [`Page::cursor`] said.
+    pub cursor: Option<String>,
+}
+
+/// A part of a list.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// How many there are on all pages.
+    pub total: u64,
+    /// Opaque; present where there is more.
+    pub cursor: Option<String>,
+}
+
+/// A stored definition.
+#[derive(Clone, PartialEq, Debug)]
+pub struct StoredTrigger {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Its tag.
+    pub tag: String,
+    /// From 1, counted per tag; never reused, not even after a deletion.
+    pub version: u32,
+    /// The JSON as written.
+    pub definition: Value,
+    /// When this version was stored.
+    pub stored_at: Timestamp,
+    /// When the first version was stored.
+    pub created_at: Timestamp,
+}
+
+/// A stored component version.
+#[derive(Clone, PartialEq, Debug)]
+pub struct StoredComponent {
+    /// Its name.
+    pub name: String,
+    /// From 1, counted per name.
+    pub version: u32,
+    /// `sha256:` + hex of the bytes as uploaded.
+    pub digest: String,
+    /// What else is told of it (worlds, imports, exports, size): the API's answer, as JSON.
+    pub description: Value,
+    /// When it was stored.
+    pub created_at: Timestamp,
+}
+
+/// A stored resource.
+#[derive(Clone, PartialEq, Debug)]
+pub struct StoredResource {
+    /// Its kind, plural as in the API: `caches`, `brokers`, `notifications`, `secrets`.
+    pub kind: String,
+    /// Its tag.
+    pub tag: String,
+    /// Its settings; for secrets the sealed value as `{"sealed": base64}`.
+    pub settings: Value,
+    /// Counted up by each change.
+    pub version: u32,
+    /// When it was first stored.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A tenant.
+#[derive(Clone, PartialEq, Debug)]
+pub struct StoredTenant {
+    /// Its id.
+    pub id: TenantId,
+    /// For people.
+    pub name: String,
+    /// Events per second.
+    pub rate_limit: u32,
+    /// Further limits, as JSON (`{"maxTriggers": ...}`).
+    pub quotas: Value,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// An API key: never the secret itself.
+#[derive(Clone, PartialEq, Debug)]
+pub struct StoredKey {
+    /// The id that stands in the key.
+    pub id: String,
+    /// Whose.
+    pub tenant: TenantId,
+    /// For people.
+    pub name: String,
+    /// SHA-256 of the whole key.
+    pub digest: [u8; 32],
+    /// `events:write` ...
+    pub scopes: Vec<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A message of an embedded topic.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TopicMessage {
+    /// From 0, counted per topic, without gaps.
+    pub offset: u64,
+    /// The key.
+    pub key: Option<String>,
+    /// String headers.
+    pub headers: Value,
+    /// The message.
+    pub message: Value,
+    /// The delivery that published it; a second publish of the same delivery is answered with the first offset.
+    pub delivery_id: Option<String>,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+/// A value of a component's durable state.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StateValue {
+    /// The bytes.
+    pub value: Vec<u8>,
+    /// Counted up by each change of this key; what compare-and-set compares.
+    pub version: u64,
+}

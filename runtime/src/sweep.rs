@@ -1,0 +1,142 @@
+//! The sweeper: takes up what is due in the store (retries, queues, overflow, lost leases), renews leases, and lets
+//! old events go.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::dispatch::Job;
+use crate::store::{self, Claimed};
+
+/// Runs claimed at a time.
+const BATCH: usize = 256;
+/// The longest sleep: leases of other nodes run out without anybody telling.
+const IDLE: Duration = Duration::from_secs(5);
+/// How often leases are looked at and waiters tidied.
+const TEND: Duration = Duration::from_secs(2);
+/// How often retention is looked at.
+const RETIRE: Duration = Duration::from_secs(60);
+/// Events let go in one transaction.
+const RETIRE_SLICE: u32 = 500;
+
+/// Claims what is due until `stop`.
+pub async fn claim_due(app: Arc<App>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        // What is made due from here on wakes this loop, also while the store is being asked.
+        app.dispatch.looks_at(Timestamp::MAX);
+        let sleep = match claim_batch(&app).await {
+            Ok(Some(again)) => again,
+            Ok(None) => continue,
+            Err(error) => {
+                tracing::error!(%error, "Claiming due runs failed, trying again: {error}");
+                Duration::from_secs(1)
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = app.dispatch.woken.notified() => {}
+            () = tokio::time::sleep(sleep) => {}
+        }
+    }
+}
+
+/// Claims one batch and starts it; `None` where there may be more at once, else how long to sleep.
+async fn claim_batch(app: &Arc<App>) -> Result<Option<Duration>, store::Error> {
+    let wanted = app.dispatch.room().min(BATCH);
+    let reserved = (0..wanted).take_while(|_| app.dispatch.reserve()).count();
+    if reserved == 0 {
+        return Ok(Some(Duration::from_millis(100)));
+    }
+    let now = app.clock.now();
+    let claimed = app.store.claim(now, reserved as u32, app.dispatch.lease_until(app)).await;
+    let count = claimed.as_ref().map_or(0, Vec::len);
+    (count..reserved).for_each(|_| app.dispatch.unreserve());
+    for run in claimed? {
+        start(app, run).await;
+    }
+    if count == reserved {
+        return Ok(None);
+    }
+    let due = app.store.next_due(now).await?;
+    Ok(Some(due.map_or(IDLE, |due| until(app, due))))
+}
+
+fn until(app: &App, due: Timestamp) -> Duration {
+    let ms = due.as_millisecond().saturating_sub(app.clock.now_ms());
+    // Never zero: a run that is due but whose lane is taken must not make this loop spin.
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0)).clamp(Duration::from_millis(5), IDLE)
+}
+
+/// Starts a claimed run whose place is reserved, in the version of its trigger that it began with.
+pub(crate) async fn start(app: &Arc<App>, claimed: Claimed) {
+    let (tenant, trigger, version) = (claimed.run.tenant.clone(), claimed.run.trigger.clone(), claimed.run.version);
+    let found = app.definitions.version(&tenant, &trigger, version).await;
+    match found {
+        Ok(Some(definition)) => app.dispatch.start_claimed(app, Job::of_claimed(claimed, definition)),
+        Ok(None) => give_up(app, claimed, format!("version {version} of trigger `{trigger}` is gone or no longer compiles")).await,
+        Err(error) => {
+            app.dispatch.unreserve();
+            tracing::error!(run.id = %claimed.run.id, %error, "Run {} is left to its lease: {error}", claimed.run.id);
+        }
+    }
+}
+
+/// Dead-letters a run whose definition cannot be had.
+async fn give_up(app: &Arc<App>, claimed: Claimed, message: String) {
+    app.dispatch.unreserve();
+    let run = claimed.run;
+    tracing::error!(run.id = %run.id, "Dead-lettered run {}: {message}", run.id);
+    let next = store::RunNext::Failed { code: "DEFINITION_GONE".into(), message };
+    let update = store::RunUpdate { id: run.id, epoch: run.epoch, progress: Arc::new(run.progress), next };
+    if let Err(error) = app.store.record(update).await {
+        tracing::error!(run.id = %run.id, %error, "Run {} is left to its lease: {error}", run.id);
+    }
+}
+
+/// Renews leases and forgets abandoned waiters until `stop`.
+pub async fn tend_leases(app: Arc<App>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(TEND);
+    while tick(&mut ticks, &stop).await {
+        app.dispatch.tidy();
+        let aging = app.dispatch.aging_leases(app.clock.now());
+        if aging.is_empty() {
+            continue;
+        }
+        let until = app.dispatch.lease_until(&app);
+        match app.store.renew(aging.clone(), until).await {
+            Ok(kept) => aging.iter().zip(kept).filter(|(_, kept)| *kept).for_each(|((run, _), _)| app.dispatch.renewed(*run, until)),
+            Err(error) => tracing::error!(%error, "Renewing {} leases failed: {error}", aging.len()),
+        }
+    }
+}
+
+/// Lets events past their retention go, with their runs, and what else has expired, until `stop`.
+pub async fn retire(app: Arc<App>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(RETIRE);
+    while tick(&mut ticks, &stop).await {
+        if let Err(error) = retire_once(&app, &stop).await {
+            tracing::error!(%error, "Letting old events go failed: {error}");
+        }
+    }
+}
+
+async fn retire_once(app: &App, stop: &CancellationToken) -> Result<(), store::Error> {
+    let now = app.clock.now();
+    app.store.delete_expired(now).await?;
+    let before = now - app.retention();
+    while !stop.is_cancelled() && app.store.delete_events_before(before, RETIRE_SLICE).await? > 0 {
+        // Between the slices the writer serves everybody else.
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}
+
+async fn tick(ticks: &mut tokio::time::Interval, stop: &CancellationToken) -> bool {
+    tokio::select! {
+        () = stop.cancelled() => false,
+        _ = ticks.tick() => true,
+    }
+}
