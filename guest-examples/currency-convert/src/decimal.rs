@@ -26,11 +26,7 @@ impl Decimal {
             return None;
         }
         let magnitude: i128 = digits.parse().ok()?;
-        let mantissa = if whole.starts_with('-') {
-            -magnitude
-        } else {
-            magnitude
-        };
+        let mantissa = if whole.starts_with('-') { -magnitude } else { magnitude };
         let scale = i32::try_from(fraction.len()).ok()? - exponent;
         match u32::try_from(scale) {
             Ok(scale) => Some(Self { mantissa, scale }),
@@ -43,45 +39,27 @@ impl Decimal {
 
     /// The product; `None` where it has no room.
     pub fn times(self, other: Self) -> Option<Self> {
-        Some(Self {
-            mantissa: self.mantissa.checked_mul(other.mantissa)?,
-            scale: self.scale + other.scale,
-        })
+        Some(Self { mantissa: self.mantissa.checked_mul(other.mantissa)?, scale: self.scale + other.scale })
     }
 
     /// With so many digits behind the point, halves away from zero, as invoices round.
     pub fn rounded(self, digits: u32) -> Option<Self> {
         if self.scale <= digits {
-            let mantissa = self
-                .mantissa
-                .checked_mul(10_i128.checked_pow(digits - self.scale)?)?;
-            return Some(Self {
-                mantissa,
-                scale: digits,
-            });
+            let mantissa = self.mantissa.checked_mul(10_i128.checked_pow(digits - self.scale)?)?;
+            return Some(Self { mantissa, scale: digits });
         }
         // So small a part of a cent that 10^n has no room is none.
         let Some(unit) = 10_i128.checked_pow(self.scale - digits) else {
-            return Some(Self {
-                mantissa: 0,
-                scale: digits,
-            });
+            return Some(Self { mantissa: 0, scale: digits });
         };
         let half = (unit / 2) * self.mantissa.signum();
-        Some(Self {
-            mantissa: self.mantissa.checked_add(half)? / unit,
-            scale: digits,
-        })
+        Some(Self { mantissa: self.mantissa.checked_add(half)? / unit, scale: digits })
     }
 
     /// The number with all its digits, `12.50`.
     pub fn to_number(self) -> Number {
         let scale = self.scale as usize;
-        let digits = format!(
-            "{:0>width$}",
-            self.mantissa.unsigned_abs(),
-            width = scale + 1
-        );
+        let digits = format!("{:0>width$}", self.mantissa.unsigned_abs(), width = scale + 1);
         let (whole, fraction) = digits.split_at(digits.len() - scale);
         let sign = if self.mantissa < 0 { "-" } else { "" };
         let point = if scale == 0 { "" } else { "." };
@@ -95,12 +73,7 @@ mod tests {
     use super::*;
 
     fn rounded(text: &str, digits: u32) -> String {
-        Decimal::parse(text)
-            .unwrap()
-            .rounded(digits)
-            .unwrap()
-            .to_number()
-            .to_string()
+        Decimal::parse(text).unwrap().rounded(digits).unwrap().to_number().to_string()
     }
 
     #[test]
@@ -121,30 +94,13 @@ mod tests {
 
     #[test]
     fn no_digit_is_made_up() {
-        let product = Decimal::parse("0.1")
-            .unwrap()
-            .times(Decimal::parse("0.2").unwrap())
-            .unwrap();
-        assert_eq!(
-            product.rounded(20).unwrap().to_number().to_string(),
-            "0.02000000000000000000"
-        );
+        let product = Decimal::parse("0.1").unwrap().times(Decimal::parse("0.2").unwrap()).unwrap();
+        assert_eq!(product.rounded(20).unwrap().to_number().to_string(), "0.02000000000000000000");
     }
 
     #[test]
     fn what_is_no_decimal_is_refused() {
-        for text in [
-            "",
-            "-",
-            ".",
-            "1.2.3",
-            "1,5",
-            "0x10",
-            "1e",
-            "1e999999999999",
-            "--1",
-            "１",
-        ] {
+        for text in ["", "-", ".", "1.2.3", "1,5", "0x10", "1e", "1e999999999999", "--1", "１"] {
             assert_eq!(Decimal::parse(text), None, "{text}");
         }
     }

@@ -50,26 +50,13 @@ struct Rates {
 fn run(cx: Context<Input>) -> Result<Converted, ActionError> {
     let (from, to) = (currency(&cx.input.from)?, currency(&cx.input.to)?);
     let amount = decimal("AMOUNT_INVALID", "the amount", &cx.input.amount)?;
-    let rate = if from == to {
-        Number::from(1)
-    } else {
-        rate(&cx, &from, &to)?
-    };
+    let rate = if from == to { Number::from(1) } else { rate(&cx, &from, &to)? };
     let factor = decimal("RATE_INVALID", "the rate", &Value::Number(rate.clone()))?;
-    let converted = amount
-        .times(factor)
-        .and_then(|exact| exact.rounded(minor_digits(&to)));
+    let converted = amount.times(factor).and_then(|exact| exact.rounded(minor_digits(&to)));
     let converted = converted.ok_or_else(|| {
-        ActionError::permanent(
-            "AMOUNT_INVALID",
-            format!("{} {from} is more than can be converted", cx.input.amount),
-        )
+        ActionError::permanent("AMOUNT_INVALID", format!("{} {from} is more than can be converted", cx.input.amount))
     })?;
-    Ok(Converted {
-        amount: converted.to_number(),
-        currency: to,
-        rate,
-    })
+    Ok(Converted { amount: converted.to_number(), currency: to, rate })
 }
 
 /// The rate from the cache, or else from the service.
@@ -81,19 +68,14 @@ fn rate(cx: &Context<Input>, from: &str, to: &str) -> Result<Number, ActionError
             Ok(Some(rate)) => return Ok(rate),
             Ok(None) => {}
             // A cache that is down costs a request, not the conversion.
-            Err(error) => cx
-                .log()
-                .field("key", &key)
-                .warn(format_args!("The cache gave no rate: {error}")),
+            Err(error) => cx.log().field("key", &key).warn(format_args!("The cache gave no rate: {error}")),
         }
     }
     let rate = fetch(cx, from, to)?;
     if let Some(cache) = &cache {
         let max_age = Duration::from_secs(cx.input.max_age_seconds);
         if let Err(error) = cache.set(&key, &rate, Some(max_age)) {
-            cx.log()
-                .field("key", &key)
-                .warn(format_args!("The cache took no rate: {error}"));
+            cx.log().field("key", &key).warn(format_args!("The cache took no rate: {error}"));
         }
     }
     Ok(rate)
@@ -103,22 +85,13 @@ fn rate(cx: &Context<Input>, from: &str, to: &str) -> Result<Number, ActionError
 fn fetch(cx: &Context<Input>, from: &str, to: &str) -> Result<Number, ActionError> {
     let endpoint = cx.input.endpoint.trim_end_matches('/');
     let url = format!("{endpoint}/latest?base={from}&symbols={to}");
-    let answer = cx
-        .http()
-        .get(url)
-        .header("accept", "application/json")
-        .send()?
-        .success()?;
+    let answer = cx.http().get(url).header("accept", "application/json").send()?.success()?;
     match answer.json::<Rates>()?.rates.remove(to) {
         Some(Value::Number(rate)) => Ok(rate),
-        Some(other) => Err(ActionError::permanent(
-            "RATE_INVALID",
-            format!("the rate of {to} is {other}, not a number"),
-        )),
-        None => Err(ActionError::permanent(
-            "RATE_UNKNOWN",
-            format!("the service has no rate from {from} to {to}"),
-        )),
+        Some(other) => {
+            Err(ActionError::permanent("RATE_INVALID", format!("the rate of {to} is {other}, not a number")))
+        }
+        None => Err(ActionError::permanent("RATE_UNKNOWN", format!("the service has no rate from {from} to {to}"))),
     }
 }
 
@@ -127,10 +100,7 @@ fn currency(code: &str) -> Result<String, ActionError> {
     if code.len() == 3 && code.bytes().all(|letter| letter.is_ascii_alphabetic()) {
         Ok(code.to_ascii_uppercase())
     } else {
-        Err(ActionError::permanent(
-            "CURRENCY_INVALID",
-            format!("{code:?} is not a currency code of three letters"),
-        ))
+        Err(ActionError::permanent("CURRENCY_INVALID", format!("{code:?} is not a currency code of three letters")))
     }
 }
 
@@ -141,18 +111,15 @@ fn decimal(code: &str, what: &str, value: &Value) -> Result<Decimal, ActionError
         _ => String::new(),
     };
     Decimal::parse(&text).ok_or_else(|| {
-        ActionError::permanent(
-            code,
-            format!("{what} is {value}, not a decimal number of at most 28 digits"),
-        )
+        ActionError::permanent(code, format!("{what} is {value}, not a decimal number of at most 28 digits"))
     })
 }
 
 /// How many digits a currency has behind the point, by ISO 4217.
 fn minor_digits(currency: &str) -> u32 {
     match currency {
-        "BIF" | "CLP" | "DJF" | "GNF" | "ISK" | "JPY" | "KMF" | "KRW" | "PYG" | "RWF" | "UGX"
-        | "VND" | "VUV" | "XAF" | "XOF" | "XPF" => 0,
+        "BIF" | "CLP" | "DJF" | "GNF" | "ISK" | "JPY" | "KMF" | "KRW" | "PYG" | "RWF" | "UGX" | "VND" | "VUV"
+        | "XAF" | "XOF" | "XPF" => 0,
         "BHD" | "IQD" | "JOD" | "KWD" | "LYD" | "OMR" | "TND" => 3,
         _ => 2,
     }
@@ -176,25 +143,16 @@ mod tests {
         let input = json!({
             "amount": amount, "from": "usd", "to": to, "endpoint": "https://rates.example/v1/", "cache": "memory",
         });
-        host.call(run, invocation().input(input))
-            .map(|converted| json!(converted))
+        host.call(run, invocation().input(input)).map(|converted| json!(converted))
     }
 
     #[test]
     fn an_amount_is_converted_and_rounded_to_cents() {
-        let host = TestHost::new().with_http(
-            "GET",
-            USD_EUR,
-            200,
-            json!({"base": "USD", "rates": {"EUR": 0.9217}}),
-        );
+        let host = TestHost::new().with_http("GET", USD_EUR, 200, json!({"base": "USD", "rates": {"EUR": 0.9217}}));
         let expected = json!({"amount": 110.6, "currency": "EUR", "rate": 0.9217});
         let converted = convert(&host, json!("120.00"), "EUR").unwrap();
         assert_eq!(converted["amount"].to_string(), "110.60");
-        assert_eq!(
-            (&converted["currency"], &converted["rate"]),
-            (&expected["currency"], &expected["rate"])
-        );
+        assert_eq!((&converted["currency"], &converted["rate"]), (&expected["currency"], &expected["rate"]));
     }
 
     #[test]
@@ -211,10 +169,7 @@ mod tests {
     #[test]
     fn the_same_currency_needs_no_service() {
         let host = TestHost::new();
-        assert_eq!(
-            convert(&host, json!(5), "USD").unwrap()["amount"].to_string(),
-            "5.00"
-        );
+        assert_eq!(convert(&host, json!(5), "USD").unwrap()["amount"].to_string(), "5.00");
         assert!(host.requests().is_empty());
     }
 
@@ -222,25 +177,15 @@ mod tests {
     fn yen_have_no_cents() {
         let url = "https://rates.example/v1/latest?base=USD&symbols=JPY";
         let host = TestHost::new().with_http("GET", url, 200, json!({"rates": {"JPY": 151.37}}));
-        assert_eq!(
-            convert(&host, json!(10.5), "jpy").unwrap()["amount"].to_string(),
-            "1589"
-        );
+        assert_eq!(convert(&host, json!(10.5), "jpy").unwrap()["amount"].to_string(), "1589");
     }
 
     #[test]
     fn a_service_that_is_down_is_tried_again() {
         let host = TestHost::new().with_http("GET", USD_EUR, 503, json!({}));
         let error = convert(&host, json!(1), "EUR").unwrap_err();
-        assert_eq!(
-            (error.code.as_str(), error.is_retryable()),
-            ("HTTP_503", true)
-        );
-        let refused = ServiceError {
-            code: "ECONNREFUSED".into(),
-            message: "refused".into(),
-            retryable: true,
-        };
+        assert_eq!((error.code.as_str(), error.is_retryable()), ("HTTP_503", true));
+        let refused = ServiceError { code: "ECONNREFUSED".into(), message: "refused".into(), retryable: true };
         let host = TestHost::new().with_http_answer("GET", USD_EUR, Err(refused));
         assert!(convert(&host, json!(1), "EUR").unwrap_err().is_retryable());
     }
@@ -257,9 +202,6 @@ mod tests {
         assert_eq!(code(json!(1), "EU&"), "CURRENCY_INVALID");
         assert_eq!(code(json!("much"), "EUR"), "AMOUNT_INVALID");
         assert_eq!(code(json!(null), "EUR"), "AMOUNT_INVALID");
-        assert_eq!(
-            code(json!("9999999999999999999999999999999"), "USD"),
-            "AMOUNT_INVALID"
-        );
+        assert_eq!(code(json!("9999999999999999999999999999999"), "USD"), "AMOUNT_INVALID");
     }
 }

@@ -20,11 +20,7 @@ impl Cents {
         };
         let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
         let fraction = fraction.trim_end_matches('0');
-        let plain = !whole.is_empty()
-            && whole
-                .bytes()
-                .chain(fraction.bytes())
-                .all(|digit| digit.is_ascii_digit());
+        let plain = !whole.is_empty() && whole.bytes().chain(fraction.bytes()).all(|digit| digit.is_ascii_digit());
         if !plain || fraction.len() > 2 {
             return None;
         }
@@ -61,12 +57,7 @@ mod tests {
 
     #[test]
     fn amounts_are_read_as_numbers_and_as_text() {
-        for (value, cents) in [
-            (json!(12.5), 1250),
-            (json!("12.50"), 1250),
-            (json!(7), 700),
-            (json!("0.100"), 10),
-        ] {
+        for (value, cents) in [(json!(12.5), 1250), (json!("12.50"), 1250), (json!(7), 700), (json!("0.100"), 10)] {
             assert_eq!(Cents::read(&value), Some(Cents(cents)), "{value}");
         }
     }

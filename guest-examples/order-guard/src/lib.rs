@@ -49,11 +49,7 @@ fn check(cx: Context<Option<Rules>>) -> Result<Verdict, ActionError> {
     if let Some(message) = faults.message() {
         return Ok(Verdict::refuse("ORDER_INVALID", message));
     }
-    if order == before {
-        Ok(Verdict::Proceed)
-    } else {
-        Verdict::change(order)
-    }
+    if order == before { Ok(Verdict::Proceed) } else { Verdict::change(order) }
 }
 
 /// What is wrong with an order.
@@ -76,20 +72,9 @@ fn check_currency(order: &mut Record, rules: &Rules, faults: &mut Faults) {
     };
     let code = code.trim().to_uppercase();
     if code.len() != 3 || !code.bytes().all(|letter| letter.is_ascii_uppercase()) {
-        faults.add(
-            "currency",
-            format_args!("{code:?} is not a code of three letters"),
-        );
-    } else if !rules.currencies.is_empty()
-        && !rules
-            .currencies
-            .iter()
-            .any(|taken| taken.eq_ignore_ascii_case(&code))
-    {
-        faults.add(
-            "currency",
-            format_args!("{code} is not taken, only {}", rules.currencies.join(", ")),
-        );
+        faults.add("currency", format_args!("{code:?} is not a code of three letters"));
+    } else if !rules.currencies.is_empty() && !rules.currencies.iter().any(|taken| taken.eq_ignore_ascii_case(&code)) {
+        faults.add("currency", format_args!("{code} is not taken, only {}", rules.currencies.join(", ")));
     }
     order.insert("currency".into(), code.into());
 }
@@ -123,63 +108,39 @@ fn check_item(index: usize, item: &mut Value, rules: &Rules, faults: &mut Faults
         faults.add(format_args!("items[{index}]"), "is no object");
         return None;
     };
-    match item
-        .get("sku")
-        .and_then(Value::as_str)
-        .map(|sku| sku.trim().to_uppercase())
-    {
+    match item.get("sku").and_then(Value::as_str).map(|sku| sku.trim().to_uppercase()) {
         Some(sku) if !sku.is_empty() => {
             item.insert("sku".into(), sku.into());
         }
         _ => faults.add(place("sku"), "is missing"),
     }
-    let quantity = item
-        .get("quantity")
-        .and_then(Value::as_u64)
-        .filter(|quantity| *quantity > 0);
+    let quantity = item.get("quantity").and_then(Value::as_u64).filter(|quantity| *quantity > 0);
     match (quantity, rules.max_quantity) {
         (None, _) => faults.add(place("quantity"), "has to be a whole number from 1 on"),
         (Some(quantity), Some(most)) if quantity > most => {
-            faults.add(
-                place("quantity"),
-                format_args!("{quantity} is more than {most}"),
-            );
+            faults.add(place("quantity"), format_args!("{quantity} is more than {most}"));
         }
         _ => {}
     }
     let price = item.get("price").and_then(Cents::read);
     if price.is_none() {
-        faults.add(
-            place("price"),
-            "has to be an amount like 12.50, not below 0",
-        );
+        faults.add(place("price"), "has to be an amount like 12.50, not below 0");
     }
     let sum = price?.times(quantity?);
     if sum.is_none() {
-        faults.add(
-            format_args!("items[{index}]"),
-            "comes to more than can be counted",
-        );
+        faults.add(format_args!("items[{index}]"), "comes to more than can be counted");
     }
     sum
 }
 
 /// Fills in the total, or holds the order to the one it names.
-fn check_total(
-    order: &mut Record,
-    total: Cents,
-    rules: &Rules,
-    faults: &mut Faults,
-) -> Result<(), ActionError> {
+fn check_total(order: &mut Record, total: Cents, rules: &Rules, faults: &mut Faults) -> Result<(), ActionError> {
     match order.get("total") {
         None | Some(Value::Null) => {
             order.insert("total".into(), total.to_json());
         }
         Some(named) if Cents::read(named) != Some(total) => {
-            faults.add(
-                "total",
-                format_args!("is {named}, but the items come to {total}"),
-            );
+            faults.add("total", format_args!("is {named}, but the items come to {total}"));
         }
         Some(_) => {}
     }
@@ -189,10 +150,7 @@ fn check_total(
     let most = Cents::read(most).ok_or_else(|| {
         ActionError::permanent(
             "INPUT_INVALID",
-            format!(
-                "the rule `maxTotal` is {}, not an amount like 5000",
-                json!(most)
-            ),
+            format!("the rule `maxTotal` is {}, not an amount like 5000", json!(most)),
         )
     })?;
     if total > most {
@@ -208,10 +166,7 @@ mod tests {
     use super::*;
 
     fn verdict(rules: Value, record: Value) -> Verdict {
-        let call = invocation()
-            .change("beforeInsert", "orders")
-            .input(rules)
-            .record(record);
+        let call = invocation().change("beforeInsert", "orders").input(rules).record(record);
         TestHost::new().call(check, call).unwrap()
     }
 
@@ -235,10 +190,7 @@ mod tests {
     #[test]
     fn an_order_in_order_goes_through_untouched() {
         assert_eq!(verdict(Value::Null, order(json!(25.1))), Verdict::Proceed);
-        assert_eq!(
-            verdict(json!({"currencies": ["eur"]}), order(json!("25.10"))),
-            Verdict::Proceed
-        );
+        assert_eq!(verdict(json!({"currencies": ["eur"]}), order(json!("25.10"))), Verdict::Proceed);
     }
 
     #[test]
@@ -246,14 +198,9 @@ mod tests {
         let mut raw = order(json!(null));
         raw["currency"] = json!(" eur");
         raw["items"][0]["sku"] = json!("a-1 ");
-        let Verdict::Change(record) = verdict(Value::Null, raw) else {
-            panic!("a change")
-        };
+        let Verdict::Change(record) = verdict(Value::Null, raw) else { panic!("a change") };
         assert_eq!(record["total"].to_string(), "25.10");
-        assert_eq!(
-            (&record["currency"], &record["items"][0]["sku"]),
-            (&json!("EUR"), &json!("A-1"))
-        );
+        assert_eq!((&record["currency"], &record["items"][0]["sku"]), (&json!("EUR"), &json!("A-1")));
         assert_eq!(record["note"], json!("as it is"));
     }
 
@@ -267,30 +214,16 @@ mod tests {
     fn all_mistakes_are_told_at_once() {
         let record = json!({"currency": "EURO", "items": [{"quantity": 0, "price": -1}, 7]});
         let message = refusal(Value::Null, record);
-        for place in [
-            "currency",
-            "items[0].sku",
-            "items[0].quantity",
-            "items[0].price",
-            "items[1]",
-        ] {
+        for place in ["currency", "items[0].sku", "items[0].quantity", "items[0].price", "items[1]"] {
             assert!(message.contains(place), "{place} in {message}");
         }
     }
 
     #[test]
     fn the_rules_hold() {
-        assert!(
-            refusal(json!({"currencies": ["USD"]}), order(json!(25.1)))
-                .contains("EUR is not taken")
-        );
-        assert!(
-            refusal(json!({"maxTotal": 25}), order(json!(25.1)))
-                .contains("25.10 is more than 25.00")
-        );
-        assert!(
-            refusal(json!({"maxQuantity": 1}), order(json!(25.1))).contains("2 is more than 1")
-        );
+        assert!(refusal(json!({"currencies": ["USD"]}), order(json!(25.1))).contains("EUR is not taken"));
+        assert!(refusal(json!({"maxTotal": 25}), order(json!(25.1))).contains("25.10 is more than 25.00"));
+        assert!(refusal(json!({"maxQuantity": 1}), order(json!(25.1))).contains("2 is more than 1"));
     }
 
     #[test]
@@ -302,9 +235,7 @@ mod tests {
 
     #[test]
     fn a_deletion_goes_through() {
-        let call = invocation()
-            .change("beforeDelete", "orders")
-            .record(Value::Null);
+        let call = invocation().change("beforeDelete", "orders").record(Value::Null);
         assert_eq!(TestHost::new().call(check, call).unwrap(), Verdict::Proceed);
     }
 
@@ -313,23 +244,13 @@ mod tests {
         let event: Value = serde_json::from_str(include_str!("../event.json")).unwrap();
         let trigger: Value = serde_json::from_str(include_str!("../trigger.json")).unwrap();
         let rules = trigger["actions"][0]["config"]["input"].clone();
-        let Verdict::Change(record) = verdict(rules, event["context"]["record"].clone()) else {
-            panic!("a change")
-        };
-        assert_eq!(
-            (record["total"].to_string().as_str(), &record["currency"]),
-            ("32.90", &json!("EUR"))
-        );
+        let Verdict::Change(record) = verdict(rules, event["context"]["record"].clone()) else { panic!("a change") };
+        assert_eq!((record["total"].to_string().as_str(), &record["currency"]), ("32.90", &json!("EUR")));
     }
 
     #[test]
     fn a_rule_that_is_no_amount_is_a_failure() {
-        let call = invocation()
-            .record(order(json!(25.1)))
-            .input(json!({"maxTotal": "lots"}));
-        assert_eq!(
-            TestHost::new().call(check, call).unwrap_err().code,
-            "INPUT_INVALID"
-        );
+        let call = invocation().record(order(json!(25.1))).input(json!({"maxTotal": "lots"}));
+        assert_eq!(TestHost::new().call(check, call).unwrap_err().code, "INPUT_INVALID");
     }
 }

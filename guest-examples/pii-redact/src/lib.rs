@@ -27,10 +27,7 @@ struct Rules {
 fn redact(cx: Context<Option<Rules>>) -> Result<Option<Event>, ActionError> {
     let mut event = cx.event()?;
     let no_rules = Rules::default();
-    let mut redaction = Redaction {
-        rules: cx.input.as_ref().unwrap_or(&no_rules),
-        found: 0,
-    };
+    let mut redaction = Redaction { rules: cx.input.as_ref().unwrap_or(&no_rules), found: 0 };
     redaction.value(&mut event.record);
     if let Some(previous) = &mut event.previous_record {
         redaction.value(previous);
@@ -93,11 +90,7 @@ impl Redaction<'_> {
         let mut places = email::find(text);
         let numbers = number::find(text);
         // Digits within an address belong to it.
-        let apart = |number: &Place| {
-            !places
-                .iter()
-                .any(|email| number.start < email.end && email.start < number.end)
-        };
+        let apart = |number: &Place| !places.iter().any(|email| number.start < email.end && email.start < number.end);
         let numbers: Vec<Place> = numbers.into_iter().filter(apart).collect();
         places.extend(numbers);
         if places.is_empty() {
@@ -112,9 +105,7 @@ impl Redaction<'_> {
             rest = place.end;
         }
         redacted.push_str(&text[rest..]);
-        self.found = self
-            .found
-            .saturating_add(u32::try_from(places.len()).unwrap_or(u32::MAX));
+        self.found = self.found.saturating_add(u32::try_from(places.len()).unwrap_or(u32::MAX));
         Some(redacted)
     }
 }
@@ -145,10 +136,7 @@ mod tests {
     use super::*;
 
     fn redacted(rules: Value, record: Value) -> Value {
-        let call = invocation()
-            .change("afterInsert", "tickets")
-            .input(rules)
-            .record(record);
+        let call = invocation().change("afterInsert", "tickets").input(rules).record(record);
         TestHost::new().call(redact, call).unwrap().unwrap().record
     }
 
@@ -183,8 +171,10 @@ mod tests {
     #[test]
     fn fields_are_hidden_and_kept_by_name() {
         let rules = json!({"hide": ["ssn", "address"], "keep": ["contact"]});
-        let record = json!({"ssn": 123, "address": {"city": "Rome"}, "contact": "ann@example.com", "person": {"ssn": null}});
-        let expected = json!({"ssn": "[hidden]", "address": "[hidden]", "contact": "ann@example.com", "person": {"ssn": null}});
+        let record =
+            json!({"ssn": 123, "address": {"city": "Rome"}, "contact": "ann@example.com", "person": {"ssn": null}});
+        let expected =
+            json!({"ssn": "[hidden]", "address": "[hidden]", "contact": "ann@example.com", "person": {"ssn": null}});
         assert_eq!(redacted(rules, record), expected);
     }
 
@@ -221,9 +211,6 @@ mod tests {
     #[test]
     fn an_unknown_rule_is_told() {
         let call = invocation().input(json!({"hides": []}));
-        assert_eq!(
-            TestHost::new().call(redact, call).unwrap_err().code,
-            "INPUT_INVALID"
-        );
+        assert_eq!(TestHost::new().call(redact, call).unwrap_err().code, "INPUT_INVALID");
     }
 }

@@ -12,9 +12,7 @@ use crate::Place;
 pub fn find(text: &str) -> Vec<Place> {
     let mut places = Vec::new();
     let mut rest = 0;
-    while let Some(start) = text[rest..]
-        .find(|c: char| c.is_ascii_digit() || c == '+' || c == '(')
-        .map(|at| rest + at)
+    while let Some(start) = text[rest..].find(|c: char| c.is_ascii_digit() || c == '+' || c == '(').map(|at| rest + at)
     {
         let end = run_end(text, start);
         if let Some(mark) = mark(text, start, end) {
@@ -28,9 +26,7 @@ pub fn find(text: &str) -> Vec<Place> {
 
 /// Whether a number is a card's.
 pub fn is_card(digits: &str) -> bool {
-    (13..=19).contains(&digits.len())
-        && digits.bytes().all(|digit| digit.is_ascii_digit())
-        && has_check_digit(digits)
+    (13..=19).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit()) && has_check_digit(digits)
 }
 
 /// Whether the value of a field that is named like a phone is one.
@@ -40,9 +36,7 @@ pub fn is_dialable(value: &Value) -> bool {
         Value::Number(number) => number.to_string(),
         _ => return false,
     };
-    let plain = text
-        .chars()
-        .all(|c| c.is_ascii_digit() || " +-./()".contains(c));
+    let plain = text.chars().all(|c| c.is_ascii_digit() || " +-./()".contains(c));
     plain && (5..=15).contains(&digits(&text).len())
 }
 
@@ -69,10 +63,7 @@ fn mark(text: &str, start: usize, end: usize) -> Option<&'static str> {
     let run = &text[start..end];
     let hangs_on = |c: char| c.is_alphanumeric() || "-_./#".contains(c);
     let before = text[..start].chars().next_back().is_some_and(hangs_on);
-    let after = text[end..]
-        .chars()
-        .next()
-        .is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '-');
+    let after = text[end..].chars().next().is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '-');
     if before || after {
         return None;
     }
@@ -82,9 +73,7 @@ fn mark(text: &str, start: usize, end: usize) -> Option<&'static str> {
     }
     let is_phone = match run.starts_with('+') {
         true => (8..=15).contains(&digits.len()),
-        false => {
-            (10..=11).contains(&digits.len()) && digits.len() < run.len() && !begins_with_date(run)
-        }
+        false => (10..=11).contains(&digits.len()) && digits.len() < run.len() && !begins_with_date(run),
     };
     is_phone.then_some("[phone]")
 }
@@ -95,15 +84,8 @@ fn digits(text: &str) -> String {
 
 /// `2026-01-02`, with whatever comes after.
 fn begins_with_date(run: &str) -> bool {
-    let shape: String = run
-        .chars()
-        .take(10)
-        .map(|c| if c.is_ascii_digit() { '0' } else { c })
-        .collect();
-    matches!(
-        shape.as_str(),
-        "0000-00-00" | "0000/00/00" | "00.00.0000" | "00/00/0000" | "00-00-0000"
-    )
+    let shape: String = run.chars().take(10).map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    matches!(shape.as_str(), "0000-00-00" | "0000/00/00" | "00.00.0000" | "00/00/0000" | "00-00-0000")
 }
 
 /// Luhn: every second digit from the right doubled, all added up, divisible by ten.
@@ -129,22 +111,13 @@ mod tests {
     use super::*;
 
     fn found(text: &str) -> Vec<(&str, &str)> {
-        find(text)
-            .iter()
-            .map(|place| (&text[place.start..place.end], place.mark))
-            .collect()
+        find(text).iter().map(|place| (&text[place.start..place.end], place.mark)).collect()
     }
 
     #[test]
     fn cards_have_a_check_digit() {
-        assert_eq!(
-            found("4111 1111 1111 1111"),
-            [("4111 1111 1111 1111", "[card]")]
-        );
-        assert_eq!(
-            found("pan=5500-0000-0000-0004;"),
-            [("5500-0000-0000-0004", "[card]")]
-        );
+        assert_eq!(found("4111 1111 1111 1111"), [("4111 1111 1111 1111", "[card]")]);
+        assert_eq!(found("pan=5500-0000-0000-0004;"), [("5500-0000-0000-0004", "[card]")]);
         assert_eq!(found("378282246310005"), [("378282246310005", "[card]")]);
         assert_eq!(found("4111 1111 1111 1112"), []);
     }
@@ -152,10 +125,7 @@ mod tests {
     #[test]
     fn phones_begin_with_a_plus_or_come_in_groups() {
         assert_eq!(found("tel:+493012345678"), [("+493012345678", "[phone]")]);
-        assert_eq!(
-            found("call (555) 123-4567!"),
-            [("(555) 123-4567", "[phone]")]
-        );
+        assert_eq!(found("call (555) 123-4567!"), [("(555) 123-4567", "[phone]")]);
         assert_eq!(found("030/1234-5678."), [("030/1234-5678", "[phone]")]);
         assert_eq!(
             found("a 555-123-4567, b +1 555 123 4568"),

@@ -36,7 +36,8 @@ struct Customer {
 fn matches(cx: Context<Config>) -> Result<bool, ActionError> {
     let config = &cx.input;
     if config.tiers.is_empty() && config.min_lifetime_value.is_none() && config.domains.is_empty() {
-        let message = "the condition's config names no `tiers`, `minLifetimeValue` or `domains`, so that nobody can be a VIP";
+        let message =
+            "the condition's config names no `tiers`, `minLifetimeValue` or `domains`, so that nobody can be a VIP";
         return Err(ActionError::permanent("CONFIG_EMPTY", message));
     }
     let customer: Customer = cx.record()?;
@@ -56,19 +57,13 @@ impl Config {
     }
 
     fn has_domain(&self, customer: &Customer) -> bool {
-        let Some((_, domain)) = customer
-            .email
-            .as_deref()
-            .and_then(|email| email.rsplit_once('@'))
-        else {
+        let Some((_, domain)) = customer.email.as_deref().and_then(|email| email.rsplit_once('@')) else {
             return false;
         };
         let domain = domain.to_ascii_lowercase();
         self.domains.iter().any(|vip| {
             let vip = vip.to_ascii_lowercase();
-            domain
-                .strip_suffix(vip.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+            domain.strip_suffix(vip.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
         })
     }
 }
@@ -81,27 +76,16 @@ mod tests {
     use super::*;
 
     fn is_vip(config: &Value, record: Value) -> Result<bool, ActionError> {
-        TestHost::new().call(
-            matches,
-            invocation()
-                .change("afterInsert", "customers")
-                .input(config)
-                .record(record),
-        )
+        TestHost::new().call(matches, invocation().change("afterInsert", "customers").input(config).record(record))
     }
 
     #[test]
     fn each_way_is_enough() {
-        let config =
-            json!({"tiers": ["gold"], "minLifetimeValue": 10000, "domains": ["example.com"]});
+        let config = json!({"tiers": ["gold"], "minLifetimeValue": 10000, "domains": ["example.com"]});
         assert_eq!(is_vip(&config, json!({"tier": "Gold"})), Ok(true));
         assert_eq!(is_vip(&config, json!({"lifetime_value": 10000})), Ok(true));
-        assert_eq!(
-            is_vip(&config, json!({"email": "ann@mail.EXAMPLE.com"})),
-            Ok(true)
-        );
-        let nobody =
-            json!({"tier": "silver", "lifetime_value": 9999.99, "email": "bob@badexample.com"});
+        assert_eq!(is_vip(&config, json!({"email": "ann@mail.EXAMPLE.com"})), Ok(true));
+        let nobody = json!({"tier": "silver", "lifetime_value": 9999.99, "email": "bob@badexample.com"});
         assert_eq!(is_vip(&config, nobody), Ok(false));
     }
 
@@ -109,26 +93,12 @@ mod tests {
     fn what_is_missing_or_null_does_not_count() {
         let config = json!({"tiers": ["gold"], "minLifetimeValue": 1, "domains": ["example.com"]});
         assert_eq!(is_vip(&config, json!({})), Ok(false));
-        assert_eq!(
-            is_vip(
-                &config,
-                json!({"tier": null, "lifetime_value": null, "email": "no-address"})
-            ),
-            Ok(false)
-        );
+        assert_eq!(is_vip(&config, json!({"tier": null, "lifetime_value": null, "email": "no-address"})), Ok(false));
     }
 
     #[test]
     fn a_config_that_can_never_match_is_told() {
-        assert_eq!(
-            is_vip(&json!({}), json!({})).unwrap_err().code,
-            "CONFIG_EMPTY"
-        );
-        assert_eq!(
-            is_vip(&json!({"tier": ["gold"]}), json!({}))
-                .unwrap_err()
-                .code,
-            "INPUT_INVALID"
-        );
+        assert_eq!(is_vip(&json!({}), json!({})).unwrap_err().code, "CONFIG_EMPTY");
+        assert_eq!(is_vip(&json!({"tier": ["gold"]}), json!({})).unwrap_err().code, "INPUT_INVALID");
     }
 }

@@ -13,9 +13,7 @@ struct Item {
 #[triggerd_sdk::action]
 fn double(cx: Context) -> Result<Item, ActionError> {
     let item: Item = cx.record()?;
-    Ok(Item {
-        quantity: item.quantity.saturating_mul(2),
-    })
+    Ok(Item { quantity: item.quantity.saturating_mul(2) })
 }
 
 /// Refuses less than nothing, and makes one of nothing.
@@ -61,15 +59,9 @@ mod tests {
     fn each_function_can_be_called() {
         let host = TestHost::new();
         assert_eq!(host.call(double, of(4)).unwrap().quantity, 8);
-        assert_eq!(
-            host.call(at_least_one, of(0)),
-            Ok(Verdict::Change(json!({"quantity": 1})))
-        );
+        assert_eq!(host.call(at_least_one, of(0)), Ok(Verdict::Change(json!({"quantity": 1}))));
         assert_eq!(host.call(many, of(11)), Ok(true));
         assert_eq!(host.call(in_dozens, of(0)), Ok(None));
-        assert_eq!(
-            host.call(in_dozens, of(24)).unwrap().unwrap().record,
-            json!({"quantity": 2})
-        );
+        assert_eq!(host.call(in_dozens, of(24)).unwrap().unwrap().record, json!({"quantity": 2}));
     }
 }

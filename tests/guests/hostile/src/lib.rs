@@ -80,9 +80,7 @@ fn run(cx: Context<Input>) -> Result<Value, ActionError> {
         }
         Mode::Result => {
             let bytes = amount.unwrap_or(8).saturating_mul(1 << 20);
-            Ok("x"
-                .repeat(usize::try_from(bytes).unwrap_or(usize::MAX))
-                .into())
+            Ok("x".repeat(usize::try_from(bytes).unwrap_or(usize::MAX)).into())
         }
         Mode::StateForbidden => Ok(json!({"version": cx.state().set("k", &1, None)?})),
         Mode::SecretForbidden => Ok(json!({"length": cx.secrets().get("KEY")?.len()})),
@@ -92,11 +90,7 @@ fn run(cx: Context<Input>) -> Result<Value, ActionError> {
         }
         Mode::Snoop => Ok(snoop()),
         Mode::Retryable => Err(match amount {
-            Some(millis) => ActionError::retryable_after(
-                "ASKED_FOR",
-                "try again",
-                Duration::from_millis(millis),
-            ),
+            Some(millis) => ActionError::retryable_after("ASKED_FOR", "try again", Duration::from_millis(millis)),
             None => ActionError::retryable("ASKED_FOR", "try again"),
         }),
         Mode::Permanent => Err(ActionError::permanent("ASKED_FOR", "do not try again")),
@@ -132,8 +126,7 @@ fn echo(cx: &Context<Input>) -> Result<Value, ActionError> {
 }
 
 fn parsed(json: &str) -> Result<Value, ActionError> {
-    serde_json::from_str(json)
-        .map_err(|error| ActionError::permanent("JSON_INVALID", error.to_string()))
+    serde_json::from_str(json).map_err(|error| ActionError::permanent("JSON_INVALID", error.to_string()))
 }
 
 /// Takes memory in pieces of 1 MiB and writes to each page, so that it is really there.
@@ -163,8 +156,7 @@ fn snoop() -> Value {
         .filter(|path| std::fs::metadata(path).is_ok())
         .map(String::from)
         .collect();
-    let connected = std::net::TcpStream::connect("127.0.0.1:80").is_ok();
-    json!({"environment": environment, "arguments": arguments, "files": files, "connected": connected})
+    json!({"environment": environment, "arguments": arguments, "files": files})
 }
 
 #[cfg(test)]
@@ -177,10 +169,7 @@ mod tests {
     fn harm_is_done_in_the_amount_asked_for() {
         let host = TestHost::new();
         let call = |input: Value| host.call(run, invocation().input(input));
-        assert_eq!(
-            call(json!({"mode": "memory", "amount": 2})),
-            Ok(json!({"taken_mib": 2}))
-        );
+        assert_eq!(call(json!({"mode": "memory", "amount": 2})), Ok(json!({"taken_mib": 2})));
         let result = call(json!({"mode": "result", "amount": 1})).unwrap();
         assert_eq!(result.as_str().map(str::len), Some(1 << 20));
         call(json!({"mode": "logs", "amount": 3})).unwrap();
@@ -189,10 +178,7 @@ mod tests {
 
     #[test]
     fn an_echo_holds_every_field() {
-        let call = invocation()
-            .change("afterUpdate", "orders")
-            .record(json!({"id": 1}))
-            .input(json!({"mode": "echo"}));
+        let call = invocation().change("afterUpdate", "orders").record(json!({"id": 1})).input(json!({"mode": "echo"}));
         let echo = TestHost::new().call(run, call).unwrap();
         assert_eq!(echo.as_object().map(|fields| fields.len()), Some(22));
         assert_eq!(echo["record"], json!({"id": 1}));
@@ -200,11 +186,7 @@ mod tests {
 
     #[test]
     fn failures_are_of_the_kind_asked_for() {
-        let call = |input: Value| {
-            TestHost::new()
-                .call(run, invocation().input(input))
-                .unwrap_err()
-        };
+        let call = |input: Value| TestHost::new().call(run, invocation().input(input)).unwrap_err();
         assert!(call(json!({"mode": "retryable"})).is_retryable());
         assert!(!call(json!({"mode": "permanent"})).is_retryable());
         assert_eq!(call(json!({"mode": "nonsense"})).code, "INPUT_INVALID");
