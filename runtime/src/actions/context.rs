@@ -15,6 +15,7 @@ use triggerd_core::run::Effect;
 use crate::brokers::Brokers;
 use crate::caches::{self, Caches};
 use crate::clock::Clock;
+use crate::components::Components;
 use crate::config::Config;
 use crate::connections::Connections;
 use crate::egress::{self, Egress};
@@ -79,6 +80,8 @@ pub struct Services {
     pub egress: Egress,
     /// What tenants configured.
     pub resources: Arc<Resources>,
+    /// The tenants' Wasm components.
+    pub components: Arc<Components>,
     /// The tenants' secrets.
     pub secrets: Secrets,
     /// The tenants' caches.
@@ -132,7 +135,13 @@ pub struct Emitted {
 
 impl Services {
     /// Sets up the guard, the vault and the clients, and takes up the stored resources.
-    pub async fn open(config: Arc<Config>, settings: Settings, clock: Clock, store: Store) -> Result<Self, String> {
+    pub async fn open(
+        config: Arc<Config>,
+        settings: Settings,
+        clock: Clock,
+        store: Store,
+        components: Arc<Components>,
+    ) -> Result<Self, String> {
         let egress = Egress::new(settings.egress)?;
         let vault = match &settings.master_key {
             Some(key) => Vault::from_key(key),
@@ -144,6 +153,7 @@ impl Services {
         let resources = Arc::new(resources);
         Ok(Self {
             config,
+            components,
             egress,
             secrets: resources.secrets(),
             caches: Caches::new(resources.clone()),
