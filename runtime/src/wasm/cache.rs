@@ -154,3 +154,98 @@ fn fingerprint(engine: &Engine) -> [u8; 32] {
     sink.0.update(std::env::consts::OS);
     sink.0.finalize().into()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const COMPONENT: &str = r#"(component (core module $m (func (export "f") (result i32) (i32.const 7)))
+        (core instance $i (instantiate $m)) (func (export "f") (result u32) (canon lift (core func $i "f"))))"#;
+
+    struct Kept {
+        dir: tempfile::TempDir,
+        engine: Engine,
+        digest: [u8; 32],
+    }
+
+    impl Kept {
+        fn cache(&self, key: u8) -> CodeCache {
+            CodeCache::open(self.dir.path(), [key; 32], &self.engine).unwrap()
+        }
+
+        fn file(&self) -> PathBuf {
+            self.cache(1).path(&self.digest)
+        }
+    }
+
+    fn kept() -> Kept {
+        let engine = super::super::engine::engine(1, 1 << 20).unwrap();
+        let bytes = wat::parse_str(COMPONENT).unwrap();
+        let digest = Sha256::digest(&bytes).into();
+        let kept = Kept {
+            dir: tempfile::tempdir().unwrap(),
+            engine,
+            digest,
+        };
+        let code = kept.engine.precompile_component(&bytes).unwrap();
+        kept.cache(1).store(&digest, &code).unwrap();
+        kept
+    }
+
+    #[test]
+    fn what_was_kept_is_loaded_over_a_restart() {
+        let kept = kept();
+        assert!(kept.cache(1).load(&kept.engine, &kept.digest).is_some());
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_is_refused_and_the_file_removed() {
+        let kept = kept();
+        let (cache, path) = (kept.cache(1), kept.file());
+        let whole = fs::read(&path).unwrap();
+        for place in (0..whole.len()).step_by(whole.len() / 500) {
+            let mut flipped = whole.clone();
+            flipped[place] ^= 1 << (place % 8);
+            fs::write(&path, flipped).unwrap();
+            assert!(
+                cache.load(&kept.engine, &kept.digest).is_none(),
+                "byte {place}"
+            );
+            assert!(!path.exists());
+        }
+        for cut in [0, 31, 32, whole.len() - 1] {
+            fs::write(&path, &whole[..cut]).unwrap();
+            assert!(
+                cache.load(&kept.engine, &kept.digest).is_none(),
+                "cut to {cut}"
+            );
+        }
+    }
+
+    #[test]
+    fn code_of_another_key_component_or_engine_is_refused() {
+        let kept = kept();
+        let whole = fs::read(kept.file()).unwrap();
+        assert!(kept.cache(2).load(&kept.engine, &kept.digest).is_none());
+        let cache = kept.cache(1);
+        let other = [9; 32];
+        fs::write(cache.path(&other), &whole).unwrap();
+        assert!(cache.load(&kept.engine, &other).is_none());
+        let mut config = wasmtime::Config::new();
+        config.epoch_interruption(false);
+        let engine = Engine::new(&config).unwrap();
+        let foreign = CodeCache::open(kept.dir.path(), [1; 32], &engine).unwrap();
+        fs::write(foreign.path(&kept.digest), &whole).unwrap();
+        assert!(foreign.load(&engine, &kept.digest).is_none());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn nobody_else_reads_the_folder_or_its_files() {
+        use std::os::unix::fs::PermissionsExt;
+        let kept = kept();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(kept.dir.path()), mode(&kept.file())), (0o700, 0o600));
+    }
+}

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime::{Store, UpdateDeadline};
 
-use super::bindings::exports::triggerd::runtime::check::Verdict;
-use super::bindings::triggerd::runtime::types::{Failure, Invocation};
+use super::answer::{GuestAnswer, read, said, verdict_of};
+use super::bindings::triggerd::runtime::types::Invocation;
 use super::capabilities::Capabilities;
 use super::cpu::{Meter, Metered};
 use super::failure::{CallError, CpuExhausted, WallExhausted};
@@ -51,35 +50,6 @@ pub enum Export {
     Matches,
     /// `rewrite`, of a transform.
     Transform,
-}
-
-/// What a guest answered.
-#[derive(Clone, PartialEq, Debug)]
-pub enum GuestAnswer {
-    /// An action's result.
-    Json(Value),
-    /// A guard's verdict.
-    Guard(GuardVerdict),
-    /// Whether a condition holds.
-    Matches(bool),
-    /// A transform's event, or none.
-    Transform(Option<Value>),
-}
-
-/// What a guard decided.
-#[derive(Clone, PartialEq, Debug)]
-pub enum GuardVerdict {
-    /// The write goes on as it is.
-    Proceed,
-    /// The write goes on with this record.
-    Change(Value),
-    /// The write is refused.
-    Refuse {
-        /// A stable name for programs.
-        code: Option<String>,
-        /// For the person who wrote.
-        message: String,
-    },
 }
 
 /// How a call went.
@@ -181,7 +151,7 @@ impl Host {
             if guest.reach.time_left().is_zero() {
                 return Err(WallExhausted(guest.limits.wall).into());
             }
-            if used - last_yield < YIELD_AFTER {
+            if used.saturating_sub(last_yield) < YIELD_AFTER {
                 return Ok(UpdateDeadline::Continue(1));
             }
             last_yield = used;
@@ -283,39 +253,6 @@ async fn enter(
                 .map(GuestAnswer::Transform)
         }
     }
-}
-
-fn said<T>(answer: Result<T, Failure>) -> Result<T, CallError> {
-    answer.map_err(CallError::of_guest)
-}
-
-fn verdict_of(verdict: Verdict, limit: usize) -> Result<GuardVerdict, CallError> {
-    Ok(match verdict {
-        Verdict::Proceed => GuardVerdict::Proceed,
-        Verdict::Change(record) => GuardVerdict::Change(read(&record, limit)?),
-        Verdict::Refuse(refusal) => {
-            let size = refusal.message.len() + refusal.code.as_ref().map_or(0, String::len);
-            if size > limit {
-                return Err(too_large(size, limit));
-            }
-            GuardVerdict::Refuse {
-                code: refusal.code,
-                message: refusal.message,
-            }
-        }
-    })
-}
-
-fn read(text: &str, limit: usize) -> Result<Value, CallError> {
-    if text.len() > limit {
-        return Err(too_large(text.len(), limit));
-    }
-    serde_json::from_str(text)
-        .map_err(|error| CallError::result(format!("the answer is not JSON: {error}")))
-}
-
-fn too_large(size: usize, limit: usize) -> CallError {
-    CallError::result(format!("the answer has {size} bytes; its limit is {limit}"))
 }
 
 fn service_context(invocation: &Invocation, component: String) -> ServiceContext {

@@ -11,12 +11,14 @@ use wasmtime::component::{InstancePre, Linker};
 
 use super::bindings::exports::triggerd::runtime::{check, matches, rewrite, run};
 use super::cache::CodeCache;
+use super::call::Export;
 use super::compile::Compiler;
 use super::component::{self, Inspected, Refusal, RefusalCode};
 use super::cpu::yield_priority;
 use super::engine::{self, Ticker};
 use super::guest::Guest;
 use super::imports;
+use super::signature;
 
 /// What the operator decides for all guests.
 #[derive(Clone, Debug)]
@@ -88,6 +90,19 @@ pub struct Prepared {
     pub(super) check: Option<check::GuestIndices>,
     pub(super) matches: Option<matches::GuestIndices>,
     pub(super) rewrite: Option<rewrite::GuestIndices>,
+}
+
+impl Prepared {
+    /// Whether the component exports what this would call.
+    #[must_use]
+    pub fn exports(&self, export: Export) -> bool {
+        match export {
+            Export::Run => self.run.is_some(),
+            Export::Guard => self.check.is_some(),
+            Export::Matches => self.matches.is_some(),
+            Export::Transform => self.rewrite.is_some(),
+        }
+    }
 }
 
 impl Host {
@@ -190,6 +205,7 @@ impl Host {
 
     async fn make(&self, component: Vec<u8>) -> Result<Arc<Prepared>, Refusal> {
         let component = self.compiler.compile(component).await?;
+        signature::check(&self.engine, &component)?;
         let pre = self.linker.instantiate_pre(&component).map_err(|error| {
             Refusal::new(
                 RefusalCode::UnknownImport,

@@ -10,6 +10,7 @@
 //!                └─ compile ─► Prepared (linked, kept)          └────────── dropped ◄────────────┘
 //! ```
 
+mod answer;
 mod bindings;
 mod cache;
 mod call;
@@ -19,6 +20,7 @@ mod component;
 mod cpu;
 mod engine;
 mod failure;
+mod grants;
 mod guest;
 mod host;
 mod imports;
@@ -26,9 +28,11 @@ mod invocation;
 mod limits;
 mod logs;
 mod services;
+mod signature;
 
+pub use answer::{GuardVerdict, GuestAnswer};
 pub use bindings::triggerd::runtime::types::Invocation;
-pub use call::{Call, CallReport, Export, GuardVerdict, GuestAnswer};
+pub use call::{Call, CallReport, Export};
 pub use capabilities::Capabilities;
 pub use component::{Inspected, MAX_UPLOAD_BYTES, Refusal, RefusalCode, digest};
 pub use failure::CallError;

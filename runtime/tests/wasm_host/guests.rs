@@ -91,3 +91,17 @@ pub fn says(text: &str) -> Vec<u8> {
 
 /// Answers with the record it was given: its place in the invocation is fixed by the canonical ABI.
 pub const ECHO: &str = "(call $ok (i32.load offset=124 (local.get $invocation)) (i32.load offset=128 (local.get $invocation)))";
+
+/// A guest whose world is the package `other:runtime`, under the name `triggerd:runtime`: another package of that name.
+pub fn renamed_world(run: &str, package: &str) -> Vec<u8> {
+    let mut module = module("", "2", &run.replace("other:", "triggerd:"));
+    let mut resolve = Resolve::default();
+    resolve
+        .push_str(
+            Path::new("other.wit"),
+            &package.replace("other:", "triggerd:"),
+        )
+        .unwrap();
+    embed(&mut module, &resolve, "triggerd:runtime/w");
+    module
+}

@@ -153,3 +153,17 @@ async fn a_function_that_would_take_too_long_to_compile_is_refused() {
         RefusalCode::CompileBudget
     );
 }
+
+#[tokio::test]
+async fn an_export_of_the_right_name_and_the_wrong_types_is_refused() {
+    let other = r#"
+        package other:runtime@0.1.0;
+        interface run { run: func(event: string) -> string; }
+        world w { export run; }"#;
+    let run =
+        r#"(func (export "other:runtime/run@0.1.0#run") (param i32 i32) (result i32) unreachable)"#;
+    let renamed = crate::guests::renamed_world(run, other);
+    let (code, message) = refused(renamed).await;
+    assert_eq!(code, RefusalCode::NoWorld, "{message}");
+    assert!(message.contains("types"), "{message}");
+}
