@@ -37,12 +37,17 @@ fn what_is_left_out_has_its_default() {
     let trigger = good(&source);
     assert_eq!((&*trigger.tag, trigger.name.as_str(), trigger.version), ("t", "t", 3));
     assert_eq!((trigger.enabled, trigger.priority, &trigger.source), (true, 100, &source));
-    assert!(trigger.env.is_none() && trigger.database.is_none() && trigger.tables.is_empty() && trigger.condition.is_none());
+    assert!(
+        trigger.env.is_none() && trigger.database.is_none() && trigger.tables.is_empty() && trigger.condition.is_none()
+    );
     assert!(trigger.ordering_key.is_none() && trigger.max_concurrency.is_none() && trigger.rate_limit.is_none());
     let action = &trigger.actions[0];
     assert_eq!((action.name.as_str(), action.kind, &action.timing), ("log.info-0", "log.info", &Timing::Async));
     assert_eq!((action.timeout_ms, action.continue_on_error, action.strict), (30_000, false, false));
-    assert_eq!((action.retry.max_attempts, action.retry.initial_delay_ms, action.retry.max_delay_ms), (5, 2_000, 86_400_000));
+    assert_eq!(
+        (action.retry.max_attempts, action.retry.initial_delay_ms, action.retry.max_delay_ms),
+        (5, 2_000, 86_400_000)
+    );
     assert_eq!((action.retry.jitter, &action.retry.retry_on), (Jitter::Full, &None));
     assert!(action.fallback.is_empty() && action.quota.is_none() && action.condition.is_none());
 }
@@ -67,7 +72,10 @@ fn everything_can_be_said() {
         }],
     }));
     assert_eq!((trigger.description.as_deref(), trigger.enabled, trigger.priority), (Some("d"), false, -5));
-    assert_eq!(trigger.tables, [NamePattern::Exact("orders".into()), NamePattern::Prefix("order_".into()), NamePattern::Any]);
+    assert_eq!(
+        trigger.tables,
+        [NamePattern::Exact("orders".into()), NamePattern::Prefix("order_".into()), NamePattern::Any]
+    );
     assert_eq!((trigger.events.len(), trigger.max_concurrency, trigger.rate_limit.unwrap().count), (2, Some(2), 100));
     let action = &trigger.actions[0];
     assert_eq!((action.kind, &action.timing), ("http.post", &Timing::Queued("slow".into())));
@@ -87,11 +95,12 @@ fn actions_of_a_trigger_on_before_events_alone_are_sync() {
 
 #[test]
 fn kinds_for_before_events_are_refused_elsewhere_and_have_to_be_sync() {
-    let set = |events: Value, timing: Value| {
-        json!({"tag": "t", "events": events, "actions": [{"type": "record.set", "timing": timing, "config": {"fields": {}}}]})
-    };
+    let set = |events: Value, timing: Value| json!({"tag": "t", "events": events, "actions": [{"type": "record.set", "timing": timing, "config": {"fields": {}}}]});
     assert_eq!(good(&set(json!(["beforeInsert"]), Value::Null)).actions[0].timing, Timing::Sync);
-    assert!(told(&set(json!(["beforeInsert", "afterInsert"]), Value::Null))[0].starts_with("/actions/0/type: `record.set` works on"));
+    assert!(
+        told(&set(json!(["beforeInsert", "afterInsert"]), Value::Null))[0]
+            .starts_with("/actions/0/type: `record.set` works on")
+    );
     assert!(told(&set(json!(["beforeInsert"]), "async".into()))[0].starts_with("/actions/0/timing: "));
     // Where the events are faulty only they are told.
     let faulty = told(&set(json!(["beforeInsret"]), Value::Null));
@@ -113,7 +122,11 @@ fn wrong_values_are_told_with_their_place() {
         ("env", json!(""), "/env: an environment's name"),
         ("events", json!([]), "/events: a trigger needs at least one event"),
         ("events", json!("afterInsert"), "/events: must be an array"),
-        ("events", json!(["afterInsret"]), "/events/0: unknown change event `afterInsret`, did you mean `afterInsert`?"),
+        (
+            "events",
+            json!(["afterInsret"]),
+            "/events/0: unknown change event `afterInsret`, did you mean `afterInsert`?",
+        ),
         ("events", json!([1]), "/events/0: must be a string"),
         ("actions", json!([]), "/actions: a trigger needs at least one action"),
         ("actions", json!({}), "/actions: must be an array, not an object"),
@@ -146,17 +159,37 @@ fn wrong_values_of_actions_are_told_with_their_place() {
         ("config", json!({"mesage": "x"}), "/actions/0/config/mesage: unknown field `mesage`, did you mean `message`?"),
         ("config", json!({"message": "{{record.a"}), "/actions/0/config/message: template: "),
         ("condition", json!({"field": "record.a", "operator": "EQALS", "value": 1}), "/actions/0/condition/operator: "),
-        ("retry", json!({"maxAttempts": 0}), "/actions/0/retry/maxAttempts: must be a whole number from 1 to 100, not 0"),
+        (
+            "retry",
+            json!({"maxAttempts": 0}),
+            "/actions/0/retry/maxAttempts: must be a whole number from 1 to 100, not 0",
+        ),
         ("retry", json!({"maxAttempts": 101}), "/actions/0/retry/maxAttempts: "),
-        ("retry", json!({"backoffMultiplier": 0.5}), "/actions/0/retry/backoffMultiplier: must be a number from 1 to 1000"),
+        (
+            "retry",
+            json!({"backoffMultiplier": 0.5}),
+            "/actions/0/retry/backoffMultiplier: must be a number from 1 to 1000",
+        ),
         ("retry", json!({"jitter": "ful"}), "/actions/0/retry/jitter: unknown jitter `ful`, did you mean `full`?"),
-        ("retry", json!({"retryOn": ["ETIMEOUT", "HTTP_4XX"]}), "/actions/0/retry/retryOn/0: unknown error code `ETIMEOUT`, did you mean `ETIMEDOUT`?"),
+        (
+            "retry",
+            json!({"retryOn": ["ETIMEOUT", "HTTP_4XX"]}),
+            "/actions/0/retry/retryOn/0: unknown error code `ETIMEOUT`, did you mean `ETIMEDOUT`?",
+        ),
         ("retry", json!({"retryOn": "ETIMEDOUT"}), "/actions/0/retry/retryOn: must be an array"),
         ("retry", json!({"delay": 1}), "/actions/0/retry/delay: unknown field `delay`"),
-        ("quota", json!({"key": "k", "limit": 0, "window": "1d"}), "/actions/0/quota/limit: must be a whole number of at least 1, not 0"),
+        (
+            "quota",
+            json!({"key": "k", "limit": 0, "window": "1d"}),
+            "/actions/0/quota/limit: must be a whole number of at least 1, not 0",
+        ),
         ("quota", json!({"key": "k", "limit": 1, "window": "1 day"}), "/actions/0/quota/window: `1 day` is no window"),
         ("quota", json!({"limit": 1, "window": "1d"}), "/actions/0/quota/key: `key` is required"),
-        ("url", json!("https://x"), "/actions/0/url: unknown field `url`: an action's settings stand under `config`, so write it as /actions/0/config/url"),
+        (
+            "url",
+            json!("https://x"),
+            "/actions/0/url: unknown field `url`: an action's settings stand under `config`, so write it as /actions/0/config/url",
+        ),
         ("timout", json!(1), "/actions/0/timout: unknown field `timout`, did you mean `timeout`?"),
         ("fallback", json!([{"type": "nope"}]), "/actions/0/fallback/0/type: unknown action type `nope`"),
     ] {
@@ -185,11 +218,13 @@ fn limits_hold() {
     assert_eq!(many, ["/actions: a trigger has at most 64 actions, fallbacks included"]);
     let large = told(&with("description", "x".repeat(256 * 1024).into()));
     assert!(large[0].starts_with("/: a definition has at most 262144 bytes"), "{large:?}");
-    let nested = |depth: usize| (0..depth).fold(log.clone(), |inner, _| {
-        let mut outer = log.clone();
-        outer["fallback"] = json!([inner]);
-        outer
-    });
+    let nested = |depth: usize| {
+        (0..depth).fold(log.clone(), |inner, _| {
+            let mut outer = log.clone();
+            outer["fallback"] = json!([inner]);
+            outer
+        })
+    };
     good(&with("actions", json!([nested(MAX_FALLBACKS)])));
     assert_eq!(told(&with("actions", json!([nested(MAX_FALLBACKS + 1)]))).len(), 1);
 }
@@ -197,7 +232,10 @@ fn limits_hold() {
 #[test]
 fn what_is_no_object_is_told_so() {
     assert_eq!(told(&json!([])), ["/: must be an object, not an array"]);
-    assert_eq!(told(&json!({})), ["/tag: `tag` is required", "/events: `events` is required", "/actions: `actions` is required"]);
+    assert_eq!(
+        told(&json!({})),
+        ["/tag: `tag` is required", "/events: `events` is required", "/actions: `actions` is required"]
+    );
 }
 
 fn anything() -> impl Strategy<Value = Value> {
@@ -205,12 +243,45 @@ fn anything() -> impl Strategy<Value = Value> {
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
-        prop::sample::select(vec!["", "t", "afterInsert", "order.*", "log.info", "http.post", "{{record.a}}", "{{#if", "1d", "EQUALS"])
-            .prop_map(Value::from),
+        prop::sample::select(vec![
+            "",
+            "t",
+            "afterInsert",
+            "order.*",
+            "log.info",
+            "http.post",
+            "{{record.a}}",
+            "{{#if",
+            "1d",
+            "EQUALS"
+        ])
+        .prop_map(Value::from),
     ];
     let names = prop::sample::select(vec![
-        "tag", "name", "events", "tables", "actions", "type", "config", "retry", "quota", "condition", "field", "operator", "value",
-        "and", "fallback", "key", "limit", "window", "message", "url", "ordering", "timing", "queue", "nobody",
+        "tag",
+        "name",
+        "events",
+        "tables",
+        "actions",
+        "type",
+        "config",
+        "retry",
+        "quota",
+        "condition",
+        "field",
+        "operator",
+        "value",
+        "and",
+        "fallback",
+        "key",
+        "limit",
+        "window",
+        "message",
+        "url",
+        "ordering",
+        "timing",
+        "queue",
+        "nobody",
     ]);
     leaf.prop_recursive(4, 48, 6, move |inner| {
         prop_oneof![

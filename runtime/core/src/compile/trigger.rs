@@ -58,9 +58,8 @@ fn trigger(source: &Value, version: u32, catalog: &dyn Catalog, mistakes: &mut V
     let enabled = fields.flag("enabled", true, mistakes);
     let priority = priority(&fields, mistakes);
     let env = env(&fields, mistakes);
-    let database = fields
-        .value("database")
-        .and_then(|value| name_pattern(value, &fields.at("database"), "database", mistakes));
+    let database =
+        fields.value("database").and_then(|value| name_pattern(value, &fields.at("database"), "database", mistakes));
     let tables = tables(&fields, mistakes);
     let events = events(&fields, mistakes);
     let condition = fields.value("condition").and_then(|v| Condition::compile(v, &fields.at("condition"), mistakes));
@@ -111,7 +110,8 @@ fn priority(fields: &Fields<'_>, mistakes: &mut Vec<Mistake>) -> i64 {
 fn env(fields: &Fields<'_>, mistakes: &mut Vec<Mistake>) -> Option<String> {
     let env = fields.text("env", mistakes)?;
     if env.is_empty() || env.len() > 128 || env.contains(char::is_control) {
-        mistakes.push(Mistake::new(fields.at("env"), "an environment's name has 1 to 128 bytes and no control characters"));
+        mistakes
+            .push(Mistake::new(fields.at("env"), "an environment's name has 1 to 128 bytes and no control characters"));
     }
     (env != "*").then(|| env.to_owned())
 }
@@ -141,7 +141,10 @@ fn events(fields: &Fields<'_>, mistakes: &mut Vec<Mistake>) -> Option<Vec<EventP
     })?;
     let members = fields.list("events", mistakes);
     if members.is_empty() {
-        mistakes.push(Mistake::new(fields.at("events"), "a trigger needs at least one event, such as `afterInsert` or `order.created`"));
+        mistakes.push(Mistake::new(
+            fields.at("events"),
+            "a trigger needs at least one event, such as `afterInsert` or `order.created`",
+        ));
         return None;
     }
     let read: Vec<_> = members
@@ -161,7 +164,12 @@ fn ordering_key(fields: &Fields<'_>, mistakes: &mut Vec<Mistake>) -> Option<Temp
     template(key, &ordering.at("key"), mistakes)
 }
 
-fn actions(fields: &Fields<'_>, catalog: &dyn Catalog, before: Option<bool>, mistakes: &mut Vec<Mistake>) -> Vec<Action> {
+fn actions(
+    fields: &Fields<'_>,
+    catalog: &dyn Catalog,
+    before: Option<bool>,
+    mistakes: &mut Vec<Mistake>,
+) -> Vec<Action> {
     if fields.required("actions", mistakes).is_none() {
         return Vec::new();
     }

@@ -38,11 +38,8 @@ impl Index {
     pub fn without(&self, tenant: &TenantId, tag: &str) -> Self {
         let Some(mut changed) = self.tenants.get(tenant).cloned() else { return self.clone() };
         changed.remove(tag);
-        let tenants = if changed.is_empty() {
-            self.tenants.remove(tenant)
-        } else {
-            self.tenants.insert(tenant.clone(), changed)
-        };
+        let tenants =
+            if changed.is_empty() { self.tenants.remove(tenant) } else { self.tenants.insert(tenant.clone(), changed) };
         Self { tenants }
     }
 

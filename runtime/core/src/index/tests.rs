@@ -134,7 +134,9 @@ fn a_component_gates_its_match_only_where_the_rest_holds() {
 fn many(count: usize) -> Index {
     let one = |i: usize| {
         let condition = json!({"field": "record.customer", "operator": "EQUALS", "value": i});
-        trigger(json!({"tag": format!("t{i}"), "tables": ["orders"], "events": ["afterInsert"], "condition": condition}))
+        trigger(
+            json!({"tag": format!("t{i}"), "tables": ["orders"], "events": ["afterInsert"], "condition": condition}),
+        )
     };
     (0..count).fold(Index::default(), |index, i| index.with(&tenant(), one(i)))
 }
@@ -173,7 +175,8 @@ fn values() -> impl Strategy<Value = Value> {
 }
 
 fn conditions() -> impl Strategy<Value = Value> {
-    let field = prop::sample::select(vec!["record.a", "record.b", "payload.record.a", "table", "event", "previousRecord.a"]);
+    let field =
+        prop::sample::select(vec!["record.a", "record.b", "payload.record.a", "table", "event", "previousRecord.a"]);
     let leaf = prop_oneof![
         4 => (field.clone(), prop::sample::select(vec!["EQUALS", "NOT_EQUALS"]), values())
             .prop_map(|(field, operator, value)| json!({"field": field, "operator": operator, "value": value})),
@@ -192,17 +195,32 @@ fn conditions() -> impl Strategy<Value = Value> {
 
 fn events_of_triggers() -> impl Strategy<Value = Vec<&'static str>> {
     let entries = vec![
-        "afterInsert", "AFTER_INSERT", "afterWrite", "beforeUpdate", "beforeWrite", "afterDelete", "order.*", "order.created",
-        "orders.created", "**", "*", "**.created", "order.**.x", "order_items.*", "**.*",
+        "afterInsert",
+        "AFTER_INSERT",
+        "afterWrite",
+        "beforeUpdate",
+        "beforeWrite",
+        "afterDelete",
+        "order.*",
+        "order.created",
+        "orders.created",
+        "**",
+        "*",
+        "**.created",
+        "order.**.x",
+        "order_items.*",
+        "**.*",
     ];
     prop::collection::vec(prop::sample::select(entries), 1..4)
 }
 
 fn triggers() -> impl Strategy<Value = Vec<Value>> {
-    let tables = prop::collection::vec(prop::sample::select(vec!["orders", "order_*", "*", "o*", "users", "orders*"]), 0..3);
+    let tables =
+        prop::collection::vec(prop::sample::select(vec!["orders", "order_*", "*", "o*", "users", "orders*"]), 0..3);
     let databases = prop::sample::select(vec![None, None, Some("db1"), Some("db*"), Some("*")]);
     let envs = prop::sample::select(vec![None, None, Some("prd")]);
-    let one = (tables, databases, envs, events_of_triggers(), prop::option::of(conditions()), 0..12u8, -2..2i64, 0..8u8);
+    let one =
+        (tables, databases, envs, events_of_triggers(), prop::option::of(conditions()), 0..12u8, -2..2i64, 0..8u8);
     let one = one.prop_map(|(tables, database, env, events, condition, tag, priority, enabled)| {
         let mut source = json!({
             "tag": format!("t{tag}"), "tables": tables, "events": events, "priority": priority, "enabled": enabled > 0,

@@ -66,6 +66,9 @@ impl TypeTrie {
     /// All patterns are followed at once, part by part, and a node is held only once at each part: what `**`
     /// costs is bounded by the number of nodes times the number of parts.
     pub fn fitting<'t>(&'t self, event_type: &str, see: &mut dyn FnMut(&'t Bucket)) {
+        if self.is_empty() {
+            return;
+        }
         let mut held = Held::default();
         held.reach(self, false);
         for part in event_type.split('.') {

@@ -55,7 +55,8 @@ fn event(mut draft: Draft, data: Value, acceptance: Acceptance) -> Result<Event,
     if !event_type.is_empty() {
         draft.check_type("type", &event_type);
     }
-    let traceparent = acceptance.traceparent.clone().or_else(|| text("traceparent").filter(|t| is_traceparent(t)).map(str::to_owned));
+    let traceparent =
+        acceptance.traceparent.clone().or_else(|| text("traceparent").filter(|t| is_traceparent(t)).map(str::to_owned));
     // The draft is empty by now; from here on it holds what the common fields are read from.
     let mut common = Map::new();
     for (name, attribute) in [("source", "source"), ("timestamp", "time"), ("env", "env")] {
@@ -93,7 +94,9 @@ fn check_required(attributes: &Map<String, Value>, draft: &mut Draft) {
 
 fn check_text(name: &str, value: &Value, draft: &mut Draft) {
     match value {
-        Value::String(text) if text.is_empty() => draft.mistake(name, format!("the attribute `{name}` cannot be empty")),
+        Value::String(text) if text.is_empty() => {
+            draft.mistake(name, format!("the attribute `{name}` cannot be empty"))
+        }
         Value::String(_) => {}
         other => {
             let mistake = Mistake::kind(draft.at(name), "a string", other);

@@ -34,7 +34,9 @@ fn change(
     let operation = match (pattern.operation, given) {
         (Some(operation), None) => Some(operation),
         (None, None) => {
-            let detail = format!("`{event_name}` stands for three operations: give `operation` (insert, update or delete), or name the change event itself");
+            let detail = format!(
+                "`{event_name}` stands for three operations: give `operation` (insert, update or delete), or name the change event itself"
+            );
             draft.mistake("operation", detail);
             None
         }
@@ -55,7 +57,10 @@ fn change(
 fn plain(mut draft: Draft, event_type: &str, acceptance: Acceptance) -> Result<Event, Vec<Mistake>> {
     for name in ["database", "schema", "table", "previousRecord", "old_record", "operation"] {
         if draft.take(name).is_some_and(|value| !value.is_null()) {
-            draft.mistake(name, format!("`{name}` goes with change events such as `afterInsert`, and `{event_type}` is none"));
+            draft.mistake(
+                name,
+                format!("`{name}` goes with change events such as `afterInsert`, and `{event_type}` is none"),
+            );
         }
     }
     if draft.has("payload") && draft.has("record") {

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::draft::{Acceptance, Draft};
 use crate::event::Event;
-use crate::event_pattern::check_type;
+use crate::event_pattern::{EventPattern, check_type};
 use crate::mistake::Mistake;
 
 /// `{"type", "source", "payload", ...}`; a payload left out is `null`.
@@ -20,6 +20,11 @@ pub fn typed(mut draft: Draft, acceptance: Acceptance) -> Result<Event, Vec<Mist
     };
     if draft.mistakes.is_empty() {
         draft.check_type("type", &event_type);
+    }
+    // Its rows are unknown fields here, which alone would not say what to do.
+    if matches!(EventPattern::parse(&event_type), Ok(EventPattern::Change(_))) && draft.has("table") {
+        let remedy = "a row change is sent with `operation` (insert, update or delete)";
+        draft.mistake("type", format!("`{event_type}` is a change event and no event type: {remedy}"));
     }
     let mut event = draft.event(event_type, acceptance);
     event.record = draft.take("payload").unwrap_or_default();

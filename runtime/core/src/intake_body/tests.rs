@@ -98,7 +98,10 @@ fn supabase_bodies_are_row_changes() {
 #[test]
 fn rows_have_to_go_with_the_operation() {
     let operation = |operation: &str, row: &str| refused(json!({"operation": operation, "table": "t", row: {}}));
-    assert_eq!(operation("insert", "previousRecord"), ["/record: `record` is required: the row as the insert leaves it"]);
+    assert_eq!(
+        operation("insert", "previousRecord"),
+        ["/record: `record` is required: the row as the insert leaves it"]
+    );
     assert_eq!(operation("update", "old_record"), ["/record: `record` is required: the row as the update leaves it"]);
     assert_eq!(
         refused(json!({"operation": "delete", "table": "t"})),
@@ -106,7 +109,10 @@ fn rows_have_to_go_with_the_operation() {
     );
     assert_eq!(
         refused(json!({"operation": "update", "table": "t", "record": [], "previousRecord": 1})),
-        ["/record: must be an object or null, not an array", "/previousRecord: must be an object or null, not a number"]
+        [
+            "/record: must be an object or null, not an array",
+            "/previousRecord: must be an object or null, not a number"
+        ]
     );
 }
 
@@ -139,7 +145,10 @@ fn a_body_of_no_known_form_is_told_what_it_needs() {
         ["/payload/event_type: an event needs a type: `event_type` in its payload, or `type` beside it"]
     );
     assert_eq!(refused(json!({"payload": {"event_type": 1}})), ["/payload/event_type: must be a string, not a number"]);
-    assert_eq!(refused(json!({"table": "t", "record": {}})), ["/operation: `operation` is required: insert, update or delete"]);
+    assert_eq!(
+        refused(json!({"table": "t", "record": {}})),
+        ["/operation: `operation` is required: insert, update or delete"]
+    );
     assert_eq!(refused(json!({"type": null, "payload": {}})).len(), 1);
 }
 
@@ -160,9 +169,12 @@ fn ambiguous_bodies_get_the_reading_that_makes_sense_or_a_clear_mistake() {
     assert!(spelled.change.is_some());
     let told = refused(json!({"type": "user.created", "operation": "insert", "table": "orders", "record": {}}));
     assert!(told[0].starts_with("/type: `user.created` does not go with `operation`"), "{told:?}");
+    let change = refused(json!({"type": "afterInsert", "table": "orders", "payload": {}}));
+    assert!(change[0].starts_with("/type: `afterInsert` is a change event and no event type"), "{change:?}");
     let plain = refused(json!({"type": "user.created", "operation": "insert", "payload": {}}));
     assert!(plain[0].starts_with("/operation: unknown field `operation`"), "{plain:?}");
-    let both = refused(json!({"operation": "update", "table": "t", "record": {}, "previousRecord": {}, "old_record": {}}));
+    let both =
+        refused(json!({"operation": "update", "table": "t", "record": {}, "previousRecord": {}, "old_record": {}}));
     assert_eq!(both.len(), 1);
 }
 
@@ -181,7 +193,10 @@ fn a_structured_cloudevent_keeps_its_attributes() {
     assert_eq!(event.timestamp, "2025-01-01T00:00:00Z".parse().unwrap());
     assert_eq!((&event.record, event.traceparent.as_deref()), (&json!({"total": 5}), Some(PARENT)));
     assert_eq!(event.attributes["id"], "a-1");
-    assert_eq!(event.metadata, *json!({"subject": "order/7", "traceparent": PARENT, "partitionkey": "k"}).as_object().unwrap());
+    assert_eq!(
+        event.metadata,
+        *json!({"subject": "order/7", "traceparent": PARENT, "partitionkey": "k"}).as_object().unwrap()
+    );
     assert!(event.attributes.get("data").is_none());
     assert_eq!(from_json(cloudevent(), acceptance()).unwrap(), event);
 }
@@ -199,7 +214,10 @@ fn the_traceparent_of_the_request_goes_before_the_events() {
 #[test]
 fn all_that_a_cloudevent_lacks_is_named() {
     assert_eq!(
-        told(from_cloudevent(json!({"specversion": "0.3", "id": "", "time": "now", "dataContentType": "x", "ext": {}}), acceptance())),
+        told(from_cloudevent(
+            json!({"specversion": "0.3", "id": "", "time": "now", "dataContentType": "x", "ext": {}}),
+            acceptance()
+        )),
         [
             "/id: the attribute `id` cannot be empty",
             "/source: a CloudEvent needs the attribute `source`",
@@ -227,16 +245,25 @@ fn binary_data_of_a_structured_cloudevent_is_decoded_where_it_is_json() {
     assert!(told(with("application/json".into(), "AAEC"))[0].starts_with("/data_base64: `datacontenttype` says JSON"));
     let mut both = cloudevent();
     both["data_base64"] = "e30=".into();
-    assert_eq!(told(from_cloudevent(both, acceptance())), ["/data_base64: a CloudEvent has `data` or `data_base64`, never both"]);
+    assert_eq!(
+        told(from_cloudevent(both, acceptance())),
+        ["/data_base64: a CloudEvent has `data` or `data_base64`, never both"]
+    );
 }
 
 #[test]
 fn a_binary_cloudevent_has_its_data_apart() {
-    let attributes: Map<String, Value> =
-        [("specversion", "1.0"), ("id", "1"), ("source", "s"), ("type", "a.b"), ("env", "prd"), ("datacontenttype", "text/plain")]
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value.into()))
-            .collect();
+    let attributes: Map<String, Value> = [
+        ("specversion", "1.0"),
+        ("id", "1"),
+        ("source", "s"),
+        ("type", "a.b"),
+        ("env", "prd"),
+        ("datacontenttype", "text/plain"),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value.into()))
+    .collect();
     let event = from_binary_cloudevent(attributes.clone(), "hello".into(), acceptance()).unwrap();
     assert_eq!((event.record, event.env.as_str()), (json!("hello"), "prd"));
     let mut odd = attributes;
@@ -246,12 +273,19 @@ fn a_binary_cloudevent_has_its_data_apart() {
 
 #[test]
 fn execute_takes_change_events_with_their_context() {
-    let context = json!({"database": "db", "table": "t", "record": {"a": 1}, "user": "u", "env": "prd", "metadata": {}});
+    let context =
+        json!({"database": "db", "table": "t", "record": {"a": 1}, "user": "u", "env": "prd", "metadata": {}});
     let event = from_execute(context.clone(), "beforeInsert", acceptance()).unwrap();
-    assert_eq!((event.event_name(), event.event_type.as_str(), event.env.as_str()), ("beforeInsert", "t.created", "prd"));
+    assert_eq!(
+        (event.event_name(), event.event_type.as_str(), event.env.as_str()),
+        ("beforeInsert", "t.created", "prd")
+    );
     assert_eq!(from_execute(context.clone(), "AFTER_UPDATE", acceptance()).unwrap().event_name(), "afterUpdate");
     let mut write = context.clone();
-    assert!(told(from_execute(write.clone(), "beforeWrite", acceptance()))[0].starts_with("/context/operation: `beforeWrite` stands"));
+    assert!(
+        told(from_execute(write.clone(), "beforeWrite", acceptance()))[0]
+            .starts_with("/context/operation: `beforeWrite` stands")
+    );
     write["operation"] = "update".into();
     assert_eq!(from_execute(write.clone(), "beforeWrite", acceptance()).unwrap().event_name(), "beforeUpdate");
     assert_eq!(
@@ -259,7 +293,10 @@ fn execute_takes_change_events_with_their_context() {
         ["/context/operation: `update` does not go with `beforeInsert`"]
     );
     assert!(told(from_execute(context, "beforeInserts", acceptance()))[0].starts_with("/event: "));
-    assert_eq!(told(from_execute(json!(1), "beforeInsert", acceptance())), ["/context: must be an object, not a number"]);
+    assert_eq!(
+        told(from_execute(json!(1), "beforeInsert", acceptance())),
+        ["/context: must be an object, not a number"]
+    );
     assert_eq!(told(from_execute(json!({}), "beforeInsert", acceptance())).len(), 2);
 }
 
@@ -279,11 +316,28 @@ fn anything() -> impl Strategy<Value = Value> {
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
-        prop::sample::select(vec!["", "insert", "DELETE", "1.0", "orders", "a.b", "2026-01-01T00:00:00Z", "%"]).prop_map(Value::from),
+        prop::sample::select(vec!["", "insert", "DELETE", "1.0", "orders", "a.b", "2026-01-01T00:00:00Z", "%"])
+            .prop_map(Value::from),
     ];
     let names = prop::sample::select(vec![
-        "type", "payload", "operation", "table", "record", "previousRecord", "old_record", "specversion", "id", "source", "data",
-        "data_base64", "time", "timestamp", "env", "metadata", "event_type", "nobody",
+        "type",
+        "payload",
+        "operation",
+        "table",
+        "record",
+        "previousRecord",
+        "old_record",
+        "specversion",
+        "id",
+        "source",
+        "data",
+        "data_base64",
+        "time",
+        "timestamp",
+        "env",
+        "metadata",
+        "event_type",
+        "nobody",
     ]);
     leaf.prop_recursive(2, 24, 8, move |inner| {
         prop::collection::vec((names.clone(), inner), 0..8)

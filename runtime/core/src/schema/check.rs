@@ -59,12 +59,20 @@ impl<'s> Check<'s> {
             Value::Object(fields) => below.object(rules, fields, pointer, found),
             Value::Array(list) => below.array(rules, list, pointer, found),
             Value::Number(number) => check_bounds(rules, number.as_f64(), pointer, found),
-            Value::String(text) => check_length(rules, ["minLength", "maxLength"], text.chars().count(), "characters", pointer, found),
+            Value::String(text) => {
+                check_length(rules, ["minLength", "maxLength"], text.chars().count(), "characters", pointer, found)
+            }
             Value::Null | Value::Bool(_) => {}
         }
     }
 
-    fn object(self, rules: &'s Map<String, Value>, fields: &Map<String, Value>, pointer: &str, found: &mut Vec<Mistake>) {
+    fn object(
+        self,
+        rules: &'s Map<String, Value>,
+        fields: &Map<String, Value>,
+        pointer: &str,
+        found: &mut Vec<Mistake>,
+    ) {
         let properties = rules.get("properties").and_then(Value::as_object);
         for name in members(rules.get("required")).iter().filter_map(Value::as_str) {
             if !fields.contains_key(name) {
@@ -121,7 +129,8 @@ impl<'s> Check<'s> {
             found.extend(mistakes.iter().cloned());
             return;
         }
-        let mut wanted: Vec<String> = tries.iter().filter_map(|(branch, _)| branch.get("type")).map(type_words).collect();
+        let mut wanted: Vec<String> =
+            tries.iter().filter_map(|(branch, _)| branch.get("type")).map(type_words).collect();
         wanted.dedup();
         found.push(Mistake::new(pointer, format!("must be {}, not {}", wanted.join(" or "), shown(value))));
     }

@@ -131,6 +131,7 @@ fn a_branch_of_an_enum_is_chosen_by_its_key_and_by_its_type() {
 #[test]
 fn a_reference_to_itself_ends() {
     assert!(check(&json!({"$ref": "#"}), &json!({"a": 1})).is_empty());
-    let list = json!({"$ref": "#/$defs/l", "$defs": {"l": {"type": "object", "properties": {"next": {"$ref": "#/$defs/l"}}}}});
+    let list =
+        json!({"$ref": "#/$defs/l", "$defs": {"l": {"type": "object", "properties": {"next": {"$ref": "#/$defs/l"}}}}});
     assert_eq!(check(&list, &json!({"next": {"next": 1}}))[0].pointer, "/next/next");
 }
