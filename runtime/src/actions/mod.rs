@@ -6,12 +6,15 @@
 mod broker;
 mod cache;
 mod context;
+mod custom;
 mod email;
 mod emit;
+mod guest_services;
 mod http;
 mod log;
 pub mod record;
 mod registry;
+mod trace;
 
 use std::future::Future;
 
@@ -23,6 +26,7 @@ use triggerd_core::mistake::Mistake;
 use triggerd_core::outcome::Outcome;
 
 pub use context::{Context, Emit, Emitted, Excerpt, MAX_EXCERPT, Services, Settings};
+pub use guest_services::{GuestServices, guest_invocation, guest_services};
 pub use registry::{Kind, Ready, Registry};
 
 /// Every action type. A new one is a file and its lines here.
@@ -31,6 +35,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<cache::Delete>(),
     Kind::of::<cache::Invalidate>(),
     Kind::of::<cache::Set>(),
+    Kind::of::<custom::Custom>(),
     Kind::of::<email::Email>(),
     Kind::of::<emit::Emit>(),
     Kind::of::<http::Delete>(),

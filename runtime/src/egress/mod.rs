@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use triggerd_core::outcome::{Failure, Outcome};
 
-pub use address::{Net, carried, is_global};
+pub use address::{carried, is_global};
 pub use http::{Answer, Request, Url};
+
+use crate::config::Net;
 
 /// The longest that a name's resolution may take.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
