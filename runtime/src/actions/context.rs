@@ -148,7 +148,13 @@ impl Settings {
 
 impl Services {
     /// Sets up the guard, the vault and the clients, and takes up the stored resources.
-    pub async fn open(config: Arc<Config>, settings: Settings, clock: Clock, store: Store, components: Arc<Components>) -> Result<Self, String> {
+    pub async fn open(
+        config: Arc<Config>,
+        settings: Settings,
+        clock: Clock,
+        store: Store,
+        components: Arc<Components>,
+    ) -> Result<Self, String> {
         let egress = Egress::new(settings.egress)?;
         let vault = match &settings.master_key {
             Some(key) => Vault::from_key(key),
@@ -156,7 +162,8 @@ impl Services {
         };
         let vault = vault.map_err(|e| e.to_string())?;
         let connections = Connections::new(egress.clone());
-        let resources = Resources::load(store.clone(), clock.clone(), vault, connections).await.map_err(|e| e.to_string())?;
+        let resources =
+            Resources::load(store.clone(), clock.clone(), vault, connections).await.map_err(|e| e.to_string())?;
         let resources = Arc::new(resources);
         Ok(Self {
             config,

@@ -118,7 +118,10 @@ fn export(cx: &Context, loaded: &Loaded) -> Result<Export, Failed> {
     };
     let found = wanted.into_iter().find(|(world, _)| loaded.has(world));
     found.map(|(_, export)| export).ok_or_else(|| {
-        Failed::permanent("WASM_INTERFACE", format!("component `{}` exports no action, guard or transform", loaded.name))
+        Failed::permanent(
+            "WASM_INTERFACE",
+            format!("component `{}` exports no action, guard or transform", loaded.name),
+        )
     })
 }
 
@@ -155,7 +158,8 @@ fn settle(cx: &Context, result: Result<GuestAnswer, CallError>, redactor: &Redac
 
 fn refused(error: CallError, redactor: &Redactor) -> Failed {
     let message = redactor.text(&error.message);
-    let failed = if error.retryable { Failed::transient(error.code, message) } else { Failed::permanent(error.code, message) };
+    let failed =
+        if error.retryable { Failed::transient(error.code, message) } else { Failed::permanent(error.code, message) };
     Failed { after: error.delay, ..failed }
 }
 

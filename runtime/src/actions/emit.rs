@@ -43,7 +43,9 @@ impl Action for Emit {
             return Outcome::dead("CONFIG_INVALID", format!("/type: {detail}"));
         }
         if cx.event.causation.len() >= MAX_CAUSATION {
-            let message = format!("{MAX_CAUSATION} events led to this one through event.emit: the chain is cut, since triggers that feed each other do not end");
+            let message = format!(
+                "{MAX_CAUSATION} events led to this one through event.emit: the chain is cut, since triggers that feed each other do not end"
+            );
             return Outcome::dead("LOOP_GUARD", message);
         }
         let emitted = Emitted {

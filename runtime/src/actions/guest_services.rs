@@ -36,7 +36,14 @@ pub struct GuestServices {
 
 /// What a guest is told that is called outside of an action: at `path` of a run, with `input`.
 #[must_use]
-pub fn guest_invocation(app: &Arc<App>, event: &Arc<Event>, trigger: &Arc<str>, run: RunId, path: &str, input: &Value) -> Invocation {
+pub fn guest_invocation(
+    app: &Arc<App>,
+    event: &Arc<Event>,
+    trigger: &Arc<str>,
+    run: RunId,
+    path: &str,
+    input: &Value,
+) -> Invocation {
     Invocation {
         delivery_id: run.delivery(path).to_string(),
         trigger: trigger.to_string(),
@@ -49,12 +56,24 @@ pub fn guest_invocation(app: &Arc<App>, event: &Arc<Event>, trigger: &Arc<str>, 
 
 /// Serves the imports of a guest that is called outside of an action.
 #[must_use]
-pub fn guest_services(app: &Arc<App>, event: &Arc<Event>, trigger: &Arc<str>, run: RunId, loaded: &Loaded) -> Arc<dyn wasm::Services> {
+pub fn guest_services(
+    app: &Arc<App>,
+    event: &Arc<Event>,
+    trigger: &Arc<str>,
+    run: RunId,
+    loaded: &Loaded,
+) -> Arc<dyn wasm::Services> {
     Arc::new(GuestServices::new(app.services.clone(), event.clone(), trigger.clone(), run, loaded))
 }
 
 impl GuestServices {
-    pub(super) fn new(services: Arc<Services>, event: Arc<Event>, trigger: Arc<str>, run: RunId, loaded: &Loaded) -> Self {
+    pub(super) fn new(
+        services: Arc<Services>,
+        event: Arc<Event>,
+        trigger: Arc<str>,
+        run: RunId,
+        loaded: &Loaded,
+    ) -> Self {
         let tenant = event.tenant.clone();
         Self { services, event, tenant, trigger, run, component: loaded.name.clone(), given: Mutex::default() }
     }
@@ -86,19 +105,37 @@ fn of_store(error: crate::store::Error) -> ServiceError {
 impl wasm::Services for GuestServices {
     fn state_get<'a>(&'a self, cx: &'a ServiceContext, key: &'a str) -> Answer<'a, Option<StateEntry>> {
         Box::pin(async move {
-            let found = self.services.store.state_get(&self.tenant, &cx.component, key, self.services.clock.now()).await;
+            let found =
+                self.services.store.state_get(&self.tenant, &cx.component, key, self.services.clock.now()).await;
             let found = found.map_err(of_store)?;
             Ok(found.map(|found| StateEntry { value: found.value, version: found.version }))
         })
     }
 
-    fn state_set<'a>(&'a self, cx: &'a ServiceContext, key: &'a str, value: Vec<u8>, ttl: Option<Duration>) -> Answer<'a, u64> {
+    fn state_set<'a>(
+        &'a self,
+        cx: &'a ServiceContext,
+        key: &'a str,
+        value: Vec<u8>,
+        ttl: Option<Duration>,
+    ) -> Answer<'a, u64> {
         Box::pin(async move {
-            self.services.store.state_set(&self.tenant, &cx.component, key, value, self.ends(ttl)).await.map_err(of_store)
+            self.services
+                .store
+                .state_set(&self.tenant, &cx.component, key, value, self.ends(ttl))
+                .await
+                .map_err(of_store)
         })
     }
 
-    fn state_compare_and_set<'a>(&'a self, cx: &'a ServiceContext, key: &'a str, expected: Option<u64>, value: Vec<u8>, ttl: Option<Duration>) -> Answer<'a, Option<u64>> {
+    fn state_compare_and_set<'a>(
+        &'a self,
+        cx: &'a ServiceContext,
+        key: &'a str,
+        expected: Option<u64>,
+        value: Vec<u8>,
+        ttl: Option<Duration>,
+    ) -> Answer<'a, Option<u64>> {
         Box::pin(async move {
             let store = &self.services.store;
             let set = store.state_compare_and_set(&self.tenant, &cx.component, key, expected, value, self.ends(ttl));
@@ -107,14 +144,23 @@ impl wasm::Services for GuestServices {
     }
 
     fn state_delete<'a>(&'a self, cx: &'a ServiceContext, key: &'a str) -> Answer<'a, bool> {
-        Box::pin(async move { self.services.store.state_delete(&self.tenant, &cx.component, key).await.map_err(of_store) })
+        Box::pin(
+            async move { self.services.store.state_delete(&self.tenant, &cx.component, key).await.map_err(of_store) },
+        )
     }
 
     fn cache_get<'a>(&'a self, cx: &'a ServiceContext, cache: &'a str, key: &'a str) -> Answer<'a, Option<Value>> {
         Box::pin(async move { Ok(self.services.caches.get(self.cache(cx, cache), key).await?) })
     }
 
-    fn cache_set<'a>(&'a self, cx: &'a ServiceContext, cache: &'a str, key: &'a str, value: Value, ttl: Option<Duration>) -> Answer<'a, ()> {
+    fn cache_set<'a>(
+        &'a self,
+        cx: &'a ServiceContext,
+        cache: &'a str,
+        key: &'a str,
+        value: Value,
+        ttl: Option<Duration>,
+    ) -> Answer<'a, ()> {
         Box::pin(async move { Ok(self.services.caches.set(self.cache(cx, cache), key, &value, ttl).await?) })
     }
 
@@ -127,7 +173,8 @@ impl wasm::Services for GuestServices {
     }
 
     fn broker_publish<'a>(&'a self, cx: &'a ServiceContext, message: BrokerMessage) -> Answer<'a, Value> {
-        let headers: Map<String, Value> = message.headers.into_iter().map(|(name, value)| (name, value.into())).collect();
+        let headers: Map<String, Value> =
+            message.headers.into_iter().map(|(name, value)| (name, value.into())).collect();
         let message = Message {
             tag: message.broker,
             topic: message.topic,
@@ -144,8 +191,10 @@ impl wasm::Services for GuestServices {
             if let Some(detail) = emit::type_mistake(&event.event_type) {
                 return Err(ServiceError::permanent("CONFIG_INVALID", detail));
             }
-            let delivery_id: DeliveryId =
-                cx.delivery_id.parse().map_err(|_| ServiceError::permanent("INTERNAL", "the call has no delivery id"))?;
+            let delivery_id: DeliveryId = cx
+                .delivery_id
+                .parse()
+                .map_err(|_| ServiceError::permanent("INTERNAL", "the call has no delivery id"))?;
             let emitted = Emitted {
                 cause: self.event.clone(),
                 delivery_id,
@@ -162,7 +211,8 @@ impl wasm::Services for GuestServices {
     fn secret<'a>(&'a self, cx: &'a ServiceContext, name: &'a str) -> Answer<'a, String> {
         Box::pin(async move {
             let found = self.services.secrets.get_in(&self.tenant, name, &cx.env);
-            let value = found.ok_or_else(|| ServiceError::permanent("SECRET_NOT_FOUND", format!("there is no secret `{name}`")))?;
+            let value = found
+                .ok_or_else(|| ServiceError::permanent("SECRET_NOT_FOUND", format!("there is no secret `{name}`")))?;
             self.given.lock().push(value.clone());
             Ok(value)
         })
@@ -177,10 +227,18 @@ impl wasm::Services for GuestServices {
             let sending = self.services.egress.send(request, most);
             let answer = match tokio::time::timeout(timeout, sending).await {
                 Ok(answer) => answer.map_err(|error| of_egress(&error, &host))?,
-                Err(_) => return Err(ServiceError::retryable("ETIMEDOUT", format!("{host}: no answer within {} ms", timeout.as_millis()))),
+                Err(_) => {
+                    return Err(ServiceError::retryable(
+                        "ETIMEDOUT",
+                        format!("{host}: no answer within {} ms", timeout.as_millis()),
+                    ));
+                }
             };
             if answer.truncated {
-                return Err(ServiceError::permanent("EPROTO", format!("{host}: the answer has more than {most} bytes")));
+                return Err(ServiceError::permanent(
+                    "EPROTO",
+                    format!("{host}: the answer has more than {most} bytes"),
+                ));
             }
             let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
             let headers = answer.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
@@ -195,13 +253,18 @@ fn numbered(delivery_id: &str, index: u32) -> String {
 }
 
 fn of_egress(error: &crate::egress::Error, host: &str) -> ServiceError {
-    ServiceError { code: error.code().to_owned(), message: format!("{host}: {error}"), retryable: !error.is_permanent() }
+    ServiceError {
+        code: error.code().to_owned(),
+        message: format!("{host}: {error}"),
+        retryable: !error.is_permanent(),
+    }
 }
 
 fn outgoing(services: &Services, request: HttpRequest) -> Result<Request, ServiceError> {
     let invalid = |detail: String| ServiceError::permanent("CONFIG_INVALID", detail);
     let url = services.egress.check_url(&request.url).map_err(|error| of_egress(&error, "the URL"))?;
-    let method = Method::from_bytes(request.method.as_bytes()).map_err(|e| invalid(format!("`{}`: {e}", request.method)))?;
+    let method =
+        Method::from_bytes(request.method.as_bytes()).map_err(|e| invalid(format!("`{}`: {e}", request.method)))?;
     let mut headers = HeaderMap::new();
     for (name, value) in &request.headers {
         let wrong = |e: &dyn std::fmt::Display| invalid(format!("header `{}`: {e}", name.escape_debug()));

@@ -56,9 +56,8 @@ impl Kind {
             check: A::check,
             place: A::place,
             ready: |cx, config| {
-                let config: A::Config = serde_json::from_value(config).map_err(|e| {
-                    Failure::new("CONFIG_INVALID", format!("the rendered settings are not valid: {e}"))
-                })?;
+                let config: A::Config = serde_json::from_value(config)
+                    .map_err(|e| Failure::new("CONFIG_INVALID", format!("the rendered settings are not valid: {e}")))?;
                 let destination = A::destination(cx, &config);
                 Ok(Ready { destination, run: Box::new(move |cx| Box::pin(A::run(cx, config))) })
             },
@@ -98,9 +97,10 @@ impl Registry {
 
     /// Reads rendered settings: the attempt, ready to begin. One look-up; called for every attempt.
     pub fn ready(&self, kind: &str, cx: &Context, config: Value) -> Result<Ready, Failure> {
-        let index = self.by_name.get(kind).ok_or_else(|| {
-            Failure::new("CONFIG_INVALID", format!("this server knows no action type `{kind}`"))
-        })?;
+        let index = self
+            .by_name
+            .get(kind)
+            .ok_or_else(|| Failure::new("CONFIG_INVALID", format!("this server knows no action type `{kind}`")))?;
         (self.kinds[*index].ready)(cx, config)
     }
 

@@ -27,7 +27,8 @@ fn is_zero(text: &str) -> bool {
 fn trace_of(header: &str) -> Option<(&str, &str)> {
     let mut parts = header.split('-');
     let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let hex = |text: &str, len: usize| text.len() == len && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let hex =
+        |text: &str, len: usize| text.len() == len && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     let ids = hex(trace, 32) && !is_zero(trace) && hex(parent, 16) && !is_zero(parent);
     let known = hex(version, 2) && version != "ff" && (version != "00" || parts.next().is_none());
     (ids && known && hex(flags, 2)).then_some((trace, flags))

@@ -197,6 +197,7 @@ impl Policy {
 fn is_inside_name(name: &str) -> bool {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     let last = name.rsplit('.').next().unwrap_or("");
-    !name.contains('.') || matches!(last, "internal" | "local" | "localhost" | "localdomain" | "lan" | "intranet")
+    !name.contains('.')
+        || matches!(last, "internal" | "local" | "localhost" | "localdomain" | "lan" | "intranet")
         || name.ends_with(".home.arpa")
 }
