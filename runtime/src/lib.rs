@@ -4,10 +4,13 @@
 //! and stores event and runs in one group commit of [`store`]; [`dispatch`] walks each run's [`actions`]; [`record`]
 //! turns outcomes into the next state; [`sweep`] takes up what was left.
 
+pub mod access;
 pub mod actions;
+pub mod api;
 pub mod app;
 pub mod brokers;
 pub mod caches;
+pub mod cli;
 pub mod clock;
 pub mod components;
 pub mod config;
@@ -21,11 +24,15 @@ pub mod feed;
 pub mod glob;
 pub mod intake;
 pub mod mail;
+pub mod not_matched;
 pub mod record;
 pub mod redact;
+pub mod replay;
 pub mod resources;
 pub mod secrets;
+pub mod signals;
 pub mod store;
 pub mod sweep;
+pub mod telemetry;
 pub mod trial;
 pub mod wasm;

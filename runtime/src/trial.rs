@@ -143,7 +143,7 @@ pub async fn backtest(
     let mut cursor = None;
     loop {
         let slice = store.events_between(tenant, start, end, cursor, SLICE).await?;
-        for event in &slice.items {
+        for event in &slice {
             result.events += 1;
             match verdict(trigger, event) {
                 Some(true) => result.add(event),
@@ -151,10 +151,10 @@ pub async fn backtest(
                 None => result.undecided += 1,
             }
         }
-        cursor = slice.cursor;
-        if cursor.is_none() {
+        if slice.len() < SLICE as usize {
             return Ok(result);
         }
+        cursor = slice.last().map(|event| event.id);
         if result.events >= MOST {
             result.truncated = true;
             return Ok(result);

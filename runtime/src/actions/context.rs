@@ -80,14 +80,14 @@ pub struct Services {
     pub egress: Egress,
     /// What tenants configured.
     pub resources: Arc<Resources>,
+    /// The tenants' Wasm components.
+    pub components: Arc<Components>,
     /// The tenants' secrets.
     pub secrets: Secrets,
     /// The tenants' caches.
     pub caches: Caches,
     /// The tenants' brokers.
     pub brokers: Brokers,
-    /// The Wasm components.
-    pub components: Arc<Components>,
     /// Messages that went to no mail server.
     pub mailbox: Mailbox,
     /// Development mode: messages stay on this machine.
@@ -167,11 +167,11 @@ impl Services {
         let resources = Arc::new(resources);
         Ok(Self {
             config,
+            components,
             egress,
             secrets: resources.secrets(),
             caches: Caches::new(resources.clone()),
             brokers: Brokers::new(resources.clone(), store.clone(), clock.clone()),
-            components,
             mailbox: Mailbox::new(&settings.data_dir),
             development: settings.development,
             resources,

@@ -1,39 +1,43 @@
-//! `custom`: a Wasm component, which may also be a before-event's guard or a transform of the event.
+//! `custom`: the users' own code, as a Wasm component in the sandbox.
+//!
+//! A component that exports several worlds is called by the one that fits best: its guard in a before-event, else its
+//! action, else its transform. A guard may change or refuse the record; a transform's event is what the run's later
+//! actions see, and where it lets none out they are skipped.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
-use triggerd_core::event::Moment;
+use serde_json::{Value, json};
+use triggerd_core::event::{Event, Moment};
 use triggerd_core::intake_body::{self, Acceptance};
 use triggerd_core::mistake::Mistake;
-use triggerd_core::outcome::Outcome;
+use triggerd_core::outcome::{Failure, Outcome};
 use triggerd_core::run::Effect;
 
-use super::guest_services::GuestServices;
-use super::{Action, Context, MAX_EXCERPT, record};
+use super::context::MAX_EXCERPT;
+use super::guest_services::{GuestServices, invocation};
+use super::record::REJECTED;
+use super::{Action, Context};
 use crate::components::Loaded;
-use crate::failed::Failed;
 use crate::redact::Redactor;
-use crate::wasm::{Call, CallError, CallReport, Capabilities, Export, GuardVerdict, GuestAnswer, Invocation};
+use crate::wasm::{Call, CallReport, Capabilities, Export, GuardVerdict, GuestAnswer};
 
 /// `custom`
 pub struct Custom;
 
 /// Its settings.
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Config {
-    /// The component: `NAME` for its latest version, `NAME@VERSION`, or `NAME@sha256:...`.
+    /// `NAME` (the latest version), `NAME@VERSION` or `NAME@sha256:…`.
     component: String,
-    /// What the component is given as its input.
+    /// What the guest is given as its input.
     #[serde(default)]
     input: Value,
-    /// What it may reach, on top of the component's own grants: `{"state": true, "http": ["api.example.com"]}`.
+    /// What this call may reach, besides what the component itself may.
     #[serde(default)]
-    capabilities: Map<String, Value>,
+    capabilities: Value,
 }
 
 impl Action for Custom {
@@ -41,17 +45,125 @@ impl Action for Custom {
     type Config = Config;
 
     fn check(config: &Value) -> Vec<Mistake> {
-        let written = config.get("capabilities").filter(|value| !has_template(value));
-        let found = written.and_then(|value| Capabilities::parse(value).err()).unwrap_or_default();
+        let Some(capabilities) = config.get("capabilities").filter(|written| !has_template(written)) else {
+            return Vec::new();
+        };
+        let found = Capabilities::parse(capabilities).err().unwrap_or_default();
         found.into_iter().map(|mistake| mistake.under("/capabilities")).collect()
     }
 
     async fn run(cx: Context, config: Config) -> Outcome {
-        match call(&cx, config).await {
-            Ok(outcome) => outcome,
-            Err(failed) => failed.into(),
+        let loaded = match cx.services.components.resolve(cx.tenant(), &config.component).await {
+            Ok(loaded) => loaded,
+            Err(failure) if failure.code == "STORE_UNAVAILABLE" => return Outcome::Retry { failure, after: None },
+            Err(failure) => return Outcome::Dead(failure),
+        };
+        let granted = match Capabilities::parse(&config.capabilities) {
+            Ok(granted) => granted,
+            Err(mistakes) => return Outcome::dead("CONFIG_INVALID", format!("/capabilities{}", mistakes[0])),
+        };
+        let Some(export) = export_of(&loaded, &cx.event) else {
+            let message = format!("component `{}` exports no action, guard or transform", config.component);
+            return Outcome::dead("CONFIG_INVALID", message);
+        };
+        let services = Arc::new(GuestServices::of(&cx));
+        let call = Call {
+            component: loaded.name.clone(),
+            export,
+            invocation: invocation(&cx, &config.input),
+            capabilities: loaded.capabilities.clone().and(granted),
+            limits: loaded.limits.clone(),
+            services: services.clone(),
+        };
+        let report = cx.services.components.host().call(&loaded.prepared, call).await;
+        let redactor = cx.redactor(&services.given());
+        note(&cx, &loaded, &config.input, &report, &redactor);
+        match report.result {
+            Ok(answer) => take(&cx, answer, &redactor),
+            Err(error) => {
+                let failure = Failure::new(error.code, redactor.text(&error.message));
+                if error.retryable { Outcome::Retry { failure, after: error.delay } } else { Outcome::Dead(failure) }
+            }
         }
     }
+}
+
+fn export_of(loaded: &Loaded, event: &Event) -> Option<Export> {
+    let before = event.change.as_ref().is_some_and(|change| change.moment == Moment::Before);
+    let preferred = if before {
+        [Export::Guard, Export::Run, Export::Transform]
+    } else {
+        [Export::Run, Export::Transform, Export::Guard]
+    };
+    preferred.into_iter().find(|export| loaded.prepared.exports(*export))
+}
+
+/// What a guest's answer means for the run.
+fn take(cx: &Context, answer: GuestAnswer, redactor: &Redactor) -> Outcome {
+    match answer {
+        GuestAnswer::Json(value) => Outcome::Done(redactor.value(value)),
+        GuestAnswer::Guard(GuardVerdict::Proceed) => Outcome::Done(json!({"verdict": "proceed"})),
+        GuestAnswer::Guard(GuardVerdict::Change(record)) => {
+            *cx.effect.lock() = Some(Effect::Record(record));
+            Outcome::Done(json!({"verdict": "change"}))
+        }
+        GuestAnswer::Guard(GuardVerdict::Refuse { code, message }) => {
+            *cx.effect.lock() = Some(Effect::Refuse);
+            let code = code.filter(|code| !code.is_empty()).unwrap_or_else(|| REJECTED.to_owned());
+            Outcome::dead(code, redactor.text(&message))
+        }
+        GuestAnswer::Transform(None) => {
+            *cx.effect.lock() = Some(Effect::Drop);
+            Outcome::Done(Value::Null)
+        }
+        GuestAnswer::Transform(Some(body)) => transformed(cx, body),
+        GuestAnswer::Matches(_) => Outcome::dead("WASM_RESULT", "the component answered with a condition's verdict"),
+    }
+}
+
+/// The run goes on with the rows of the event that a transform let out, a body of `POST /api/v1/events`.
+fn transformed(cx: &Context, body: Value) -> Outcome {
+    let acceptance =
+        Acceptance { id: cx.event.id, tenant: cx.tenant().clone(), now: cx.event.accepted_at, traceparent: None };
+    match intake_body::from_json(body, acceptance) {
+        Ok(event) => {
+            let Event { record, previous_record, .. } = event;
+            *cx.effect.lock() = Some(Effect::Rows { record: record.clone(), previous_record });
+            Outcome::Done(record)
+        }
+        Err(mistakes) => {
+            let message = format!("the transform's event is not a body of POST /api/v1/events: {}", mistakes[0]);
+            Outcome::dead("WASM_RESULT", message)
+        }
+    }
+}
+
+/// Keeps what the guest was given and what it wrote with the attempt, as far as they fit; every line also goes to
+/// the server's log.
+fn note(cx: &Context, loaded: &Loaded, input: &Value, report: &CallReport, redactor: &Redactor) {
+    let shown = redactor.text(&input.to_string());
+    let input = if shown.len() > MAX_EXCERPT / 2 { json!(format!("{} bytes", shown.len())) } else { json!(shown) };
+    let mut kept = Vec::new();
+    let mut left = MAX_EXCERPT;
+    for line in &report.logs {
+        let fields = if line.fields.is_null() { String::new() } else { format!(" {}", line.fields) };
+        let text = redactor.text(&format!("{} {}{fields}", line.level, line.message));
+        tracing::debug!(run.id = %cx.run_id, action = %cx.action, "guest: {text}");
+        if text.len() > left {
+            break;
+        }
+        left -= text.len();
+        kept.push(text);
+    }
+    let dropped = report.logs_dropped + (report.logs.len() - kept.len()) as u64;
+    let mut excerpt = cx.excerpt.lock();
+    excerpt.request = Some(json!({"component": loaded.name, "version": loaded.version, "input": input}));
+    excerpt.response = Some(json!({
+        "logs": kept,
+        "logs_dropped": dropped,
+        "cpu_ms": report.cpu.as_secs_f64() * 1000.0,
+        "memory_bytes": report.memory_peak,
+    }));
 }
 
 fn has_template(value: &Value) -> bool {
@@ -61,151 +173,4 @@ fn has_template(value: &Value) -> bool {
         Value::Object(fields) => fields.values().any(has_template),
         _ => false,
     }
-}
-
-async fn call(cx: &Context, config: Config) -> Result<Outcome, Failed> {
-    let components = &cx.services.components;
-    let loaded = components.resolve(cx.tenant(), &config.component).await.map_err(|failure| {
-        // A store that is away comes back; a component that is not there does not.
-        let retryable = failure.code == "STORE_UNAVAILABLE";
-        Failed { failure, retryable, after: None }
-    })?;
-    let own = Capabilities::parse(&Value::Object(config.capabilities)).map_err(|mistakes| {
-        let all: Vec<String> = mistakes.into_iter().map(|m| m.under("/capabilities").to_string()).collect();
-        Failed::permanent("CONFIG_INVALID", all.join("; "))
-    })?;
-    let export = export(cx, &loaded)?;
-    let services = GuestServices::new(cx.services.clone(), cx.event.clone(), cx.trigger.clone(), cx.run_id, &loaded);
-    let services = Arc::new(services);
-    let mut limits = loaded.limits.clone();
-    // Its own name for running out of time comes before the attempt's end.
-    let left = cx.deadline.saturating_duration_since(tokio::time::Instant::now());
-    limits.wall = limits.wall.min(left.saturating_sub(Duration::from_millis(50)));
-    let call = Call {
-        component: loaded.name.clone(),
-        export,
-        invocation: invocation(cx, &config.input),
-        capabilities: loaded.capabilities.clone().and(own),
-        limits,
-        services: services.clone(),
-    };
-    let report = components.host().call(&loaded.prepared, call).await;
-    let redactor = cx.redactor(&services.given());
-    keep_excerpt(cx, &loaded, &config.input, &report, &redactor);
-    Ok(settle(cx, report.result, &redactor))
-}
-
-fn invocation(cx: &Context, input: &Value) -> Invocation {
-    Invocation {
-        delivery_id: cx.delivery_id.to_string(),
-        attempt: cx.attempt,
-        trigger: cx.trigger.to_string(),
-        action: cx.action.to_string(),
-        input: input.to_string(),
-        results: Value::Object((*cx.outputs).clone()).to_string(),
-        traceparent: Some(cx.traceparent()),
-        ..Invocation::of_event(&cx.event)
-    }
-}
-
-/// Which of its functions is called: a guard's first where the write is still to come, an action's otherwise.
-fn export(cx: &Context, loaded: &Loaded) -> Result<Export, Failed> {
-    let before = cx.event.change.as_ref().is_some_and(|change| change.moment == Moment::Before);
-    let wanted = if before {
-        [("guard", Export::Guard), ("action", Export::Run), ("transform", Export::Transform)]
-    } else {
-        [("action", Export::Run), ("transform", Export::Transform), ("guard", Export::Guard)]
-    };
-    let found = wanted.into_iter().find(|(world, _)| loaded.has(world));
-    found.map(|(_, export)| export).ok_or_else(|| {
-        Failed::permanent(
-            "WASM_INTERFACE",
-            format!("component `{}` exports no action, guard or transform", loaded.name),
-        )
-    })
-}
-
-fn settle(cx: &Context, result: Result<GuestAnswer, CallError>, redactor: &Redactor) -> Outcome {
-    let answer = match result {
-        Ok(answer) => answer,
-        Err(error) => return refused(error, redactor).into(),
-    };
-    let effect = |effect: Effect| *cx.effect.lock() = Some(effect);
-    match answer {
-        GuestAnswer::Json(value) => Outcome::Done(redactor.value(value)),
-        GuestAnswer::Guard(GuardVerdict::Proceed) => Outcome::Done(json!({ "verdict": "proceed" })),
-        GuestAnswer::Guard(GuardVerdict::Change(changed)) => {
-            effect(Effect::Record(changed));
-            Outcome::Done(json!({ "verdict": "change" }))
-        }
-        GuestAnswer::Guard(GuardVerdict::Refuse { code, message }) => {
-            Outcome::dead(code.unwrap_or_else(|| record::REJECTED.to_owned()), redactor.text(&message))
-        }
-        GuestAnswer::Transform(None) => {
-            effect(Effect::Drop);
-            Outcome::Done(Value::Null)
-        }
-        GuestAnswer::Transform(Some(event)) => match rewritten(cx, event) {
-            Ok(rewritten) => {
-                effect(Effect::Record(rewritten.clone()));
-                Outcome::Done(redactor.value(rewritten))
-            }
-            Err(failed) => failed.into(),
-        },
-        GuestAnswer::Matches(verdict) => Outcome::Done(verdict.into()),
-    }
-}
-
-fn refused(error: CallError, redactor: &Redactor) -> Failed {
-    let message = redactor.text(&error.message);
-    let failed =
-        if error.retryable { Failed::transient(error.code, message) } else { Failed::permanent(error.code, message) };
-    Failed { after: error.delay, ..failed }
-}
-
-/// The record of the event that a transform let out, in whichever form that intake takes.
-fn rewritten(cx: &Context, event: Value) -> Result<Value, Failed> {
-    let acceptance = Acceptance {
-        id: cx.event.id,
-        tenant: cx.event.tenant.clone(),
-        now: cx.services.clock.now(),
-        traceparent: None,
-    };
-    let parsed = intake_body::from_json(event, acceptance).map_err(|mistakes| {
-        let all: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-        Failed::permanent("WASM_RESULT", format!("the transform's event: {}", all.join("; ")))
-    })?;
-    Ok(parsed.record)
-}
-
-fn keep_excerpt(cx: &Context, loaded: &Loaded, input: &Value, report: &CallReport, redactor: &Redactor) {
-    let bounded = |value: Value| {
-        let text = value.to_string();
-        if text.len() <= MAX_EXCERPT / 2 { value } else { format!("{} bytes", text.len()).into() }
-    };
-    let mut logs = Vec::new();
-    let mut room = MAX_EXCERPT / 2;
-    for line in &report.logs {
-        let shown = redactor.value(json!({ "level": line.level, "message": line.message, "fields": line.fields }));
-        let bytes = shown.to_string().len();
-        if bytes > room {
-            break;
-        }
-        room -= bytes;
-        logs.push(shown);
-    }
-    let dropped = report.logs_dropped + (report.logs.len() - logs.len()) as u64;
-    let mut excerpt = cx.excerpt.lock();
-    excerpt.request = Some(json!({
-        "component": loaded.name,
-        "version": loaded.version,
-        "input": bounded(redactor.value(input.clone())),
-    }));
-    excerpt.response = Some(json!({
-        "logs": logs,
-        "logsDropped": dropped,
-        "durationMs": report.duration.as_secs_f64() * 1000.0,
-        "cpuMs": report.cpu.as_secs_f64() * 1000.0,
-        "memoryBytes": report.memory_peak,
-    }));
 }

@@ -1,81 +1,62 @@
-//! What guests' imports reach: the same caches, brokers, secrets, events and egress guard as built-in actions.
+//! What guests' imports are served with: the same stores, resources and egress guard as the built-in actions.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use triggerd_core::event::Event;
-use triggerd_core::id::{DeliveryId, RunId, TenantId};
+use triggerd_core::id::DeliveryId;
 
-use super::{Emitted, Services, emit, trace};
-use crate::app::App;
+use super::context::{Context, Emitted, Services as Shared};
+use super::emit;
 use crate::brokers::Message;
-use crate::caches;
-use crate::components::Loaded;
-use crate::egress::Request;
+use crate::caches::Name;
+use crate::egress;
 use crate::failed::Failed;
+use crate::store;
 use crate::wasm::{
-    self, Answer, BrokerMessage, EmittedEvent, HttpRequest, HttpResponse, Invocation, ServiceContext, ServiceError,
+    Answer, BrokerMessage, EmittedEvent, HttpRequest, HttpResponse, Invocation, ServiceContext, ServiceError, Services,
     StateEntry,
 };
 
-/// Serves the imports of one call.
+/// The services of one call.
 pub struct GuestServices {
-    services: Arc<Services>,
+    shared: Arc<Shared>,
     event: Arc<Event>,
-    tenant: TenantId,
-    trigger: Arc<str>,
-    run: RunId,
-    component: String,
+    delivery_id: DeliveryId,
     /// Secrets that the guest was given: what it says afterwards is struck through.
     given: Mutex<Vec<String>>,
 }
 
-/// What a guest is told that is called outside of an action: at `path` of a run, with `input`.
+/// What a guest is told of an attempt.
 #[must_use]
-pub fn guest_invocation(
-    app: &Arc<App>,
-    event: &Arc<Event>,
-    trigger: &Arc<str>,
-    run: RunId,
-    path: &str,
-    input: &Value,
-) -> Invocation {
-    Invocation {
-        delivery_id: run.delivery(path).to_string(),
-        trigger: trigger.to_string(),
-        action: path.to_owned(),
-        input: input.to_string(),
-        traceparent: Some(trace::child(event, &app.clock)),
-        ..Invocation::of_event(event)
+pub fn invocation(cx: &Context, input: &Value) -> Invocation {
+    let mut told = Invocation::of_event(&cx.event);
+    told.delivery_id = cx.delivery_id.to_string();
+    told.attempt = cx.attempt;
+    told.trigger = cx.trigger.to_string();
+    told.action = cx.action.to_string();
+    told.input = input.to_string();
+    if !cx.outputs.is_empty() {
+        told.results = Value::Object(cx.outputs.as_ref().clone()).to_string();
     }
-}
-
-/// Serves the imports of a guest that is called outside of an action.
-#[must_use]
-pub fn guest_services(
-    app: &Arc<App>,
-    event: &Arc<Event>,
-    trigger: &Arc<str>,
-    run: RunId,
-    loaded: &Loaded,
-) -> Arc<dyn wasm::Services> {
-    Arc::new(GuestServices::new(app.services.clone(), event.clone(), trigger.clone(), run, loaded))
+    told.traceparent = Some(cx.traceparent());
+    told
 }
 
 impl GuestServices {
-    pub(super) fn new(
-        services: Arc<Services>,
-        event: Arc<Event>,
-        trigger: Arc<str>,
-        run: RunId,
-        loaded: &Loaded,
-    ) -> Self {
-        let tenant = event.tenant.clone();
-        Self { services, event, tenant, trigger, run, component: loaded.name.clone(), given: Mutex::default() }
+    /// For an attempt.
+    #[must_use]
+    pub fn of(cx: &Context) -> Self {
+        Self::new(cx.services.clone(), cx.event.clone(), cx.delivery_id)
+    }
+
+    /// For a call outside of any attempt: a condition, a trial.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, event: Arc<Event>, delivery_id: DeliveryId) -> Self {
+        Self { shared, event, delivery_id, given: Mutex::default() }
     }
 
     /// The secrets that the guest was given so far.
@@ -83,32 +64,74 @@ impl GuestServices {
         self.given.lock().clone()
     }
 
-    fn cache<'a>(&'a self, cx: &'a ServiceContext, tag: &'a str) -> caches::Name<'a> {
-        caches::Name { tenant: &self.tenant, env: &cx.env, tag }
+    fn cache<'a>(&'a self, tag: &'a str) -> Name<'a> {
+        Name { tenant: &self.event.tenant, env: &self.event.env, tag }
     }
 
-    fn ends(&self, ttl: Option<Duration>) -> Option<Timestamp> {
-        ttl.map(|ttl| self.services.clock.now().checked_add(ttl).unwrap_or(Timestamp::MAX))
+    fn expiry(&self, ttl: Option<Duration>) -> Option<jiff::Timestamp> {
+        ttl.map(|ttl| self.shared.clock.now().saturating_add(ttl).unwrap_or(jiff::Timestamp::MAX))
+    }
+
+    async fn send(&self, cx: &ServiceContext, request: HttpRequest) -> Result<HttpResponse, ServiceError> {
+        let url = self.shared.egress.check_url(&request.url).map_err(|error| of_egress(&error))?;
+        let method = Method::from_bytes(request.method.as_bytes())
+            .map_err(|_| ServiceError::permanent("URL_INVALID", format!("`{}` is no method", request.method)))?;
+        let outgoing = egress::Request { method, url, headers: headers_of(cx, &request)?, body: request.body };
+        let sent = self.shared.egress.send(outgoing, request.max_response_bytes);
+        let answer = tokio::time::timeout(request.timeout, sent)
+            .await
+            .map_err(|_| ServiceError::retryable("ETIMEDOUT", "no answer in time"))?
+            .map_err(|error| of_egress(&error))?;
+        if answer.truncated {
+            let limit = request.max_response_bytes;
+            return Err(ServiceError::permanent(
+                "RESPONSE_TOO_LARGE",
+                format!("the answer has more than {limit} bytes"),
+            ));
+        }
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let headers = answer.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+        Ok(HttpResponse { status: answer.status, headers, body: answer.body })
     }
 }
 
-impl From<Failed> for ServiceError {
-    fn from(failed: Failed) -> Self {
-        Self { code: failed.failure.code, message: failed.failure.message, retryable: failed.retryable }
+fn headers_of(cx: &ServiceContext, request: &HttpRequest) -> Result<HeaderMap, ServiceError> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &request.headers {
+        let wrong = || ServiceError::permanent("HEADER_INVALID", format!("`{name}` is not a header that can be sent"));
+        let (name, value) =
+            (name.parse::<HeaderName>().map_err(|_| wrong())?, HeaderValue::from_str(value).map_err(|_| wrong())?);
+        headers.append(name, value);
     }
+    let own = [("idempotency-key", Some(cx.delivery_id.as_str())), ("traceparent", cx.traceparent.as_deref())];
+    for (name, value) in own {
+        if let Some(Ok(value)) = value.filter(|value| !value.is_empty()).map(HeaderValue::from_str) {
+            headers.entry(name).or_insert(value);
+        }
+    }
+    Ok(headers)
 }
 
-fn of_store(error: crate::store::Error) -> ServiceError {
-    Failed::of_store(&error).into()
+fn of_egress(error: &egress::Error) -> ServiceError {
+    let failure = error.failure("http");
+    ServiceError { code: failure.code, message: failure.message, retryable: !error.is_permanent() }
 }
 
-impl wasm::Services for GuestServices {
+fn of_store(error: store::Error) -> ServiceError {
+    ServiceError::retryable("STORE_UNAVAILABLE", error.to_string())
+}
+
+fn of_failed(failed: Failed) -> ServiceError {
+    let Failed { failure, retryable, .. } = failed;
+    ServiceError { code: failure.code, message: failure.message, retryable }
+}
+
+impl Services for GuestServices {
     fn state_get<'a>(&'a self, cx: &'a ServiceContext, key: &'a str) -> Answer<'a, Option<StateEntry>> {
         Box::pin(async move {
-            let found =
-                self.services.store.state_get(&self.tenant, &cx.component, key, self.services.clock.now()).await;
-            let found = found.map_err(of_store)?;
-            Ok(found.map(|found| StateEntry { value: found.value, version: found.version }))
+            let now = self.shared.clock.now();
+            let found = self.shared.store.state_get(&self.event.tenant, &cx.component, key, now).await;
+            Ok(found.map_err(of_store)?.map(|found| StateEntry { value: found.value, version: found.version }))
         })
     }
 
@@ -120,11 +143,8 @@ impl wasm::Services for GuestServices {
         ttl: Option<Duration>,
     ) -> Answer<'a, u64> {
         Box::pin(async move {
-            self.services
-                .store
-                .state_set(&self.tenant, &cx.component, key, value, self.ends(ttl))
-                .await
-                .map_err(of_store)
+            let (tenant, expiry) = (&self.event.tenant, self.expiry(ttl));
+            self.shared.store.state_set(tenant, &cx.component, key, value, expiry).await.map_err(of_store)
         })
     }
 
@@ -137,139 +157,87 @@ impl wasm::Services for GuestServices {
         ttl: Option<Duration>,
     ) -> Answer<'a, Option<u64>> {
         Box::pin(async move {
-            let store = &self.services.store;
-            let set = store.state_compare_and_set(&self.tenant, &cx.component, key, expected, value, self.ends(ttl));
-            set.await.map_err(of_store)
+            let (tenant, expiry) = (&self.event.tenant, self.expiry(ttl));
+            let kept =
+                self.shared.store.state_compare_and_set(tenant, &cx.component, key, expected, value, expiry).await;
+            kept.map_err(of_store)
         })
     }
 
     fn state_delete<'a>(&'a self, cx: &'a ServiceContext, key: &'a str) -> Answer<'a, bool> {
-        Box::pin(
-            async move { self.services.store.state_delete(&self.tenant, &cx.component, key).await.map_err(of_store) },
-        )
+        Box::pin(async move {
+            self.shared.store.state_delete(&self.event.tenant, &cx.component, key).await.map_err(of_store)
+        })
     }
 
-    fn cache_get<'a>(&'a self, cx: &'a ServiceContext, cache: &'a str, key: &'a str) -> Answer<'a, Option<Value>> {
-        Box::pin(async move { Ok(self.services.caches.get(self.cache(cx, cache), key).await?) })
+    fn cache_get<'a>(&'a self, _: &'a ServiceContext, cache: &'a str, key: &'a str) -> Answer<'a, Option<Value>> {
+        Box::pin(async move { self.shared.caches.get(self.cache(cache), key).await.map_err(of_failed) })
     }
 
     fn cache_set<'a>(
         &'a self,
-        cx: &'a ServiceContext,
+        _: &'a ServiceContext,
         cache: &'a str,
         key: &'a str,
         value: Value,
         ttl: Option<Duration>,
     ) -> Answer<'a, ()> {
-        Box::pin(async move { Ok(self.services.caches.set(self.cache(cx, cache), key, &value, ttl).await?) })
+        Box::pin(async move { self.shared.caches.set(self.cache(cache), key, &value, ttl).await.map_err(of_failed) })
     }
 
-    fn cache_delete<'a>(&'a self, cx: &'a ServiceContext, cache: &'a str, key: &'a str) -> Answer<'a, bool> {
-        Box::pin(async move { Ok(self.services.caches.delete(self.cache(cx, cache), key).await?) })
+    fn cache_delete<'a>(&'a self, _: &'a ServiceContext, cache: &'a str, key: &'a str) -> Answer<'a, bool> {
+        Box::pin(async move { self.shared.caches.delete(self.cache(cache), key).await.map_err(of_failed) })
     }
 
-    fn cache_invalidate<'a>(&'a self, cx: &'a ServiceContext, cache: &'a str, pattern: &'a str) -> Answer<'a, u64> {
-        Box::pin(async move { Ok(self.services.caches.invalidate(self.cache(cx, cache), pattern).await?) })
+    fn cache_invalidate<'a>(&'a self, _: &'a ServiceContext, cache: &'a str, pattern: &'a str) -> Answer<'a, u64> {
+        Box::pin(async move { self.shared.caches.invalidate(self.cache(cache), pattern).await.map_err(of_failed) })
     }
 
     fn broker_publish<'a>(&'a self, cx: &'a ServiceContext, message: BrokerMessage) -> Answer<'a, Value> {
-        let headers: Map<String, Value> =
-            message.headers.into_iter().map(|(name, value)| (name, value.into())).collect();
-        let message = Message {
-            tag: message.broker,
-            topic: message.topic,
-            key: message.key,
-            headers,
-            body: message.message,
-            delivery_id: numbered(&cx.delivery_id, message.index),
-        };
-        Box::pin(async move { Ok(self.services.brokers.publish(&self.tenant, &cx.env, message).await?) })
+        Box::pin(async move {
+            let headers: Map<String, Value> =
+                message.headers.into_iter().map(|(name, value)| (name, value.into())).collect();
+            let message = Message {
+                tag: message.broker,
+                topic: message.topic,
+                key: message.key,
+                headers,
+                body: message.message,
+                delivery_id: format!("{}/{}", cx.delivery_id, message.index),
+            };
+            self.shared.brokers.publish(&self.event.tenant, &self.event.env, message).await.map_err(of_failed)
+        })
     }
 
-    fn emit<'a>(&'a self, cx: &'a ServiceContext, event: EmittedEvent) -> Answer<'a, String> {
+    fn emit<'a>(&'a self, _: &'a ServiceContext, event: EmittedEvent) -> Answer<'a, String> {
         Box::pin(async move {
             if let Some(detail) = emit::type_mistake(&event.event_type) {
                 return Err(ServiceError::permanent("CONFIG_INVALID", detail));
             }
-            let delivery_id: DeliveryId = cx
-                .delivery_id
-                .parse()
-                .map_err(|_| ServiceError::permanent("INTERNAL", "the call has no delivery id"))?;
             let emitted = Emitted {
                 cause: self.event.clone(),
-                delivery_id,
+                delivery_id: self.delivery_id,
                 index: event.index,
                 event_type: event.event_type,
                 payload: event.payload,
-                at: self.services.clock.now(),
+                at: self.shared.clock.now(),
             };
-            let id = self.services.emit(emitted).await.map_err(|failure| ServiceError::from(emit::failed(failure)))?;
-            Ok(id.to_string())
+            let kept = self.shared.emit(emitted).await;
+            kept.map(|id| id.to_string()).map_err(|failure| of_failed(emit::failed(failure)))
         })
     }
 
-    fn secret<'a>(&'a self, cx: &'a ServiceContext, name: &'a str) -> Answer<'a, String> {
+    fn secret<'a>(&'a self, _: &'a ServiceContext, name: &'a str) -> Answer<'a, String> {
         Box::pin(async move {
-            let found = self.services.secrets.get_in(&self.tenant, name, &cx.env);
-            let value = found
-                .ok_or_else(|| ServiceError::permanent("SECRET_NOT_FOUND", format!("there is no secret `{name}`")))?;
+            let found = self.shared.secrets.get_in(&self.event.tenant, name, &self.event.env);
+            let absent = || ServiceError::permanent("SECRET_NOT_FOUND", format!("there is no secret `{name}`"));
+            let value = found.ok_or_else(absent)?;
             self.given.lock().push(value.clone());
             Ok(value)
         })
     }
 
-    fn http<'a>(&'a self, _cx: &'a ServiceContext, request: HttpRequest) -> Answer<'a, HttpResponse> {
-        Box::pin(async move {
-            let (timeout, most) = (request.timeout, request.max_response_bytes);
-            let request = outgoing(&self.services, request)?;
-            let host = request.url.host_str().unwrap_or_default().to_owned();
-            tracing::debug!(run.id = %self.run, trigger = %self.trigger, component = self.component, host, "A guest sends a request");
-            let sending = self.services.egress.send(request, most);
-            let answer = match tokio::time::timeout(timeout, sending).await {
-                Ok(answer) => answer.map_err(|error| of_egress(&error, &host))?,
-                Err(_) => {
-                    return Err(ServiceError::retryable(
-                        "ETIMEDOUT",
-                        format!("{host}: no answer within {} ms", timeout.as_millis()),
-                    ));
-                }
-            };
-            if answer.truncated {
-                return Err(ServiceError::permanent(
-                    "EPROTO",
-                    format!("{host}: the answer has more than {most} bytes"),
-                ));
-            }
-            let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-            let headers = answer.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
-            Ok(HttpResponse { status: answer.status, headers, body: answer.body })
-        })
+    fn http<'a>(&'a self, cx: &'a ServiceContext, request: HttpRequest) -> Answer<'a, HttpResponse> {
+        Box::pin(self.send(cx, request))
     }
-}
-
-/// The id of the message number `index` of a delivery: the delivery's own for the first.
-fn numbered(delivery_id: &str, index: u32) -> String {
-    if index == 0 { delivery_id.to_owned() } else { format!("{delivery_id}/{index}") }
-}
-
-fn of_egress(error: &crate::egress::Error, host: &str) -> ServiceError {
-    ServiceError {
-        code: error.code().to_owned(),
-        message: format!("{host}: {error}"),
-        retryable: !error.is_permanent(),
-    }
-}
-
-fn outgoing(services: &Services, request: HttpRequest) -> Result<Request, ServiceError> {
-    let invalid = |detail: String| ServiceError::permanent("CONFIG_INVALID", detail);
-    let url = services.egress.check_url(&request.url).map_err(|error| of_egress(&error, "the URL"))?;
-    let method =
-        Method::from_bytes(request.method.as_bytes()).map_err(|e| invalid(format!("`{}`: {e}", request.method)))?;
-    let mut headers = HeaderMap::new();
-    for (name, value) in &request.headers {
-        let wrong = |e: &dyn std::fmt::Display| invalid(format!("header `{}`: {e}", name.escape_debug()));
-        let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|e| wrong(&e))?;
-        headers.append(parsed, HeaderValue::from_bytes(value.as_bytes()).map_err(|e| wrong(&e))?);
-    }
-    Ok(Request { method, url, headers, body: request.body })
 }

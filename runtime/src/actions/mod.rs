@@ -26,7 +26,7 @@ use triggerd_core::mistake::Mistake;
 use triggerd_core::outcome::Outcome;
 
 pub use context::{Context, Emit, Emitted, Excerpt, MAX_EXCERPT, Services, Settings};
-pub use guest_services::{GuestServices, guest_invocation, guest_services};
+pub use guest_services::GuestServices;
 pub use registry::{Kind, Ready, Registry};
 
 /// Every action type. A new one is a file and its lines here.

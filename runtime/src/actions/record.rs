@@ -67,12 +67,13 @@ impl Action for Reject {
     const BEFORE_ONLY: bool = true;
     type Config = RejectConfig;
 
-    async fn run(_cx: Context, config: RejectConfig) -> Outcome {
+    async fn run(cx: Context, config: RejectConfig) -> Outcome {
         let message = match config.message {
             Value::String(text) => text,
             Value::Null => "the write was refused".to_owned(),
             other => other.to_string(),
         };
+        *cx.effect.lock() = Some(Effect::Refuse);
         Outcome::dead(config.code.filter(|code| !code.is_empty()).unwrap_or_else(|| REJECTED.to_owned()), message)
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+use triggerd_core::mistake::{Mistake, join};
 use wasmtime::ResourceLimiter;
 
 use super::engine::{MAX_INSTANCES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES};
@@ -53,6 +55,36 @@ impl Limits {
             cpu: Duration::from_millis(10),
             ..Self::default()
         }
+    }
+
+    /// These limits with what `written` changes: `{"memoryBytes", "cpuMs", "wallMs", "resultBytes", "logBytes"}`, all
+    /// whole numbers above zero; `null` changes nothing. The operator's limits are the ceiling.
+    pub fn with(&self, written: &Value) -> Result<Self, Vec<Mistake>> {
+        const KNOWN: [&str; 5] = ["memoryBytes", "cpuMs", "wallMs", "resultBytes", "logBytes"];
+        let fields = match written {
+            Value::Null => return Ok(self.clone()),
+            Value::Object(fields) => fields,
+            _ => return Err(vec![Mistake::new("", "limits are an object")]),
+        };
+        let mut limits = self.clone();
+        let mut mistakes = Vec::new();
+        for (name, value) in fields {
+            let Some(number) = value.as_u64().filter(|number| *number > 0) else {
+                mistakes.push(Mistake::new(join("", name), "a whole number above zero is needed"));
+                continue;
+            };
+            let bytes = usize::try_from(number).unwrap_or(usize::MAX);
+            let time = Duration::from_millis(number);
+            match name.as_str() {
+                "memoryBytes" => limits.memory_bytes = bytes.min(self.memory_bytes),
+                "cpuMs" => limits.cpu = time.min(self.cpu),
+                "wallMs" => limits.wall = time.min(self.wall),
+                "resultBytes" => limits.result_bytes = bytes.min(self.result_bytes),
+                "logBytes" => limits.log_bytes = bytes.min(self.log_bytes),
+                _ => mistakes.push(Mistake::unknown(join("", name), "limit", name, KNOWN)),
+            }
+        }
+        if mistakes.is_empty() { Ok(limits) } else { Err(mistakes) }
     }
 
     /// What a single host call may hand over, in bytes: the largest thing that it may legally be, and what is around it.

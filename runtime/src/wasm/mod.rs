@@ -14,6 +14,7 @@ mod answer;
 mod bindings;
 mod cache;
 mod call;
+pub mod code_key;
 mod capabilities;
 mod compile;
 mod component;

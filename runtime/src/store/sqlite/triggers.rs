@@ -20,6 +20,14 @@ impl Store {
         decode_all(&sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut *conn).await?)
     }
 
+    /// The definition in force.
+    pub async fn trigger(&self, tenant: &TenantId, tag: &str) -> Result<Option<StoredTrigger>, Error> {
+        let mut conn = self.reader().await?;
+        let sql = format!("{SELECT} WHERE tenant = ? AND tag = ? AND ended_at IS NULL");
+        let row = sqlx::query(AssertSqlSafe(sql)).bind(tenant.as_str()).bind(tag).fetch_optional(&mut *conn).await?;
+        row.as_ref().map(decode).transpose()
+    }
+
     /// Stores a definition as the tag's next version, unless it says what the one in force says.
     pub async fn put_trigger(
         &self,

@@ -5,6 +5,7 @@ pub mod redis_server;
 pub mod smtp_server;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
@@ -54,7 +55,7 @@ impl Bench {
         let clock = Clock::system();
         let store = Store::open(dir.path(), Default::default()).await.unwrap();
         let host = Arc::new(Host::new(HostConfig::default()).unwrap());
-        let components = Arc::new(Components::new(store.clone(), host, Limits::default()));
+        let components = Arc::new(Components::new(store.clone(), host, Limits::default(), Duration::from_millis(10)));
         let settings = Settings {
             egress: Policy { allow_nets, ..Policy::default() },
             data_dir: dir.path().to_owned(),
@@ -87,7 +88,7 @@ impl Bench {
             delivery_id: run.delivery("act"),
             attempt: 1,
             replay: false,
-            deadline: tokio::time::Instant::now() + std::time::Duration::from_secs(30),
+            deadline: tokio::time::Instant::now() + Duration::from_secs(30),
             outputs: Arc::default(),
             secrets: Arc::default(),
             excerpt: Arc::default(),
