@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::{Map, Value};
 use triggerd_core::json;
@@ -15,18 +15,41 @@ use super::problem::{Answer, ApiError};
 
 /// The largest body of everything but events and components.
 const MAX_DOCUMENT: usize = 1024 * 1024;
+/// How much of a refused body is still taken, and for how long.
+const MAX_DISCARDED: usize = 64 * 1024 * 1024;
+const DISCARD_LIMIT: Duration = Duration::from_secs(5);
 
 /// Reads a body of at most `limit` bytes within `timeout`.
 pub async fn read(headers: &HeaderMap, body: Body, limit: usize, timeout: Duration) -> Answer<Bytes> {
     let declared = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|length| length > limit as u64) {
-        return Err(too_large(limit));
+    let is_declared_too_large = declared.is_some_and(|length| length > limit as u64);
+    let mut body = body;
+    let read = async { if is_declared_too_large { Err(too_large(limit)) } else { collect(&mut body, limit).await } };
+    let read = tokio::time::timeout(timeout, read).await.map_err(|_| ApiError::too_slow())?;
+    if matches!(&read, Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE) {
+        discard(body).await;
     }
-    tokio::time::timeout(timeout, collect(body, limit)).await.map_err(|_| ApiError::too_slow())?
+    read
+}
+
+/// Takes some more of a body that is refused: a client that is still sending when the connection closes sees a reset
+/// instead of the answer.
+async fn discard(mut body: Body) {
+    let rest = async {
+        let mut left = MAX_DISCARDED;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // Past the limit the client has had its chance.
+    let _ = tokio::time::timeout(DISCARD_LIMIT, rest).await;
 }
 
 /// Most bodies come in one piece: that one is handed on as it is.
-async fn collect(mut body: Body, limit: usize) -> Answer<Bytes> {
+async fn collect(body: &mut Body, limit: usize) -> Answer<Bytes> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {

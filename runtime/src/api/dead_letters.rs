@@ -15,7 +15,7 @@ use utoipa::OpenApi;
 
 use super::Router;
 use super::instant::Instant;
-use super::params::{FILTERS, PAGING, Params};
+use super::params::{FILTERS, PAGING, Params, page_error};
 use super::problem::{Answer, ApiError, Problem};
 use super::views::{ActionView, RunView};
 use crate::access::Caller;
@@ -123,7 +123,7 @@ impl DeadLetter {
 )]
 async fn list(State(app): State<Arc<App>>, caller: Caller, RawQuery(query): RawQuery) -> Answer<Json<DeadLetterPage>> {
     let params = Params::read(query.as_deref(), &[&FILTERS[..], &PAGING[..], &["trigger"]].concat())?;
-    let page = app.store.dead_letters(&caller.tenant, &params.filter()?, &params.page()?).await?;
+    let page = app.store.dead_letters(&caller.tenant, &params.filter()?, &params.page()?).await.map_err(page_error)?;
     Ok(Json(DeadLetterPage {
         total: page.total,
         has_more: page.cursor.is_some(),

@@ -1,11 +1,13 @@
 //! Stands before every route: finds out who calls, whether they may, and whether their rate allows it.
 
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -27,7 +29,9 @@ pub struct Peer(pub IpAddr);
 pub async fn guard(State(api): State<Api>, path: MatchedPath, request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let route = path.as_str().to_owned();
-    let response = admit(&api, path, request, next).await;
+    // A panic is our fault and is answered like one; what it held is dropped, and the process goes on.
+    let admitted = AssertUnwindSafe(admit(&api, path, request, next)).catch_unwind().await;
+    let response = admitted.unwrap_or_else(|_| ApiError::internal(&format!("a panic in {route}")).into_response());
     let status = response.status().as_str().to_owned();
     metrics::counter!("triggerd_http_requests_total", "method" => name(&method), "route" => route, "status" => status)
         .increment(1);

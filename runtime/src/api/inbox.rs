@@ -11,7 +11,7 @@ use triggerd_core::id::EventId;
 use utoipa::OpenApi;
 
 use super::Router;
-use super::params::{FILTERS, PAGING, Params};
+use super::params::{FILTERS, PAGING, Params, page_error};
 use super::problem::{Answer, ApiError, Problem};
 use super::views::{EventDetails, EventView, RunView};
 use crate::access::Caller;
@@ -60,7 +60,7 @@ struct InboxPage {
 )]
 async fn list(State(app): State<Arc<App>>, caller: Caller, RawQuery(query): RawQuery) -> Answer<Json<InboxPage>> {
     let params = Params::read(query.as_deref(), &[&FILTERS[..], &PAGING[..]].concat())?;
-    let page = app.store.events(&caller.tenant, &params.filter()?, &params.page()?).await?;
+    let page = app.store.events(&caller.tenant, &params.filter()?, &params.page()?).await.map_err(page_error)?;
     Ok(Json(InboxPage {
         events: page.items.iter().map(EventView::from).collect(),
         total: page.total,

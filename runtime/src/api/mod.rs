@@ -5,6 +5,7 @@
 
 mod batch;
 mod body;
+mod caches;
 mod components;
 mod dead_letters;
 mod events;
@@ -16,6 +17,7 @@ mod inbox;
 mod incoming;
 mod instant;
 mod keys;
+mod mailbox;
 mod merge;
 mod openapi;
 mod params;
@@ -82,6 +84,8 @@ fn resources() -> Vec<(Router, utoipa::openapi::OpenApi)> {
         (execute::routes(), execute::Doc::openapi()),
         (components::routes(), components::Doc::openapi()),
         (topics::routes(), topics::Doc::openapi()),
+        (caches::routes(), caches::Doc::openapi()),
+        (mailbox::routes(), mailbox::Doc::openapi()),
         (tenants::routes(), tenants::Doc::openapi()),
         (keys::routes(), keys::Doc::openapi()),
         (test_customer::routes(), test_customer::Doc::openapi()),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use triggerd_core::mistake::Mistake;
 
 use super::problem::{Answer, ApiError};
-use crate::store::{EventFilter, EventStatus, PageRequest};
+use crate::store::{self, EventFilter, EventStatus, PageRequest};
 
 /// Items of a page where none is asked for.
 const DEFAULT_LIMIT: u32 = 100;
@@ -145,6 +145,14 @@ impl Params {
             }
             _ => Ok(filter),
         }
+    }
+}
+
+/// What the store said to a page that was asked for: all that it can hold against one is the cursor.
+pub fn page_error(error: store::Error) -> ApiError {
+    match error {
+        store::Error::Conflict(_) => ApiError::parameter("cursor", "it is not one that this list gave out"),
+        other => other.into(),
     }
 }
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 use triggerd_core::mistake::Mistake;
 
 use crate::access::Denied;
+use crate::failed::Failed;
 use crate::{intake, store};
 
 /// The media type of every error.
@@ -16,6 +17,9 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 
 /// How long a caller is asked to wait for a store that cannot write.
 const STORE_RETRY: Duration = Duration::from_secs(5);
+
+/// The title of 404.
+const NOT_FOUND: &str = "There is no such thing";
 
 /// A request that failed, for the caller to read. Inside causes are logged, not told.
 #[derive(Debug)]
@@ -95,7 +99,7 @@ impl ApiError {
 
     /// 404: it is not there, or it is another tenant's; nobody can tell which.
     pub fn absent(what: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not-found", "There is no such thing", format!("there is no {what}"))
+        Self::new(StatusCode::NOT_FOUND, "not-found", NOT_FOUND, format!("there is no {what}"))
     }
 
     /// 405.
@@ -236,6 +240,18 @@ impl From<store::Error> for ApiError {
                 Self::unavailable("the store is unavailable; nothing was kept", STORE_RETRY)
             }
             damaged @ store::Error::Damaged(_) => Self::internal(&damaged),
+        }
+    }
+}
+
+/// What a resource answered to a call on the caller's behalf.
+impl From<Failed> for ApiError {
+    fn from(failed: Failed) -> Self {
+        let Failed { failure, retryable, after } = failed;
+        match failure.code.as_str() {
+            "RESOURCE_NOT_FOUND" => Self::new(StatusCode::NOT_FOUND, "not-found", NOT_FOUND, failure.message),
+            _ if retryable => Self::unavailable(failure.message, after.unwrap_or(STORE_RETRY)),
+            _ => Self::unprocessable(failure.message),
         }
     }
 }

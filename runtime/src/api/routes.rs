@@ -64,6 +64,10 @@ pub const ROUTES: &[Route] = &[
 
     get("/api/v1/brokers/{tag}/topics", READ_EVENTS),
     get("/api/v1/brokers/{tag}/topics/{topic}/messages", READ_EVENTS),
+    get("/api/v1/caches/{tag}/entries/{key}", READ_EVENTS),
+    development(Method::GET, "/api/v1/mailbox", READ_EVENTS),
+    development(Method::GET, "/api/v1/mailbox/{id}", READ_EVENTS),
+    development(Method::GET, "/api/v1/mailbox/{id}/source", READ_EVENTS),
 
     get("/api/v1/triggers", READ_TRIGGERS),
     post("/api/v1/triggers", WRITE_TRIGGERS),
