@@ -80,16 +80,37 @@ fn no_single_step_is_costly_for_nothing() {
     let each = |body: &str| format!("{{{{#each record.many}}}}{body}{{{{/each}}}}");
     let key = "k".repeat(30_000);
     for (source, place) in [
-        (each(&format!("{{{{#if (date 1 '{}')}}}}{{{{/if}}}}", "%c".repeat(128))), Place::Plain),
-        (each(&format!("{{{{#if (and {})}}}}{{{{/if}}}}", "type ".repeat(10_000))), Place::Plain),
-        (each(&format!("{{{{#if (or {})}}}}{{{{/if}}}}", "0 ".repeat(20_000))), Place::Plain),
+        (
+            each(&format!(
+                "{{{{#if (date 1 '{}')}}}}{{{{/if}}}}",
+                "%c".repeat(128)
+            )),
+            Place::Plain,
+        ),
+        (
+            each(&format!(
+                "{{{{#if (and {})}}}}{{{{/if}}}}",
+                "type ".repeat(10_000)
+            )),
+            Place::Plain,
+        ),
+        (
+            each(&format!(
+                "{{{{#if (or {})}}}}{{{{/if}}}}",
+                "0 ".repeat(20_000)
+            )),
+            Place::Plain,
+        ),
         (each(&format!("{{{{record.[{key}]}}}}")), Place::Plain),
         (each(&format!("{{{{lookup this '{key}'}}}}")), Place::Plain),
         (each("{{#if record.zeros}}{{/if}}"), Place::Plain),
         (each("{{#if (not record.zeros)}}{{/if}}"), Place::Plain),
         (each("{{#if (gt record.zeros 1)}}{{/if}}"), Place::Plain),
         (each("{{#if (add record.zeros 1)}}{{/if}}"), Place::Plain),
-        (each("{{#if (hmacSha256 this 'k')}}{{/if}}{{#if (uuid)}}{{/if}}"), Place::Plain),
+        (
+            each("{{#if (hmacSha256 this 'k')}}{{/if}}{{#if (uuid)}}{{/if}}"),
+            Place::Plain,
+        ),
         (each("a"), Place::Url),
         (each("{{record.none}}a{{this}}"), Place::Url),
         (each("<{{this}}>"), Place::Html),
@@ -97,7 +118,9 @@ fn no_single_step_is_costly_for_nothing() {
         let shown: String = source.chars().take(60).collect();
         let template = Template::compile(&source, place).unwrap_or_else(|e| panic!("{shown}: {e}"));
         let scope = world.scope();
-        let rendered = in_time(&shown, PATIENCE_MS, || template.render(&scope, &mut Vec::new()));
+        let rendered = in_time(&shown, PATIENCE_MS, || {
+            template.render(&scope, &mut Vec::new())
+        });
         assert!(rendered.is_err(), "{shown}");
     }
 }
