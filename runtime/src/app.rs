@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
@@ -11,16 +12,21 @@ use triggerd_core::event::{DEFAULT_ENV, Event, MAX_CAUSATION};
 use triggerd_core::id::EventId;
 use triggerd_core::outcome::Failure;
 
-use crate::actions::{Emit, Emitted, Registry, Services};
+use crate::access::Access;
+use crate::actions::{Emit, Emitted, Registry, Services, Settings};
 use crate::clock::Clock;
 use crate::components::Components;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::definitions::Definitions;
-use crate::dispatch::{Dispatch, Lane};
+use crate::dispatch::{self, Caps, Dispatch, Lane};
 use crate::feed::Feed;
 use crate::intake;
 use crate::store::{self, RunNext, RunUpdate, Store};
 use crate::sweep;
+use crate::wasm::{CodeCacheConfig, Host, HostConfig, Limits, code_key};
+
+/// Runs in memory; more wait in the store.
+const HELD: usize = 8192;
 
 /// The running program. Always behind an `Arc`.
 pub struct App {
@@ -30,6 +36,8 @@ pub struct App {
     pub clock: Clock,
     /// What is kept.
     pub store: Store,
+    /// Tenants, keys and rate limits.
+    pub access: Access,
     /// The definitions in force.
     pub definitions: Definitions,
     /// The Wasm components.
@@ -44,6 +52,38 @@ pub struct App {
     pub feed: Feed,
 }
 
+fn dispatch_limits(config: &Config) -> dispatch::Limits {
+    let engine = &config.engine;
+    let caps = Caps { total: engine.in_flight, per_tenant: engine.per_tenant, per_destination: engine.per_destination };
+    dispatch::Limits { held: HELD, lease: engine.lease, caps }
+}
+
+fn limits(wasm: &config::Wasm) -> Limits {
+    Limits {
+        memory_bytes: wasm.memory_bytes,
+        cpu: wasm.cpu,
+        wall: wasm.timeout,
+        result_bytes: wasm.result_bytes,
+        log_bytes: wasm.log_bytes,
+        in_flight: wasm.host_calls,
+        ..Limits::default()
+    }
+}
+
+fn host_config(config: &Config) -> anyhow::Result<HostConfig> {
+    let wasm = &config.wasm;
+    let key = code_key::load_or_make(config.data_dir()).context("the key of the compiled components' cache")?;
+    Ok(HostConfig {
+        guests: wasm.instances,
+        memory_ceiling: wasm.memory_bytes,
+        wasi_http: wasm.wasi_http,
+        code_cache: Some(CodeCacheConfig { dir: config.data_dir().join("code"), key }),
+        compile_budget: wasm.compile_timeout,
+        compilations: wasm.compilations,
+        ..HostConfig::default()
+    })
+}
+
 /// The background work of a started program.
 pub struct Background {
     stop: CancellationToken,
@@ -51,10 +91,23 @@ pub struct Background {
 }
 
 impl App {
-    /// How long finished events are kept.
-    #[must_use]
-    pub fn retention(&self) -> Duration {
-        self.config.retention
+    /// Opens the store and everything on it. Runs are walked on `engine`.
+    pub async fn open(config: Arc<Config>, engine: tokio::runtime::Handle) -> anyhow::Result<Arc<Self>> {
+        let clock = Clock::system();
+        let options = store::sqlite::Options { clock: clock.clone(), ..Default::default() };
+        let store = Store::open(config.data_dir(), options).await?;
+        let (access, admin) = Access::load(store.clone(), clock.clone(), &config).await?;
+        admin.announce();
+        let host = Arc::new(Host::new(host_config(&config)?)?);
+        let components = Arc::new(Components::new(store.clone(), host, limits(&config.wasm), config.wasm.condition_cpu));
+        let registry = Registry::built_in();
+        let settings = Settings::of(&config);
+        let services = Services::open(config.clone(), settings, clock.clone(), store.clone(), components.clone());
+        let services = Arc::new(services.await.map_err(anyhow::Error::msg)?);
+        let definitions = Definitions::load(store.clone(), registry, components.clone()).await?;
+        let dispatch = Dispatch::new(dispatch_limits(&config), engine);
+        let feed = Feed::default();
+        Ok(Arc::new(Self { config, clock, store, access, definitions, components, registry, services, dispatch, feed }))
     }
 
     /// Starts the background work: takes up what an earlier process left, then sweeps.
@@ -87,7 +140,9 @@ impl App {
             tracing::warn!("Handing back {} runs that did not end within {} s", left.len(), limit.as_secs());
             self.hand_back(left).await;
         }
-        self.store.close().await;
+        if let Err(error) = self.store.close().await {
+            tracing::error!(%error, "Closing the store failed; the next start recovers what was committed: {error}");
+        }
     }
 
     /// Gives up leases so that the next process need not wait for them. The attempts under way count as lost then.

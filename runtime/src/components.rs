@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dashmap::DashMap;
 use jiff::Timestamp;
@@ -9,14 +10,16 @@ use serde_json::{Value, json};
 use triggerd_core::condition::{ComponentCall, Condition};
 use triggerd_core::definition::{Action, Trigger};
 use triggerd_core::event::Event;
-use triggerd_core::id::{RunId, TenantId};
+use triggerd_core::id::{DeliveryId, TenantId};
 use triggerd_core::index::Index;
 use triggerd_core::mistake::{Mistake, join, nearest};
 use triggerd_core::outcome::Failure;
 
-use crate::app::App;
+use crate::actions::{GuestServices, Services};
 use crate::store::{self, Store, StoredComponent};
-use crate::wasm::{Capabilities, Export, GuestAnswer, Host, Limits, Prepared, Refusal};
+use crate::wasm::{
+    Call, CallReport, Capabilities, Export, GuestAnswer, Host, Invocation, Limits, Prepared, Refusal,
+};
 
 /// The resource kind that a component's own settings (capabilities, limits) are kept under.
 const SETTINGS: &str = "components";
@@ -37,6 +40,18 @@ pub struct Loaded {
     pub limits: Limits,
 }
 
+/// A call outside of any action.
+pub struct Trial {
+    /// Which export.
+    pub export: Export,
+    /// The input, or a condition's config.
+    pub input: Value,
+    /// What it may reach.
+    pub capabilities: Capabilities,
+    /// What it may use.
+    pub limits: Limits,
+}
+
 impl Loaded {
     /// Whether it exports `world` (`action`, `guard`, `condition`, `transform`).
     #[must_use]
@@ -50,6 +65,7 @@ pub struct Components {
     store: Store,
     host: Arc<Host>,
     limits: Limits,
+    condition_cpu: Duration,
     loaded: DashMap<(TenantId, String), Arc<Loaded>>,
     /// One load at a time per process: a stampede of runs after a start compiles each component once.
     loading: tokio::sync::Mutex<()>,
@@ -78,8 +94,8 @@ pub enum Error {
 impl Components {
     /// No component is loaded before it is called for the first time.
     #[must_use]
-    pub fn new(store: Store, host: Arc<Host>, limits: Limits) -> Self {
-        Self { store, host, limits, loaded: DashMap::new(), loading: tokio::sync::Mutex::default() }
+    pub fn new(store: Store, host: Arc<Host>, limits: Limits, condition_cpu: Duration) -> Self {
+        Self { store, host, limits, condition_cpu, loaded: DashMap::new(), loading: tokio::sync::Mutex::default() }
     }
 
     /// The sandbox.
@@ -177,7 +193,7 @@ impl Components {
         let versions = self.store.component(tenant, name).await.map_err(unavailable)?;
         let found = pick(&versions, reference).ok_or_else(absent)?;
         let bytes = self.store.component_bytes(tenant, &found.digest).await.map_err(unavailable)?.ok_or_else(absent)?;
-        let prepared = self.host.prepare(&found.digest, &bytes).await.map_err(|refusal| Failure::new(refusal.code, refusal.message))?;
+        let prepared = self.host.prepare(&found.digest, &bytes).await.map_err(|refusal| Failure::new(refusal.code.as_str(), refusal.message))?;
         let settings = self.settings(tenant, name).await.map_err(unavailable)?;
         let invalid = |mistakes: Vec<Mistake>| Failure::new("CONFIG_INVALID", format!("settings of component `{name}`: {}", mistakes[0]));
         Ok(Loaded {
@@ -195,17 +211,55 @@ impl Components {
     }
 
     /// What a component says to a condition. An unknown component, a trap or a limit fails the run.
-    pub async fn matches(&self, app: &Arc<App>, event: &Arc<Event>, trigger: &Arc<str>, run: RunId, index: usize, call: &ComponentCall) -> Result<bool, Failure> {
+    pub async fn matches(
+        &self,
+        services: &Arc<Services>,
+        event: &Arc<Event>,
+        trigger: &str,
+        delivery_id: DeliveryId,
+        call: &ComponentCall,
+    ) -> Result<bool, Failure> {
         let loaded = self.resolve(&event.tenant, &call.component).await?;
-        let limits = Limits { cpu: self.limits.condition_cpu, ..loaded.limits.clone() };
-        let invocation = crate::actions::guest_invocation(app, event, trigger, run, &format!("condition/{index}"), &call.config);
-        let services = crate::actions::guest_services(app, event, trigger, run, &loaded);
-        let report = self.host.call(&loaded.prepared, Export::Matches, invocation, loaded.capabilities.clone(), &limits, services).await;
-        match report.result {
+        let limits = Limits { cpu: self.condition_cpu, ..loaded.limits.clone() };
+        let report = self.try_out(services, event, trigger, delivery_id, &loaded, Trial {
+            export: Export::Matches,
+            input: call.config.clone(),
+            capabilities: loaded.capabilities.clone(),
+            limits,
+        });
+        match report.await.result {
             Ok(GuestAnswer::Matches(verdict)) => Ok(verdict),
-            Ok(_) => Err(Failure::new("WASM_RESULT", format!("component `{}` answered a condition with something else than a verdict", call.component))),
+            Ok(_) => Err(Failure::new(
+                "WASM_RESULT",
+                format!("component `{}` answered a condition with something else than a verdict", call.component),
+            )),
             Err(error) => Err(Failure::new(error.code, error.message)),
         }
+    }
+
+    /// Calls a component outside of any action. Its host calls are real: what it is granted it can do.
+    pub async fn try_out(
+        &self,
+        services: &Arc<Services>,
+        event: &Arc<Event>,
+        trigger: &str,
+        delivery_id: DeliveryId,
+        loaded: &Loaded,
+        trial: Trial,
+    ) -> CallReport {
+        let mut invocation = Invocation::of_event(event);
+        invocation.delivery_id = delivery_id.to_string();
+        invocation.trigger = trigger.to_owned();
+        invocation.input = trial.input.to_string();
+        let call = Call {
+            component: loaded.name.clone(),
+            export: trial.export,
+            invocation,
+            capabilities: trial.capabilities,
+            limits: trial.limits,
+            services: Arc::new(GuestServices::new(services.clone(), event.clone(), delivery_id)),
+        };
+        self.host.call(&loaded.prepared, call).await
     }
 
     /// Mistakes in a trigger's references to components: unknown ones, and ones that do not export what is asked.
@@ -277,7 +331,7 @@ fn references(trigger: &Trigger) -> Vec<(PlaceOf, String)> {
     let mut actions: Vec<(String, &Action)> = listed(&trigger.actions, "/actions");
     while let Some((pointer, action)) = actions.pop() {
         conditions(&action.condition, &join(&pointer, "condition"), &mut found);
-        let named = action.config.source().get("component").and_then(Value::as_str);
+        let named = trigger.source.pointer(&format!("{pointer}/config/component")).and_then(Value::as_str);
         if let Some(name) = named.filter(|name| action.kind == "custom" && !name.contains("{{")) {
             found.push((PlaceOf { pointer: format!("{pointer}/config/component"), is_condition: false }, name.to_owned()));
         }

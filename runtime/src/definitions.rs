@@ -66,7 +66,7 @@ impl Definitions {
                 ),
             }
         }
-        Ok(Self { store, catalog, index: ArcSwap::from_pointee(index), change: tokio::sync::Mutex::default(), old: Mutex::default() })
+        Ok(Self { store, catalog, components, index: ArcSwap::from_pointee(index), change: tokio::sync::Mutex::default(), old: Mutex::default() })
     }
 
     /// The index in force, as a snapshot.

@@ -100,7 +100,7 @@ async fn run(app: &Arc<App>, job: &mut Job) -> Result<(), Failure> {
     }
     for action in &trigger.actions {
         match act(app, job, action, &action.name).await {
-            Err(failure) if failure.code == record::REJECTED || !action.continue_on_error => return Err(failure),
+            Err(failure) if job.is_refused() || !action.continue_on_error => return Err(failure),
             _ => {}
         }
     }
@@ -126,7 +126,10 @@ async fn act(app: &Arc<App>, job: &mut Job, action: &Action, path: &str) -> Resu
                     job.take_effect(path, effect);
                     return Ok(());
                 }
-                Decision::Failed(failure) => failure,
+                Decision::Failed(failure) => {
+                    job.take_effect(path, effect);
+                    failure
+                }
                 Decision::Again(_) => {
                     let progress = job.progress_of(path, action);
                     progress.status = ActionState::Failed;
@@ -135,7 +138,7 @@ async fn act(app: &Arc<App>, job: &mut Job, action: &Action, path: &str) -> Resu
             }
         }
     };
-    if failure.code == record::REJECTED || action.fallback.is_empty() {
+    if job.is_refused() || action.fallback.is_empty() {
         return Err(failure);
     }
     for stand_in in &action.fallback {

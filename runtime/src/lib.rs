@@ -1,10 +1,38 @@
 //! triggerd: events in, JSON triggers matched, actions and Wasm components run, nothing lost.
 //!
-//! Data walks forward: [`api`] and [`sources`] hand bodies to [`intake`], which normalises, matches and plans
-//! (pure calls into `triggerd-core`) and stores event and runs in one group commit of [`store`]; [`dispatch`]
-//! walks each run's [`actions`]; [`record`] turns outcomes into the next state; [`sweep`] takes up what was left.
+//! Data walks forward: [`api`] hands bodies to [`intake`], which matches and plans (pure calls into `triggerd-core`)
+//! and stores event and runs in one group commit of [`store`]; [`dispatch`] walks each run's [`actions`]; [`record`]
+//! turns outcomes into the next state; [`sweep`] takes up what was left.
 
+pub mod access;
 pub mod actions;
+pub mod api;
+pub mod app;
+pub mod brokers;
+pub mod caches;
+pub mod cli;
 pub mod clock;
+pub mod components;
 pub mod config;
+pub mod connections;
+pub mod definitions;
+pub mod dispatch;
+pub mod egress;
+pub mod execute;
+pub mod failed;
+pub mod feed;
+pub mod glob;
+pub mod intake;
+pub mod mail;
+pub mod not_matched;
+pub mod record;
+pub mod redact;
+pub mod replay;
+pub mod resources;
+pub mod secrets;
+pub mod signals;
 pub mod store;
+pub mod sweep;
+pub mod telemetry;
+pub mod trial;
+pub mod wasm;

@@ -12,9 +12,6 @@ use crate::dispatch::push_attempt;
 /// How often a run may lose its holder before it is taken for the cause: it becomes a dead letter then.
 pub const MAX_LOST: usize = 10;
 
-/// The code of a before-trigger's refusal, where it gives none of its own.
-pub const REJECTED: &str = "RECORD_REJECTED";
-
 /// What follows an attempt.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Decision {

@@ -126,7 +126,8 @@ pub async fn retire(app: Arc<App>, stop: CancellationToken) {
 async fn retire_once(app: &App, stop: &CancellationToken) -> Result<(), store::Error> {
     let now = app.clock.now();
     app.store.delete_expired(now).await?;
-    let before = now - app.retention();
+    let Some(retention) = app.config.store.retention else { return Ok(()) };
+    let before = now - retention;
     while !stop.is_cancelled() && app.store.delete_events_before(before, RETIRE_SLICE).await? > 0 {
         // Between the slices the writer serves everybody else.
         tokio::task::yield_now().await;

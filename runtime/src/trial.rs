@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use triggerd_core::condition::Explanation;
 use triggerd_core::definition::{Action, Trigger};
 use triggerd_core::event::Event;
-use triggerd_core::explain::{explain, in_scope};
+use triggerd_core::explain::explain;
 use triggerd_core::id::{EventId, RunId, TenantId};
 use triggerd_core::mistake::Mistake;
 use triggerd_core::template::Scope;
@@ -98,7 +98,7 @@ pub fn test(trigger: &Trigger, event: &Event, now: Timestamp) -> Trial {
 }
 
 fn verdict(trigger: &Trigger, event: &Event) -> Option<bool> {
-    if !in_scope(trigger, event) {
+    if !trigger.covers(event) {
         return Some(false);
     }
     trigger.condition.as_ref().map_or(Some(true), |condition| condition.evaluate(event, &|_| None))
@@ -143,7 +143,7 @@ pub async fn backtest(
     let mut cursor = None;
     loop {
         let slice = store.events_between(tenant, start, end, cursor, SLICE).await?;
-        for event in &slice.items {
+        for event in &slice {
             result.events += 1;
             match verdict(trigger, event) {
                 Some(true) => result.add(event),
@@ -151,10 +151,10 @@ pub async fn backtest(
                 None => result.undecided += 1,
             }
         }
-        cursor = slice.cursor;
-        if cursor.is_none() {
+        if slice.len() < SLICE as usize {
             return Ok(result);
         }
+        cursor = slice.last().map(|event| event.id);
         if result.events >= MOST {
             result.truncated = true;
             return Ok(result);

@@ -1,2 +1,34 @@
-//! x
-fn main() {}
+//! `cargo xtask …`: the jobs that need more than cargo alone.
+
+mod debian_packages;
+mod demo;
+mod guest_toolchain;
+mod guests;
+mod test;
+mod test_servers;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "\
+cargo xtask demo [--once]      build, start the server in ./data, send the example's events, stay up
+cargo xtask test               prepare what is missing and run every test
+cargo xtask guest build DIR    build one guest for wasm32-wasip2 and print where it is
+cargo xtask guest build-all    build every guest of guest-examples/ and tests/guests/
+cargo xtask guest env          print the shell lines that let `cargo build` do the same by hand";
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["demo"] => demo::run(false),
+        ["demo", "--once"] => demo::run(true),
+        ["test"] => test::run(),
+        ["guest", rest @ ..] => guests::run(rest),
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        [] => bail!("which job?\n{USAGE}"),
+        [other, ..] => bail!("there is no job `{other}`\n{USAGE}"),
+    }
+}

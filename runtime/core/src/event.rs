@@ -98,6 +98,16 @@ impl Operation {
             Self::Delete => "delete",
         }
     }
+
+    /// The last part of a row change's event type: `created`, `updated`, `deleted`.
+    #[must_use]
+    pub fn participle(self) -> &'static str {
+        match self {
+            Self::Insert => "created",
+            Self::Update => "updated",
+            Self::Delete => "deleted",
+        }
+    }
 }
 
 /// Before or after the write.
@@ -112,6 +122,12 @@ pub enum Moment {
 }
 
 impl Change {
+    /// The event type that a row change has besides: `TABLE.created`, `TABLE.updated`, `TABLE.deleted`.
+    #[must_use]
+    pub fn event_type(&self) -> String {
+        format!("{}.{}", self.table, self.operation.participle())
+    }
+
     /// The change event's name: `beforeInsert` ... `afterDelete`.
     #[must_use]
     pub fn event_name(&self) -> &'static str {

@@ -7,18 +7,13 @@ use crate::definition::{NamePattern, Trigger};
 use crate::event::{Change, Event};
 use crate::event_pattern::EventPattern;
 
-/// Whether `event` is within the trigger's scope: enabled, environment, database, table and event.
-#[must_use]
-pub fn in_scope(trigger: &Trigger, event: &Event) -> bool {
-    scope(trigger, event).all(|(fits, _)| fits)
-}
-
 /// Whether the trigger reacts to `change` by its database, tables and events, whatever its environment and condition say.
 #[must_use]
 pub fn reacts_to(trigger: &Trigger, change: &Change) -> bool {
-    trigger.database.as_ref().is_none_or(|wanted| change.database.as_ref().is_some_and(|d| wanted.matches(d)))
-        && (trigger.tables.is_empty() || trigger.tables.iter().any(|wanted| wanted.matches(&change.table)))
-        && trigger.events.iter().any(|pattern| pattern.matches_change(change))
+    let event_type = change.event_type();
+    trigger.covers_database(Some(change))
+        && trigger.covers_table(Some(change))
+        && trigger.events.iter().any(|pattern| pattern.reacts_to(Some(change), &event_type))
 }
 
 /// The whole tree. Where the event is within the trigger's scope it is the condition's own tree; else an `and` of the
@@ -39,20 +34,23 @@ pub fn explain(trigger: &Trigger, event: &Event, components: &dyn Fn(usize) -> O
 }
 
 /// The parts of a scope: whether each fits, and how it is explained.
-fn scope<'a>(trigger: &'a Trigger, event: &'a Event) -> impl Iterator<Item = (bool, Box<dyn Fn() -> Explanation + 'a>)> {
+fn scope<'a>(
+    trigger: &'a Trigger,
+    event: &'a Event,
+) -> impl Iterator<Item = (bool, Box<dyn Fn() -> Explanation + 'a>)> {
     let enabled: (bool, Box<dyn Fn() -> Explanation>) =
         (trigger.enabled, Box::new(|| field("trigger.enabled", "EQUALS", json!(false), json!(true))));
     let env_fits = trigger.env.as_ref().is_none_or(|env| *env == event.env);
-    let env: Box<dyn Fn() -> Explanation> =
-        Box::new(|| field("env", "EQUALS", json!(event.env), json!(trigger.env)));
-    let database_fits = trigger.database.as_ref().is_none_or(|wanted| event.database().is_some_and(|d| wanted.matches(d)));
+    let env: Box<dyn Fn() -> Explanation> = Box::new(|| field("env", "EQUALS", json!(event.env), json!(trigger.env)));
+    let database_fits = trigger.covers_database(event.change.as_ref());
     let database: Box<dyn Fn() -> Explanation> =
         Box::new(|| field("database", "EQUALS", json!(event.database()), names(trigger.database.as_slice())));
-    let table_fits = trigger.tables.is_empty() || event.table().is_some_and(|t| trigger.tables.iter().any(|p| p.matches(t)));
+    let table_fits = trigger.covers_table(event.change.as_ref());
     let table: Box<dyn Fn() -> Explanation> =
         Box::new(|| field("table", "IN", json!(event.table()), names(&trigger.tables)));
     let event_fits = trigger.events.iter().any(|pattern| EventPattern::matches(pattern, event));
-    let found = if event.change.is_some() { json!([event.event_name(), event.event_type]) } else { json!(event.event_type) };
+    let found =
+        if event.change.is_some() { json!([event.event_name(), event.event_type]) } else { json!(event.event_type) };
     let wanted = trigger.source.get("events").cloned().unwrap_or_default();
     let kind: Box<dyn Fn() -> Explanation> = Box::new(move || field("event", "IN", found.clone(), wanted.clone()));
     [enabled, (env_fits, env), (database_fits, database), (table_fits, table), (event_fits, kind)].into_iter()
@@ -85,5 +83,13 @@ fn field(path: &str, operator: &'static str, found: Value, wanted: Value) -> Exp
 fn all(children: Vec<Explanation>) -> Explanation {
     let verdict = children.iter().try_fold(true, |so_far, child| child.verdict.map(|verdict| so_far && verdict));
     let verdict = if children.iter().any(|child| child.verdict == Some(false)) { Some(false) } else { verdict };
-    Explanation { node: "and", verdict, path: None, operator: None, found: None, wanted: None, children: Some(children) }
+    Explanation {
+        node: "and",
+        verdict,
+        path: None,
+        operator: None,
+        found: None,
+        wanted: None,
+        children: Some(children),
+    }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// One mistake in a JSON document.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -36,6 +37,11 @@ impl Mistake {
             None => format!("unknown {what} `{name}`; known are {}", list(&known)),
         };
         Self::new(pointer, detail)
+    }
+
+    /// A value of the wrong kind at `pointer`; `wanted` is in words (`a string`).
+    pub fn kind(pointer: impl Into<String>, wanted: &str, found: &Value) -> Self {
+        Self::new(pointer, format!("must be {wanted}, not {}", kind(found)))
     }
 
     /// The same mistake, seen from a document in which this one's stands at `prefix`.
@@ -74,6 +80,18 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .filter(|(distance, k)| *distance <= (k.len().max(name.len()) / 3).max(1))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, k)| k)
+}
+
+/// What kind of JSON value it is, in words.
+pub(crate) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
 }
 
 fn list(known: &[&str]) -> String {

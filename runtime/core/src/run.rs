@@ -88,8 +88,18 @@ pub struct ActionProgress {
 pub enum Effect {
     /// The record is this from here on (`record.set`, a guard's change, a transform).
     Record(Value),
+    /// Both rows are these from here on: a transform let out another event.
+    #[serde(rename_all = "camelCase")]
+    Rows {
+        /// The row as it is now, or the payload.
+        record: Value,
+        /// The row as it was.
+        previous_record: Value,
+    },
     /// A transform let nothing out: the run's later actions are skipped.
     Drop,
+    /// The write is refused, whatever `continueOnError` and `fallback` say.
+    Refuse,
 }
 
 fn one() -> u32 {

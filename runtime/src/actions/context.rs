@@ -1,5 +1,6 @@
 //! What an attempt is given.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -11,9 +12,21 @@ use triggerd_core::id::{DeliveryId, EventId, RunId, TenantId};
 use triggerd_core::outcome::Failure;
 use triggerd_core::run::Effect;
 
+use crate::brokers::Brokers;
+use crate::caches::{self, Caches};
 use crate::clock::Clock;
+use crate::components::Components;
 use crate::config::Config;
+use crate::connections::Connections;
+use crate::egress::{self, Egress};
+use crate::mail::Mailbox;
+use crate::redact::Redactor;
+use crate::resources::{Resources, Secrets};
+use crate::secrets::Vault;
 use crate::store::Store;
+
+/// What is kept of a request, and of an answer.
+pub const MAX_EXCERPT: usize = 16 * 1024;
 
 /// One attempt of one action. Cheap to clone.
 #[derive(Clone)]
@@ -63,8 +76,37 @@ pub struct Services {
     pub clock: Clock,
     /// The store, for embedded topics, state and quotas.
     pub store: Store,
+    /// The guard of everything that goes out.
+    pub egress: Egress,
+    /// What tenants configured.
+    pub resources: Arc<Resources>,
+    /// The tenants' Wasm components.
+    pub components: Arc<Components>,
+    /// The tenants' secrets.
+    pub secrets: Secrets,
+    /// The tenants' caches.
+    pub caches: Caches,
+    /// The tenants' brokers.
+    pub brokers: Brokers,
+    /// Messages that went to no mail server.
+    pub mailbox: Mailbox,
+    /// Development mode: messages stay on this machine.
+    pub development: bool,
     /// Accepts the events that actions emit.
     pub emit: std::sync::OnceLock<Arc<dyn Emit>>,
+}
+
+/// What [`Services`] take from the configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What may be reached.
+    pub egress: egress::Policy,
+    /// Where files are.
+    pub data_dir: PathBuf,
+    /// The master key, base64 or hex; else one in the data directory.
+    pub master_key: Option<String>,
+    /// Whether this is development mode.
+    pub development: bool,
 }
 
 /// Accepts events that actions and guests emit; intake implements it.
@@ -91,10 +133,110 @@ pub struct Emitted {
     pub at: Timestamp,
 }
 
+impl Services {
+    /// Sets up the guard, the vault and the clients, and takes up the stored resources.
+    pub async fn open(
+        config: Arc<Config>,
+        settings: Settings,
+        clock: Clock,
+        store: Store,
+        components: Arc<Components>,
+    ) -> Result<Self, String> {
+        let egress = Egress::new(settings.egress)?;
+        let vault = match &settings.master_key {
+            Some(key) => Vault::from_key(key),
+            None => Vault::from_data_dir(&settings.data_dir),
+        };
+        let vault = vault.map_err(|e| e.to_string())?;
+        let connections = Connections::new(egress.clone());
+        let resources = Resources::load(store.clone(), clock.clone(), vault, connections).await.map_err(|e| e.to_string())?;
+        let resources = Arc::new(resources);
+        Ok(Self {
+            config,
+            components,
+            egress,
+            secrets: resources.secrets(),
+            caches: Caches::new(resources.clone()),
+            brokers: Brokers::new(resources.clone(), store.clone(), clock.clone()),
+            mailbox: Mailbox::new(&settings.data_dir),
+            development: settings.development,
+            resources,
+            clock,
+            store,
+            emit: std::sync::OnceLock::new(),
+        })
+    }
+
+    /// Emits an event, or says why not.
+    pub async fn emit(&self, emitted: Emitted) -> Result<EventId, Failure> {
+        match self.emit.get() {
+            Some(emit) => emit.emit(emitted).await,
+            None => Err(Failure::new("STORE_UNAVAILABLE", "the server is still starting")),
+        }
+    }
+}
+
 impl Context {
     /// Whose attempt it is.
     #[must_use]
     pub fn tenant(&self) -> &TenantId {
         &self.event.tenant
+    }
+
+    /// The cache of that tag, as this event means it.
+    #[must_use]
+    pub fn cache<'a>(&'a self, tag: &'a str) -> caches::Name<'a> {
+        caches::Name { tenant: &self.event.tenant, env: &self.event.env, tag }
+    }
+
+    /// Strikes this attempt's secrets out, and `more`.
+    #[must_use]
+    pub fn redactor(&self, more: &[String]) -> Redactor {
+        Redactor::new(self.secrets.iter().chain(more))
+    }
+
+    /// W3C `traceparent` of this attempt: the event's trace, or one of the event's own, and a new span.
+    #[must_use]
+    pub fn traceparent(&self) -> String {
+        let span = loop {
+            let span = &hex::encode(self.services.clock.id_bits())[..16];
+            if span.bytes().any(|b| b != b'0') {
+                break span.to_owned();
+            }
+        };
+        match self.event.traceparent.as_deref().and_then(trace_of) {
+            Some((trace, flags)) => format!("00-{trace}-{span}-{flags}"),
+            None => format!("00-{}-{span}-01", self.event.id.0.simple()),
+        }
+    }
+}
+
+/// Trace id and flags of a `traceparent`, unless it is to be ignored (W3C Trace Context, 3.2.2).
+fn trace_of(header: &str) -> Option<(&str, &str)> {
+    let mut parts = header.split('-');
+    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let hex = |text: &str, len: usize| text.len() == len && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let zero = |text: &str| text.bytes().all(|b| b == b'0');
+    let fits = hex(version, 2) && version != "ff" && hex(trace, 32) && !zero(trace) && hex(parent, 16) && !zero(parent) && hex(flags, 2);
+    let whole = version != "00" || parts.next().is_none();
+    (fits && whole).then_some((trace, flags))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::trace_of;
+
+    #[test]
+    fn a_malformed_traceparent_is_ignored() {
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(trace_of(&format!("00-{trace}-00f067aa0ba902b7-01")), Some((trace, "01")));
+        assert_eq!(trace_of(&format!("cc-{trace}-00f067aa0ba902b7-01-what")), Some((trace, "01")));
+        for bad in [
+            "", "00", &format!("ff-{trace}-00f067aa0ba902b7-01"), &format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)),
+            &format!("00-{trace}-0000000000000000-01"), &format!("00-{trace}-00f067aa0ba902b7-01-x"),
+            &format!("00-{}-00f067aa0ba902b7-01", trace.to_uppercase()),
+        ] {
+            assert_eq!(trace_of(bad), None, "{bad}");
+        }
     }
 }

@@ -1,9 +1,18 @@
-//! What a trigger can do: one file per family, one line each in [`REGISTRY`].
+//! What a trigger can do: one file per family, one line each in [`KINDS`].
 //!
 //! An action ends [`Outcome::Done`], [`Outcome::Retry`] or [`Outcome::Dead`]; a failure is never `Done`. It runs
 //! outside of any transaction or lock, may be run again after a crash, and carries the same delivery id then.
 
+mod broker;
+mod cache;
 mod context;
+mod custom;
+mod email;
+mod emit;
+mod guest_services;
+mod http;
+mod log;
+pub mod record;
 mod registry;
 
 use std::future::Future;
@@ -15,8 +24,32 @@ use triggerd_core::catalog::Place;
 use triggerd_core::mistake::Mistake;
 use triggerd_core::outcome::Outcome;
 
-pub use context::{Context, Emit, Emitted, Excerpt, Services};
-pub use registry::{Kind, Registry};
+pub use context::{Context, Emit, Emitted, Excerpt, MAX_EXCERPT, Services, Settings};
+pub use guest_services::GuestServices;
+pub use registry::{Kind, Ready, Registry};
+
+/// Every action type. A new one is a file and its lines here.
+pub const KINDS: &[Kind] = &[
+    Kind::of::<broker::Publish>(),
+    Kind::of::<cache::Delete>(),
+    Kind::of::<cache::Invalidate>(),
+    Kind::of::<cache::Set>(),
+    Kind::of::<custom::Custom>(),
+    Kind::of::<email::Email>(),
+    Kind::of::<emit::Emit>(),
+    Kind::of::<http::Delete>(),
+    Kind::of::<http::Get>(),
+    Kind::of::<http::Patch>(),
+    Kind::of::<http::Post>(),
+    Kind::of::<http::Put>(),
+    Kind::of::<log::Create>(),
+    Kind::of::<log::Debug>(),
+    Kind::of::<log::Error>(),
+    Kind::of::<log::Info>(),
+    Kind::of::<log::Warn>(),
+    Kind::of::<record::Reject>(),
+    Kind::of::<record::Set>(),
+];
 
 /// One action type.
 pub trait Action: 'static {

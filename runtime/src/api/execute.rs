@@ -9,8 +9,8 @@ use triggerd_core::event::Moment;
 use triggerd_core::intake_body;
 use triggerd_core::mistake::Mistake;
 
-use super::events::{detail, show_event};
 use super::problem::{Answer, ApiError, Problem};
+use super::views::RunView;
 use super::{Api, Router, body, sample};
 use crate::access::Caller;
 use crate::{execute, intake};
@@ -52,13 +52,14 @@ async fn run(State(api): State<Api>, caller: Caller, request: Request) -> Answer
     let submission = intake::Submission { event, idempotency: None, wait: true };
     let mut receipt = intake::accept(&api.app, submission).await?;
     receipt.wait.ended(api.app.config.intake.max_wait).await;
-    let shown = show_event(&api, &caller.tenant, receipt.event.id).await?;
+    let runs = api.app.store.runs_of(&caller.tenant, receipt.event.id).await?;
+    let runs: Vec<RunView> = runs.into_iter().map(RunView::from).collect();
     let answer = json!({
         "allowed": true,
         "record": receipt.event.record,
         "rejection": null,
         "event_id": receipt.event.id,
-        "runs": detail::runs_of(&shown),
+        "runs": runs,
     });
     Ok(Json(answer).into_response())
 }

@@ -16,6 +16,7 @@ use super::destinations::{Full, Place};
 use super::job::Job;
 use crate::actions::{Context, Excerpt};
 use crate::app::App;
+use crate::redact::Redactor;
 use crate::store;
 
 /// How an attempt went.
@@ -26,7 +27,7 @@ pub(crate) enum Tried {
         attempt: Attempt,
         /// How it ended.
         outcome: Outcome,
-        /// What it did to the event; only for `Done`.
+        /// What it did to the event; `Refuse` where it refused the write.
         effect: Option<Effect>,
     },
     /// Its destination is stuck or the node is full: it was not made and does not count.
@@ -75,7 +76,8 @@ pub(crate) async fn attempt(app: &Arc<App>, job: &mut Job, action: &Action, path
         response: excerpt.response,
     };
     count(action, &outcome, began.elapsed());
-    let effect = cx.effect.lock().take().filter(|_| matches!(outcome, Outcome::Done(_)));
+    let done = matches!(outcome, Outcome::Done(_));
+    let effect = cx.effect.lock().take().filter(|effect| done || *effect == Effect::Refuse);
     Tried::Ended { attempt, outcome, effect }
 }
 
@@ -154,7 +156,7 @@ async fn place(app: &Arc<App>, cx: &Context, destination: &str) -> Option<Place>
 
 /// Strikes secrets out of a failure's words: other systems like to repeat what they were sent.
 fn redacted(outcome: Outcome, secrets: &[String]) -> Outcome {
-    let strike = |failure: Failure| Failure { message: crate::secrets::redact(&failure.message, secrets), ..failure };
+    let strike = |failure: Failure| Failure { message: Redactor::new(secrets).text(&failure.message), ..failure };
     match outcome {
         Outcome::Done(output) => Outcome::Done(output),
         Outcome::Retry { failure, after } => Outcome::Retry { failure: strike(failure), after },

@@ -68,15 +68,15 @@ impl Job {
             holder_lost,
             progress: run.progress,
         };
-        let changes: Vec<Value> = job.progress.actions.iter().filter_map(|known| changed_record(known)).collect();
-        changes.into_iter().for_each(|record| job.set_record(record));
+        let effects: Vec<Effect> = job.progress.actions.iter().filter_map(|known| known.effect.clone()).collect();
+        effects.iter().for_each(|effect| job.see(effect));
         job
     }
 
     /// Enters what an action did to the event into its progress, and lets later actions see it.
     pub fn take_effect(&mut self, path: &str, effect: Option<Effect>) {
-        if let Some(Effect::Record(record)) = &effect {
-            self.set_record(record.clone());
+        if let Some(effect) = &effect {
+            self.see(effect);
         }
         if let Some(known) = self.progress.actions.iter_mut().find(|known| known.name == path) {
             known.effect = effect;
@@ -89,8 +89,23 @@ impl Job {
         self.progress.actions.iter().any(|known| known.effect == Some(Effect::Drop))
     }
 
-    fn set_record(&mut self, record: Value) {
-        Arc::make_mut(&mut self.event).record = record;
+    /// Whether an action refused the write.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.progress.actions.iter().any(|known| known.effect == Some(Effect::Refuse))
+    }
+
+    /// Lets later actions see what an earlier one did to the event.
+    fn see(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Record(record) => Arc::make_mut(&mut self.event).record = record.clone(),
+            Effect::Rows { record, previous_record } => {
+                let event = Arc::make_mut(&mut self.event);
+                event.record = record.clone();
+                event.previous_record = previous_record.clone();
+            }
+            Effect::Drop | Effect::Refuse => {}
+        }
     }
 
     /// The progress of the action at `path`, begun where it was not yet.
@@ -146,13 +161,6 @@ impl Job {
             request: None,
             response: None,
         });
-    }
-}
-
-fn changed_record(known: &ActionProgress) -> Option<Value> {
-    match &known.effect {
-        Some(Effect::Record(record)) => Some(record.clone()),
-        Some(Effect::Drop) | None => None,
     }
 }
 

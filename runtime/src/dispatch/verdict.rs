@@ -17,7 +17,9 @@ pub(crate) async fn of(app: &Arc<App>, job: &Job, condition: &Condition) -> Resu
         if let Some(verdict) = evaluate(&answers) {
             return Ok(verdict);
         }
-        let answer = app.components.matches(app, &job.event, &job.trigger.tag, job.run, index, call).await?;
+        let delivery = job.run.delivery(&format!("condition/{index}"));
+        let asked = app.components.matches(&app.services, &job.event, &job.trigger.tag, delivery, call);
+        let answer = asked.await?;
         answers.insert(index, answer);
     }
     evaluate(&answers).ok_or_else(|| Failure::new("INTERNAL", "the condition has no verdict although every component answered"))

@@ -15,7 +15,7 @@ use triggerd_core::event::Event;
 use triggerd_core::id::{EventId, RunId, TenantId};
 use triggerd_core::run::{Progress, RunState};
 
-pub use sqlite::Store;
+pub use sqlite::{Options, Store};
 
 /// Why the store could not do what was asked.
 #[derive(Debug, thiserror::Error, Clone)]
@@ -29,6 +29,37 @@ pub enum Error {
     /// What was read makes no sense: a damaged row, named.
     #[error("the store holds a damaged {0}")]
     Damaged(String),
+}
+
+/// What became of an [`Append`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum AppendOutcome {
+    /// The event and its runs are on stable storage.
+    Kept,
+    /// Its idempotency key was there already, with this answer: nothing was kept.
+    Replayed(Idempotency),
+}
+
+/// How [`Store::put_trigger`] meets a tag that exists.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PutMode {
+    /// It is left as it is.
+    Create,
+    /// It gets a new version.
+    Replace,
+}
+
+/// What became of a [`Store::put_trigger`].
+#[derive(Clone, PartialEq, Debug)]
+pub enum PutOutcome {
+    /// The tag is new, or was deleted before.
+    Created(StoredTrigger),
+    /// A new version is in force.
+    Replaced(StoredTrigger),
+    /// The version in force says the same: no new one was made.
+    Unchanged(StoredTrigger),
+    /// [`PutMode::Create`] and the tag exists: nothing was done.
+    Exists,
 }
 
 /// An event with its planned runs, to be kept in one transaction.
@@ -214,9 +245,9 @@ pub struct PageRequest {
 /// A part of a list.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Page<T> {
-    /// The items.
+    /// The items; fewer than asked for where a filter had to look at very many.
     pub items: Vec<T>,
-    /// How many there are on all pages.
+    /// How many there are on all pages; in a store too large to count in a moment, how many there are at least.
     pub total: u64,
     /// Opaque; present where there is more.
     pub cursor: Option<String>,

@@ -1,112 +1,41 @@
 //! Templates in an action's settings: Handlebars, with JSON types kept, compiled once, rendered within bounds.
+//!
+//! The `handlebars` crate parses; what its parser cannot bound is refused before it by [`scan`], and [`lower`]
+//! turns its elements into our own [`node`]s, with every name checked and bound. [`render`] walks those nodes
+//! straight over the event, because the crate's own renderer wants the event copied into a context, prints
+//! objects as `[object]`, rounds large numbers when it compares them and cannot be stopped.
+//!
+//! What this dialect decides where Handlebars leaves it open:
+//!
+//! - A string that is one placeholder or one helper call alone keeps the JSON type of its value.
+//! - Inside `each` and `with` a bare name is a member of the item, as in Handlebars. `record`, `previousRecord`,
+//!   `actions` and `secrets` still mean the event's where the item has no such member; the others are reached
+//!   with `../` or `@root.`. `if` and `unless` make no new level.
+//! - An empty array, an empty object, an empty string, `0`, `false`, `null` and a missing value are false.
+//! - A helper whose value is missing or null gives missing or null; `default`, `json`, `length`, the comparisons
+//!   and the conditions of blocks take them as they are, without a warning.
+//! - In HTML `{{{x}}}` and `{{&x}}` insert unescaped. In a URL they are encoded like any other value.
+//! - Partials, decorators, raw blocks, array and object literals, `log` and scripts do not exist.
 
-use jiff::Timestamp;
-use serde_json::{Map, Value};
+mod budget;
+mod compiled;
+mod config;
+mod data;
+mod decimal;
+mod found;
+mod helper;
+mod lower;
+mod node;
+mod output;
+mod reference;
+mod render;
+mod scan;
+mod scope;
+#[cfg(test)]
+mod tests;
 
-use crate::catalog::Place;
-use crate::event::Event;
-use crate::id::DeliveryId;
-use crate::mistake::Mistake;
-
-/// The largest rendered configuration in bytes.
-pub const MAX_OUTPUT: usize = 1024 * 1024;
-
-/// What placeholders are looked up in.
-#[derive(Clone, Copy)]
-pub struct Scope<'a> {
-    /// `record`, `type`, `user` ...
-    pub event: &'a Event,
-    /// `trigger.tag`
-    pub trigger_tag: &'a str,
-    /// `delivery.id`; also what the `uuid` helper's values are derived from, so that a retry renders the same.
-    pub delivery_id: Option<DeliveryId>,
-    /// `attempt`
-    pub attempt: u32,
-    /// `actions.NAME.output`: outputs of earlier actions by name.
-    pub outputs: Option<&'a Map<String, Value>>,
-    /// `secrets.NAME`, already fetched for the names that [`TemplatedConfig::secrets`] lists.
-    pub secrets: Option<&'a Map<String, Value>>,
-    /// What the `now` helper gives.
-    pub now: Timestamp,
-}
-
-impl<'a> Scope<'a> {
-    /// A scope outside of any run: no outputs, no secrets, no delivery.
-    #[must_use]
-    pub fn of_event(event: &'a Event, trigger_tag: &'a str, now: Timestamp) -> Self {
-        Self {
-            event,
-            trigger_tag,
-            delivery_id: None,
-            attempt: 1,
-            outputs: None,
-            secrets: None,
-            now,
-        }
-    }
-}
-
-/// One compiled template string.
-#[derive(Debug)]
-pub struct Template {}
-
-impl Template {
-    /// Compiles; a syntax error comes back as a sentence with line and column.
-    pub fn compile(source: &str, place: Place) -> Result<Self, String> {
-        let _ = (source, place);
-        unimplemented!()
-    }
-
-    /// Renders to a value: one placeholder alone keeps its JSON type. Missing values are added to `warnings`
-    /// by placeholder.
-    pub fn render(&self, scope: &Scope<'_>, warnings: &mut Vec<String>) -> Result<Value, String> {
-        let _ = (scope, warnings);
-        unimplemented!()
-    }
-
-    /// Renders to text.
-    pub fn render_text(&self, scope: &Scope<'_>) -> Result<String, String> {
-        let _ = scope;
-        unimplemented!()
-    }
-}
-
-/// An action's settings with every template string compiled.
-#[derive(Debug)]
-pub struct TemplatedConfig {}
-
-/// Rendered settings.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Rendered {
-    /// The settings.
-    pub config: Value,
-    /// Placeholders without a value: `{pointer, detail}` in words.
-    pub warnings: Vec<Mistake>,
-}
-
-impl TemplatedConfig {
-    /// Compiles every string of `config` (keys are never templates). `place` says, for a JSON pointer into
-    /// `config`, where the value ends up. Pointers of mistakes begin with `pointer`.
-    pub fn compile(
-        config: &Value,
-        pointer: &str,
-        place: &dyn Fn(&str) -> Place,
-        mistakes: &mut Vec<Mistake>,
-    ) -> Option<Self> {
-        let _ = (config, pointer, place, mistakes);
-        unimplemented!()
-    }
-
-    /// Renders all of it. `strict`: a placeholder without a value is an error. Errors name the place
-    /// (pointer within the settings) and the placeholder.
-    pub fn render(&self, scope: &Scope<'_>, strict: bool) -> Result<Rendered, Mistake> {
-        let _ = (scope, strict);
-        unimplemented!()
-    }
-
-    /// The names of the secrets it uses.
-    #[must_use]
-    pub fn secrets(&self) -> &[String] {
-        unimplemented!()
-    }
-}
+pub use budget::{MAX_OUTPUT, MAX_STEPS};
+pub use compiled::Template;
+pub use config::{Rendered, TemplatedConfig};
+pub use scan::{MAX_NESTING, MAX_SOURCE};
+pub use scope::Scope;

@@ -1,5 +1,32 @@
-//! The embedded store.
+//! The embedded store: SQLite in WAL mode, one writer that commits in groups, a few readers.
+//!
+//! One file per table below; `writer.rs` tells how writes are kept, `hot.rs` what the hot path costs.
 
-/// The embedded store. Cheap to clone.
-#[derive(Clone)]
-pub struct Store {}
+mod batch;
+mod claims;
+mod checkpoint;
+mod components;
+mod component_state;
+mod decode;
+mod events;
+mod fault;
+mod filter;
+mod hot;
+mod idempotency;
+pub mod inspect;
+mod keys;
+mod lanes;
+mod lock;
+mod metrics;
+mod migrate;
+mod open;
+mod quotas;
+mod replay;
+mod resources;
+mod runs;
+mod tenants;
+mod topics;
+mod triggers;
+mod writer;
+
+pub use open::{Options, Store};

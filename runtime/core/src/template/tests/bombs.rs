@@ -1,0 +1,147 @@
+//! Templates and data that try to take too long, too much memory or too deep a stack.
+
+use std::time::Instant;
+
+use super::*;
+use crate::template::{MAX_NESTING, MAX_OUTPUT, MAX_SOURCE};
+
+/// Debug builds under load are many times slower than what the bound of 50 ms is for.
+const PATIENCE_MS: u128 = if cfg!(debug_assertions) { 5_000 } else { 50 };
+
+fn large() -> World {
+    let mut world = World::new();
+    let many: Vec<Value> = (0..100_000).map(Value::from).collect();
+    world.event.record = json!({"many": many, "some": vec![1; 300], "text": "x".repeat(900_000), "deep": {"a": vec!["y"; 1000]}});
+    world
+}
+
+#[test]
+fn bombs_end_in_an_error_quickly() {
+    let world = large();
+    let visits = format!(
+        "{{{{#each record.many}}}}{}{{{{/each}}}}",
+        "{{record.none}}".repeat(3_000)
+    );
+    let long_path = format!(
+        "{{{{#each record.many}}}}{{{{record{}}}}}{{{{/each}}}}",
+        ".deep".repeat(10_000)
+    );
+    for source in [
+        "{{#each record.many}}{{/each}}",
+        "{{#each record.some}}{{#each ../record.some}}{{/each}}{{/each}}",
+        "{{#each record.some}}{{#each ../record.some}}{{#each ../../record.some}}x{{/each}}{{/each}}{{/each}}",
+        "{{#each record.some}}{{record.text}}{{/each}}",
+        "{{record.text}}{{record.text}}",
+        "{{json record}}{{json record}}{{json record}}",
+        "{{#each record.some}}{{#if (eq (sha256 record.text) 1)}}x{{/if}}{{/each}}",
+        "{{#each record.some}}{{#if (length (json record))}}{{/if}}{{/each}}",
+        "{{#each record.some}}{{#if (eq record.many record.many)}}{{/if}}{{/each}}",
+        "{{#each record.some}}{{#if (base64 (base64 record.text))}}{{/if}}{{/each}}",
+        "{{#each record.some}}{{#if (lookup @root.payload 'record')}}{{#if (sha256 @root.payload)}}{{/if}}{{/if}}{{/each}}",
+        "{{#each record.many}}{{#if (date 1 '%c %c %c %c')}}{{/if}}{{#if (number this '0,0.00')}}{{/if}}{{/each}}",
+        "{{length (base64 (base64 (base64 (base64 (base64 (base64 (base64 record.text)))))))}}",
+        "{{#each record.many}}{{#if (join record.many)}}{{/if}}{{/each}}",
+        &visits,
+        &long_path,
+    ] {
+        let started = Instant::now();
+        let template = Template::compile(source, Place::Plain);
+        let compiled = started.elapsed().as_millis();
+        let result = template.map(|template| {
+            let started = Instant::now();
+            let result = template.render(&world.scope(), &mut Vec::new());
+            (result.is_err(), started.elapsed().as_millis())
+        });
+        let shown: String = source.chars().take(80).collect();
+        match result {
+            Ok((failed, rendered)) => {
+                assert!(failed, "{shown}");
+                assert!(rendered < PATIENCE_MS, "{shown}: {rendered} ms");
+            }
+            Err(error) => assert!(source.len() > 1_000, "{shown}: {error}"),
+        }
+        assert!(
+            compiled < PATIENCE_MS * 4,
+            "{shown}: compiled in {compiled} ms"
+        );
+    }
+}
+
+#[test]
+fn the_bounds_are_of_the_whole_settings() {
+    let world = large();
+    let config = json!({"a": "{{record.text}}", "b": "{{record.text}}"});
+    let mistake = compile_config(&config)
+        .unwrap()
+        .render(&world.scope(), false)
+        .unwrap_err();
+    assert_eq!(mistake.pointer, "/b");
+    assert!(
+        mistake.detail.contains(&MAX_OUTPUT.to_string()),
+        "{mistake}"
+    );
+    let config = json!({"a": "{{record.deep}}", "b": "x".repeat(MAX_OUTPUT)});
+    assert!(
+        compile_config(&config)
+            .unwrap()
+            .render(&world.scope(), false)
+            .is_err()
+    );
+    // Below the bounds nothing is refused.
+    let ok =
+        "{{#each record.some}}{{#each ../record.deep.a}}{{#if @last}}.{{/if}}{{/each}}{{/each}}"
+            .replace("some", "few");
+    let mut world = large();
+    world.event.record["few"] = json!(vec![1; 40]);
+    assert!(
+        Template::compile(&ok, Place::Plain)
+            .unwrap()
+            .render(&world.scope(), &mut Vec::new())
+            .is_ok()
+    );
+}
+
+#[test]
+fn deep_and_long_templates_are_refused_before_they_are_parsed() {
+    let nested =
+        |open: &str, close: &str, n: usize| format!("{}{}", open.repeat(n), close.repeat(n));
+    assert!(
+        Template::compile(
+            &nested("{{#if record.a}}", "{{/if}}", MAX_NESTING),
+            Place::Plain
+        )
+        .is_ok()
+    );
+    for source in [
+        nested("{{#if record.a}}", "{{/if}}", MAX_NESTING + 1),
+        nested("{{ ~ # if record.a}}", "{{/if}}", 3_000),
+        "{{#if record.a}}".repeat(4_000),
+        format!(
+            "{{{{#if record.a}}}}{}{{{{/if}}}}",
+            "{{else if record.b}}".repeat(3_000)
+        ),
+        format!(
+            "{{{{#if record.a}}}}{}{{{{/if}}}}",
+            "{{^if record.b}}".repeat(3_000)
+        ),
+        format!(
+            "{{{{lower {}record.a{}}}}}",
+            "(lower ".repeat(5_000),
+            ")".repeat(5_000)
+        ),
+        format!("{{{{{}", "(".repeat(60_000)),
+        format!("{{{{lower {}", "[".repeat(60_000)),
+        format!("{{{{lower {}", "{\"a\":".repeat(10_000)),
+        "{{! -- }} {{#if record.a}} --}} {{#if record.a}}{{!-- {{/if}} --}}".repeat(900),
+        "{{a".repeat(20_000),
+        "{".repeat(60_000),
+        "\\{{".repeat(20_000) + " {{",
+        "{{record.id}}".repeat(5_000),
+        "x".repeat(MAX_SOURCE) + "{{record.id}}",
+    ] {
+        let started = Instant::now();
+        compile_error(&source);
+        let took = started.elapsed().as_millis();
+        assert!(took < PATIENCE_MS, "{}: {took} ms", &source[..40]);
+    }
+}

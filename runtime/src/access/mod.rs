@@ -1,0 +1,308 @@
+//! Who calls, in which tenant, and what they may do.
+//!
+//! All tenants and keys are held in memory: a request is let in or refused without the store. Changes are stored
+//! first and take effect in memory after that, at once.
+
+mod admin_key;
+mod bad_keys;
+pub mod key;
+mod quotas;
+mod rate;
+mod scope;
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use dashmap::DashMap;
+use jiff::Timestamp;
+use subtle::ConstantTimeEq as _;
+use triggerd_core::id::TenantId;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::store::{self, Store, StoredKey, StoredTenant};
+
+pub use admin_key::AdminKey;
+pub use quotas::Quotas;
+pub use rate::Verdict;
+pub use scope::{Scope, Scopes};
+
+/// `rate_limit` of a stored tenant that has none of its own.
+pub const NO_OWN_LIMIT: u32 = u32::MAX;
+
+/// Events per second of tenants made over the API, unless the configuration says otherwise.
+const DEFAULT_RATE: u32 = 1000;
+
+/// A digest that no key has: compared with where there is no key, so that both cases take the same time.
+const NO_DIGEST: [u8; 32] = [0; 32];
+
+/// Why access could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The admin key's file cannot be read or written.
+    #[error("the admin key: {0}")]
+    AdminKey(#[from] io::Error),
+}
+
+/// All tenants and keys.
+pub struct Access {
+    store: Store,
+    clock: Clock,
+    /// The configured rate of tenants without a limit of their own.
+    rate_limit: Option<u32>,
+    admin_digest: [u8; 32],
+    tenants: DashMap<Arc<str>, Arc<Tenant>>,
+    keys: DashMap<String, Arc<Key>>,
+    started: Instant,
+    bad_keys: bad_keys::BadKeys,
+    /// Held while a tenant is made: two requests cannot both find its name free.
+    change: tokio::sync::Mutex<()>,
+}
+
+/// A tenant in force.
+pub struct Tenant {
+    /// Its name.
+    pub id: TenantId,
+    stored: ArcSwap<StoredTenant>,
+    rate: rate::Rate,
+}
+
+/// A key in force.
+struct Key {
+    stored: StoredKey,
+    scopes: Scopes,
+    tenant: Arc<Tenant>,
+}
+
+/// Somebody who was let in.
+#[derive(Clone)]
+pub struct Caller {
+    /// The tenant that the request acts in.
+    pub tenant: TenantId,
+    /// It is the operator: the admin key.
+    pub is_operator: bool,
+    /// The same tenant with its limits.
+    pub limits: Arc<Tenant>,
+    scopes: Scopes,
+}
+
+/// Why somebody was not let in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Denied {
+    /// No key was sent.
+    NoKey,
+    /// The key is unknown, wrong, revoked or expired.
+    BadKey,
+    /// The admin key named a tenant that there is not.
+    UnknownTenant,
+}
+
+impl Access {
+    /// Reads all tenants and keys; makes the tenant `default` and the admin key where there are none yet.
+    pub async fn load(store: Store, clock: Clock, config: &Config) -> Result<(Self, AdminKey), Error> {
+        let admin = admin_key::load_or_make(config)?;
+        let access = Self {
+            admin_digest: key::digest(admin.key.expose()),
+            rate_limit: config.access.rate_limit,
+            tenants: DashMap::new(),
+            keys: DashMap::new(),
+            started: Instant::now(),
+            bad_keys: bad_keys::BadKeys::default(),
+            change: tokio::sync::Mutex::default(),
+            store,
+            clock,
+        };
+        for tenant in access.store.tenants().await? {
+            access.hold_tenant(tenant);
+        }
+        if access.tenant(TenantId::DEFAULT).is_none() {
+            access.put_tenant(access.new_tenant(TenantId::new(TenantId::DEFAULT))).await?;
+        }
+        for stored in access.store.keys_all().await? {
+            access.hold_key(stored);
+        }
+        Ok((access, admin))
+    }
+
+    /// Lets in or refuses who sent `presented`; `tenant` is what the admin key asks to act in.
+    pub fn authenticate(&self, presented: Option<&str>, tenant: Option<&str>) -> Result<Caller, Denied> {
+        let presented = presented.ok_or(Denied::NoKey)?;
+        let digest = key::digest(presented);
+        if bool::from(digest.ct_eq(&self.admin_digest)) {
+            let tenant = self.tenant(tenant.unwrap_or(TenantId::DEFAULT)).ok_or(Denied::UnknownTenant)?;
+            return Ok(Caller { tenant: tenant.id.clone(), is_operator: true, limits: tenant, scopes: Scopes::ALL });
+        }
+        let known = key::id_of(presented).and_then(|id| self.keys.get(id).map(|key| key.clone()));
+        let wanted = known.as_ref().map_or(&NO_DIGEST, |key| &key.stored.digest);
+        let is_right = bool::from(digest.ct_eq(wanted));
+        let now = self.clock.now();
+        match known.filter(|key| is_right && key.stored.expires_at.is_none_or(|end| now < end)) {
+            Some(key) => Ok(Caller {
+                tenant: key.tenant.id.clone(),
+                is_operator: false,
+                limits: key.tenant.clone(),
+                scopes: key.scopes,
+            }),
+            None => Err(Denied::BadKey),
+        }
+    }
+
+    /// Counts a bad key from `address`; how long it is to wait, where it has sent too many.
+    pub fn note_bad_key(&self, address: IpAddr) -> Option<Duration> {
+        self.bad_keys.note(address, self.started.elapsed())
+    }
+
+    /// Takes one request of the tenant's rate; `None` where it has no limit.
+    pub fn take(&self, tenant: &Tenant) -> Option<Verdict> {
+        tenant.rate.take(self.elapsed())
+    }
+
+    /// Charges the tenant for `more` events of a request that was let in.
+    pub fn charge(&self, tenant: &Tenant, more: u64) {
+        tenant.rate.charge(self.elapsed(), more);
+    }
+
+    fn elapsed(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// A tenant by name.
+    #[must_use]
+    pub fn tenant(&self, id: &str) -> Option<Arc<Tenant>> {
+        self.tenants.get(id).map(|tenant| tenant.clone())
+    }
+
+    /// Every tenant, by name.
+    #[must_use]
+    pub fn tenants(&self) -> Vec<Arc<Tenant>> {
+        let mut all: Vec<Arc<Tenant>> = self.tenants.iter().map(|entry| entry.value().clone()).collect();
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        all
+    }
+
+    /// A tenant that is not stored yet: no limit of its own, no quotas.
+    #[must_use]
+    pub fn new_tenant(&self, id: TenantId) -> StoredTenant {
+        let name = id.to_string();
+        let quotas = serde_json::Value::Object(serde_json::Map::new());
+        StoredTenant { id, name, rate_limit: NO_OWN_LIMIT, quotas, created_at: self.clock.now() }
+    }
+
+    /// Stores a new tenant; `None` where there is one of that name.
+    pub async fn make_tenant(&self, tenant: StoredTenant) -> Result<Option<Arc<Tenant>>, store::Error> {
+        let _one_at_a_time = self.change.lock().await;
+        if self.tenant(tenant.id.as_str()).is_some() {
+            return Ok(None);
+        }
+        self.put_tenant(tenant).await.map(Some)
+    }
+
+    /// Stores a tenant, new or changed; its limits hold at once.
+    pub async fn put_tenant(&self, tenant: StoredTenant) -> Result<Arc<Tenant>, store::Error> {
+        self.store.put_tenant(tenant.clone()).await?;
+        Ok(self.hold_tenant(tenant))
+    }
+
+    /// The events per second that hold for a stored tenant; 0 is no limit.
+    #[must_use]
+    pub fn effective_rate(&self, tenant: &StoredTenant) -> u32 {
+        match (tenant.rate_limit, self.rate_limit) {
+            (NO_OWN_LIMIT, Some(configured)) => configured,
+            (NO_OWN_LIMIT, None) if tenant.id.as_str() == TenantId::DEFAULT => 0,
+            (NO_OWN_LIMIT, None) => DEFAULT_RATE,
+            (own, _) => own,
+        }
+    }
+
+    /// The tenant's keys, oldest first.
+    #[must_use]
+    pub fn keys(&self, tenant: &TenantId) -> Vec<StoredKey> {
+        let of_tenant = self.keys.iter().filter(|entry| entry.stored.tenant == *tenant);
+        let mut keys: Vec<StoredKey> = of_tenant.map(|entry| entry.stored.clone()).collect();
+        keys.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+        keys
+    }
+
+    /// Makes a key; the answer's text is shown once and kept nowhere.
+    pub async fn make_key(
+        &self,
+        tenant: &TenantId,
+        name: String,
+        scopes: &[Scope],
+        expires_at: Option<Timestamp>,
+    ) -> Result<(StoredKey, String), store::Error> {
+        let new = key::NewKey::generate();
+        let stored = StoredKey {
+            digest: key::digest(&new.key),
+            id: new.id,
+            tenant: tenant.clone(),
+            name,
+            scopes: scopes.iter().map(ToString::to_string).collect(),
+            created_at: self.clock.now(),
+            expires_at,
+        };
+        self.store.put_key(stored.clone()).await?;
+        self.hold_key(stored.clone());
+        Ok((stored, new.key))
+    }
+
+    /// Revokes a key; whether the tenant had it.
+    pub async fn revoke_key(&self, tenant: &TenantId, id: &str) -> Result<bool, store::Error> {
+        // Out of force first: a key that is being revoked opens nothing while the store commits.
+        let held = self.keys.remove_if(id, |_, key| key.stored.tenant == *tenant);
+        let outcome = self.store.delete_key(tenant, id).await;
+        if let (Err(_), Some((id, key))) = (&outcome, held) {
+            self.keys.insert(id, key);
+        }
+        outcome
+    }
+
+    fn hold_tenant(&self, stored: StoredTenant) -> Arc<Tenant> {
+        let rate = self.effective_rate(&stored);
+        let entry = self.tenants.entry(stored.id.0.clone());
+        let held = entry.or_insert_with(|| {
+            let id = stored.id.clone();
+            Arc::new(Tenant { id, rate: rate::Rate::new(rate), stored: ArcSwap::from_pointee(stored.clone()) })
+        });
+        held.rate.set(rate);
+        held.stored.store(Arc::new(stored));
+        held.clone()
+    }
+
+    fn hold_key(&self, stored: StoredKey) {
+        let Some(tenant) = self.tenant(stored.tenant.as_str()) else {
+            tracing::error!(key.id = %stored.id, tenant = %stored.tenant, "Key {} belongs to no tenant and opens nothing", stored.id);
+            return;
+        };
+        let scopes = stored.scopes.iter().filter_map(|scope| Scope::parse(scope)).collect();
+        self.keys.insert(stored.id.clone(), Arc::new(Key { stored, scopes, tenant }));
+    }
+}
+
+impl Tenant {
+    /// What is stored of it.
+    #[must_use]
+    pub fn stored(&self) -> Arc<StoredTenant> {
+        self.stored.load_full()
+    }
+
+    /// How much it may have.
+    #[must_use]
+    pub fn quotas(&self) -> Quotas {
+        Quotas::of(&self.stored.load().quotas)
+    }
+}
+
+impl Caller {
+    /// Whether the caller has one of these scopes.
+    #[must_use]
+    pub fn has_any(&self, scopes: &[Scope]) -> bool {
+        self.scopes.has_any(scopes)
+    }
+}

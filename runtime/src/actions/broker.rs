@@ -1,0 +1,73 @@
+//! `broker.publish`: a message to a topic, done once the broker has confirmed it.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use triggerd_core::mistake::Mistake;
+use triggerd_core::outcome::Outcome;
+
+use super::{Action, Context};
+use crate::brokers::{self, Message};
+use crate::failed::outcome;
+
+/// The largest message.
+const MAX_MESSAGE: usize = 8 << 20;
+
+/// `broker.publish`
+pub struct Publish;
+
+/// Its settings.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where: `TAG:TOPIC`, such as `embedded:orders`.
+    broker: String,
+    /// The message: any JSON.
+    message: Value,
+    /// What messages of one subject have in common.
+    #[serde(default)]
+    key: Value,
+    /// Headers.
+    #[serde(default)]
+    headers: Map<String, Value>,
+}
+
+impl Action for Publish {
+    const KIND: &'static str = "broker.publish";
+    type Config = Config;
+
+    fn check(config: &Value) -> Vec<Mistake> {
+        let written = config.get("broker").and_then(Value::as_str).unwrap_or_default();
+        let wrong = match brokers::split(written) {
+            _ if written.contains("{{") => None,
+            Ok((_, topic)) => brokers::topic_mistake(topic),
+            Err(detail) => Some(detail),
+        };
+        wrong.map(|detail| Mistake::new("/broker", detail)).into_iter().collect()
+    }
+
+    async fn run(cx: Context, config: Config) -> Outcome {
+        let (tag, topic) = match brokers::split(&config.broker) {
+            Ok((tag, topic)) => (tag.to_owned(), topic.to_owned()),
+            Err(detail) => return Outcome::dead("CONFIG_INVALID", format!("/broker: {detail}")),
+        };
+        let bytes = config.message.to_string().len();
+        if bytes > MAX_MESSAGE {
+            return Outcome::dead("CONFIG_INVALID", format!("/message: {bytes} bytes; at most {MAX_MESSAGE}"));
+        }
+        let key = match config.key {
+            Value::Null => None,
+            Value::String(text) => Some(text),
+            other => Some(other.to_string()),
+        };
+        let message = Message {
+            tag,
+            topic,
+            key,
+            headers: config.headers,
+            body: config.message,
+            delivery_id: cx.delivery_id.to_string(),
+        };
+        outcome(cx.services.brokers.publish(cx.tenant(), &cx.event.env, message).await)
+    }
+}

@@ -1,0 +1,159 @@
+//! `custom`: the users' own code, as a Wasm component in the sandbox.
+//!
+//! A component that exports several worlds is called by the one that fits best: its guard in a before-event, else its
+//! action, else its transform. A guard may change or refuse the record; a transform's event is what the run's later
+//! actions see, and where it lets none out they are skipped.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use triggerd_core::event::{Event, Moment};
+use triggerd_core::intake_body::{self, Acceptance};
+use triggerd_core::mistake::Mistake;
+use triggerd_core::outcome::{Failure, Outcome};
+use triggerd_core::run::Effect;
+
+use super::context::MAX_EXCERPT;
+use super::guest_services::{GuestServices, invocation};
+use super::record::REJECTED;
+use super::{Action, Context};
+use crate::components::Loaded;
+use crate::wasm::{Call, CallReport, Capabilities, Export, GuardVerdict, GuestAnswer};
+
+/// `custom`
+pub struct Custom;
+
+/// Its settings.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Config {
+    /// `NAME` (the latest version), `NAME@VERSION` or `NAME@sha256:…`.
+    component: String,
+    /// What the guest is given as its input.
+    #[serde(default)]
+    input: Value,
+    /// What this call may reach, besides what the component itself may.
+    #[serde(default)]
+    capabilities: Value,
+}
+
+impl Action for Custom {
+    const KIND: &'static str = "custom";
+    type Config = Config;
+
+    fn check(config: &Value) -> Vec<Mistake> {
+        let Some(capabilities) = config.get("capabilities") else { return Vec::new() };
+        let found = Capabilities::parse(capabilities).err().unwrap_or_default();
+        found.into_iter().map(|mistake| mistake.under("/capabilities")).collect()
+    }
+
+    async fn run(cx: Context, config: Config) -> Outcome {
+        let loaded = match cx.services.components.resolve(cx.tenant(), &config.component).await {
+            Ok(loaded) => loaded,
+            Err(failure) if failure.code == "STORE_UNAVAILABLE" => return Outcome::Retry { failure, after: None },
+            Err(failure) => return Outcome::Dead(failure),
+        };
+        let granted = match Capabilities::parse(&config.capabilities) {
+            Ok(granted) => granted,
+            Err(mistakes) => return Outcome::dead("CONFIG_INVALID", format!("/capabilities{}", mistakes[0])),
+        };
+        let Some(export) = export_of(&loaded, &cx.event) else {
+            let message = format!("component `{}` exports no action, guard or transform", config.component);
+            return Outcome::dead("CONFIG_INVALID", message);
+        };
+        let call = Call {
+            component: loaded.name.clone(),
+            export,
+            invocation: invocation(&cx, &config.input),
+            capabilities: loaded.capabilities.clone().and(granted),
+            limits: loaded.limits.clone(),
+            services: Arc::new(GuestServices::of(&cx)),
+        };
+        let report = cx.services.components.host().call(&loaded.prepared, call).await;
+        note(&cx, &report);
+        match report.result {
+            Ok(answer) => take(&cx, answer),
+            Err(error) => {
+                let failure = Failure::new(error.code, error.message);
+                if error.retryable { Outcome::Retry { failure, after: error.delay } } else { Outcome::Dead(failure) }
+            }
+        }
+    }
+}
+
+fn export_of(loaded: &Loaded, event: &Event) -> Option<Export> {
+    let before = event.change.as_ref().is_some_and(|change| change.moment == Moment::Before);
+    let preferred = if before {
+        [Export::Guard, Export::Run, Export::Transform]
+    } else {
+        [Export::Run, Export::Transform, Export::Guard]
+    };
+    preferred.into_iter().find(|export| loaded.prepared.exports(*export))
+}
+
+/// What a guest's answer means for the run.
+fn take(cx: &Context, answer: GuestAnswer) -> Outcome {
+    match answer {
+        GuestAnswer::Json(value) => Outcome::Done(value),
+        GuestAnswer::Guard(GuardVerdict::Proceed) => Outcome::Done(json!({"verdict": "proceed"})),
+        GuestAnswer::Guard(GuardVerdict::Change(record)) => {
+            *cx.effect.lock() = Some(Effect::Record(record));
+            Outcome::Done(json!({"verdict": "change"}))
+        }
+        GuestAnswer::Guard(GuardVerdict::Refuse { code, message }) => {
+            *cx.effect.lock() = Some(Effect::Refuse);
+            Outcome::dead(code.filter(|code| !code.is_empty()).unwrap_or_else(|| REJECTED.to_owned()), message)
+        }
+        GuestAnswer::Transform(None) => {
+            *cx.effect.lock() = Some(Effect::Drop);
+            Outcome::Done(Value::Null)
+        }
+        GuestAnswer::Transform(Some(body)) => transformed(cx, body),
+        GuestAnswer::Matches(_) => Outcome::dead("WASM_RESULT", "the component answered with a condition's verdict"),
+    }
+}
+
+/// The run goes on with the rows of the event that a transform let out, a body of `POST /api/v1/events`.
+fn transformed(cx: &Context, body: Value) -> Outcome {
+    let acceptance =
+        Acceptance { id: cx.event.id, tenant: cx.tenant().clone(), now: cx.event.accepted_at, traceparent: None };
+    match intake_body::from_json(body, acceptance) {
+        Ok(event) => {
+            let Event { record, previous_record, .. } = event;
+            *cx.effect.lock() = Some(Effect::Rows { record: record.clone(), previous_record });
+            Outcome::Done(record)
+        }
+        Err(mistakes) => {
+            let message = format!("the transform's event is not a body of POST /api/v1/events: {}", mistakes[0]);
+            Outcome::dead("WASM_RESULT", message)
+        }
+    }
+}
+
+/// Keeps the guest's logs with the attempt, as far as they fit; every line also goes to the server's log.
+fn note(cx: &Context, report: &CallReport) {
+    if report.logs.is_empty() && report.result.is_ok() {
+        return;
+    }
+    let redactor = cx.redactor(&[]);
+    let mut kept = Vec::new();
+    let mut left = MAX_EXCERPT;
+    for line in &report.logs {
+        tracing::debug!(run.id = %cx.run_id, action = %cx.action, "guest: {line}");
+        let text = redactor.text(&line.to_string());
+        if text.len() > left {
+            break;
+        }
+        left -= text.len();
+        kept.push(text);
+    }
+    let dropped = report.logs_dropped + (report.logs.len() - kept.len()) as u64;
+    cx.excerpt.lock().response = Some(json!({
+        "logs": kept,
+        "logs_dropped": dropped,
+        "cpu_ms": report.cpu.as_secs_f64() * 1000.0,
+        "memory_bytes": report.memory_peak,
+    }));
+}

@@ -1,0 +1,249 @@
+//! `http.get`, `http.post`, `http.put`, `http.patch`, `http.delete`: one request, done once the answer says so.
+
+mod answer;
+mod request;
+mod sign;
+
+use ::http::Method;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use triggerd_core::catalog::Place;
+use triggerd_core::mistake::Mistake;
+use triggerd_core::outcome::Outcome;
+
+use super::{Action, Context};
+use crate::egress::Url;
+
+/// The methods that are action types, and the alias that names them in `method`.
+const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+const ALIAS: &str = "CUSTOM_HTTP";
+/// What `CUSTOM_HTTP` means without a `method`.
+const DEFAULT_METHOD: &str = "POST";
+/// The bytes of an answer's body that become the output.
+const MAX_BODY: usize = 1 << 20;
+
+/// Settings of every `http.*`.
+#[derive(Clone, Deserialize, JsonSchema, Debug)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Config {
+    /// Where: an `https://` or `http://` URL.
+    url: String,
+    /// With `CUSTOM_HTTP`: `GET`, `POST`, `PUT`, `PATCH` or `DELETE`.
+    method: Option<String>,
+    /// Headers; those of the connection and those that triggerd sets are refused.
+    #[serde(default)]
+    headers: Map<String, Value>,
+    /// Added to the URL's query. An array repeats its name; null is left out.
+    #[serde(default)]
+    query: Map<String, Value>,
+    /// The body: JSON, or a text with a `content-type` in `headers`.
+    #[serde(default)]
+    body: Value,
+    /// `{"basic": {"username": ..., "password": ...}}` or `{"bearer": ...}`.
+    auth: Option<Auth>,
+    /// Signs the request after Standard Webhooks: a secret's name or a `whsec_...` text; several are all used.
+    #[serde(default)]
+    sign_with: Value,
+    /// Which statuses are a success: `204`, `"2xx"`, or a list of those. Default `2xx`.
+    #[serde(default)]
+    expect_status: Value,
+}
+
+/// Who asks.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// HTTP Basic.
+    basic: Option<Basic>,
+    /// A bearer token.
+    bearer: Option<String>,
+}
+
+/// HTTP Basic credentials.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Basic {
+    /// The user.
+    username: String,
+    /// The password.
+    #[serde(default)]
+    password: String,
+}
+
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Auth(***)")
+    }
+}
+
+macro_rules! methods {
+    ($($name:ident $kind:literal $method:ident;)*) => {$(
+        #[doc = concat!("`", $kind, "`")]
+        pub struct $name;
+
+        impl Action for $name {
+            const KIND: &'static str = $kind;
+            const ALIASES: &'static [&'static str] = &[ALIAS];
+            type Config = Config;
+
+            fn claims(_alias: &str, config: &Value) -> bool {
+                claims(&Method::$method, config)
+            }
+
+            fn check(config: &Value) -> Vec<Mistake> {
+                check(&Method::$method, config)
+            }
+
+            fn place(_config: &Value, pointer: &str) -> Place {
+                place(pointer)
+            }
+
+            fn destination(_cx: &Context, config: &Config) -> Option<String> {
+                destination(config)
+            }
+
+            async fn run(cx: Context, config: Config) -> Outcome {
+                run(cx, Method::$method, config).await
+            }
+        }
+    )*};
+}
+
+methods! {
+    Get "http.get" GET;
+    Post "http.post" POST;
+    Put "http.put" PUT;
+    Patch "http.patch" PATCH;
+    Delete "http.delete" DELETE;
+}
+
+/// A `method` that is none of the known ones is claimed by the default, whose check names the mistake.
+fn claims(method: &Method, config: &Value) -> bool {
+    let written = config.get("method").and_then(Value::as_str).unwrap_or(DEFAULT_METHOD).to_uppercase();
+    let meant = if METHODS.contains(&written.as_str()) { written.as_str() } else { DEFAULT_METHOD };
+    meant == method.as_str()
+}
+
+fn check(method: &Method, config: &Value) -> Vec<Mistake> {
+    let mut found = Vec::new();
+    if let Some(written) = config.get("method").and_then(Value::as_str)
+        && !written.eq_ignore_ascii_case(method.as_str())
+    {
+        let detail = if METHODS.contains(&written.to_uppercase().as_str()) {
+            format!("`{written}` contradicts the action's type")
+        } else {
+            format!("`{written}` must be one of {}", METHODS.join(", "))
+        };
+        found.push(Mistake::new("/method", detail));
+    }
+    if let Some(url) = config.get("url").and_then(Value::as_str).filter(|url| !url.contains("{{")) {
+        found.extend(url_mistake(url).map(|detail| Mistake::new("/url", detail)));
+    }
+    if let Some(headers) = config.get("headers").and_then(Value::as_object) {
+        found.extend(headers.keys().filter_map(|name| request::header_mistake(name)));
+    }
+    if let Some(auth) = config.get("auth").and_then(Value::as_object)
+        && auth.len() != 1
+    {
+        found.push(Mistake::new("/auth", "one of `basic` and `bearer` is needed"));
+    }
+    if let Some(expected) = config.get("expectStatus")
+        && let Err(mistake) = answer::Expected::parse(expected)
+    {
+        found.push(mistake);
+    }
+    if let Some(secrets) = config.get("signWith") {
+        found.extend(sign::mistakes(secrets));
+    }
+    found
+}
+
+/// What can be seen of a literal URL before it is used. Addresses are the guard's, when the request is sent.
+fn url_mistake(url: &str) -> Option<String> {
+    let parsed = match Url::parse(url) {
+        Ok(parsed) => parsed,
+        Err(reason) => return Some(format!("`{url}` is not a URL ({reason}); write it like `https://host/path`")),
+    };
+    if !matches!(parsed.scheme(), "http" | "https") {
+        return Some(format!("`{}` URLs are not allowed; only `https` and `http` are", parsed.scheme()));
+    }
+    let has_credentials = !parsed.username().is_empty() || parsed.password().is_some();
+    has_credentials.then(|| "credentials in a URL are refused; use `auth`".to_owned())
+}
+
+fn place(pointer: &str) -> Place {
+    if pointer == "/url" {
+        Place::Url
+    } else if pointer.starts_with("/headers/") || pointer.starts_with("/auth/") {
+        Place::Header
+    } else {
+        // Query values are encoded when they are added to the URL, whatever they hold.
+        Place::Plain
+    }
+}
+
+fn destination(config: &Config) -> Option<String> {
+    let url = Url::parse(&config.url).ok()?;
+    Some(format!("{}://{}:{}", url.scheme(), url.host_str()?, url.port_or_known_default()?))
+}
+
+async fn run(cx: Context, method: Method, config: Config) -> Outcome {
+    if let Some(written) = config.method.as_deref().filter(|written| !written.eq_ignore_ascii_case(method.as_str())) {
+        return Outcome::dead("CONFIG_INVALID", format!("/method: `{written}` contradicts the action's type"));
+    }
+    let expected = match answer::Expected::parse(&config.expect_status) {
+        Ok(expected) => expected,
+        Err(mistake) => return Outcome::dead("CONFIG_INVALID", mistake.to_string()),
+    };
+    let prepared = match request::prepare(&cx, method, &config) {
+        Ok(prepared) => prepared,
+        Err(failed) => return failed.into(),
+    };
+    let redactor = cx.redactor(&prepared.secrets);
+    let shown = prepared.shown(&redactor);
+    let attempted = redactor.text(&format!("{} {}", prepared.request.method, prepared.origin()));
+    cx.excerpt.lock().request = Some(shown);
+    match cx.services.egress.send(prepared.request, MAX_BODY).await {
+        Ok(answered) => {
+            let output = answer::output(&answered, &redactor);
+            cx.excerpt.lock().response = Some(answer::excerpt(&output));
+            answer::settle(&answered, &expected, output, &attempted, cx.services.clock.now())
+        }
+        Err(error) => error.outcome(&attempted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn places(config: Value) -> Vec<String> {
+        check(&Method::POST, &config).into_iter().map(|m| m.pointer).collect()
+    }
+
+    #[test]
+    fn mistakes_in_literal_settings_are_found_when_the_definition_is_stored() {
+        assert!(places(json!({"url": "https://example.com/x", "headers": {"X-A": "1"}, "expectStatus": [200, "3xx"]})).is_empty());
+        assert!(places(json!({"url": "{{record.url}}", "method": "post"})).is_empty());
+        let bad = json!({
+            "url": "ftp://example.com", "method": "TRACE", "headers": {"Host": "x", "a b": "x", "webhook-id": "x", "X-Ok": "y"},
+            "auth": {}, "expectStatus": "abc", "signWith": 5,
+        });
+        assert_eq!(
+            places(bad),
+            ["/method", "/url", "/headers/Host", "/headers/a b", "/headers/webhook-id", "/auth", "/expectStatus", "/signWith"]
+        );
+        for url in ["", "example.com", "https://u:p@example.com", "https://"] {
+            assert_eq!(places(json!({ "url": url })), ["/url"], "{url}");
+        }
+    }
+
+    #[test]
+    fn the_alias_means_the_method_that_it_names() {
+        assert!(claims(&Method::PUT, &json!({"method": "put"})));
+        assert!(claims(&Method::POST, &json!({"method": "TRACE"})));
+        assert!(!claims(&Method::GET, &json!({})));
+    }
+}

@@ -1,0 +1,163 @@
+//! Stands before every route: finds out who calls, whether they may, and whether their rate allows it.
+
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+use super::Api;
+use super::problem::{Answer, ApiError};
+use super::routes::Need;
+use crate::access::{Caller, Denied, Verdict};
+
+const TENANT: HeaderName = HeaderName::from_static("triggerd-tenant");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// Where a request came from; the server's loop puts it on every request.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
+
+/// The middleware of every route.
+pub async fn guard(State(api): State<Api>, path: MatchedPath, request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let route = path.as_str().to_owned();
+    // A panic is our fault and is answered like one; what it held is dropped, and the process goes on.
+    let admitted = AssertUnwindSafe(admit(&api, path, request, next)).catch_unwind().await;
+    let response = admitted.unwrap_or_else(|_| ApiError::internal(&format!("a panic in {route}")).into_response());
+    let status = response.status().as_str().to_owned();
+    metrics::counter!("triggerd_http_requests_total", "method" => name(&method), "route" => route, "status" => status)
+        .increment(1);
+    response
+}
+
+/// A method as a label: one that nobody knows must not make a new series.
+fn name(method: &Method) -> &'static str {
+    let known = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::HEAD];
+    let names = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"];
+    known.iter().position(|known| known == method).map_or("other", |at| names[at])
+}
+
+async fn admit(api: &Api, path: MatchedPath, mut request: Request, next: Next) -> Response {
+    if percent_encoding::percent_decode_str(request.uri().path()).decode_utf8().is_err() {
+        return ApiError::malformed("the path is not UTF-8").into_response();
+    }
+    let Some(need) = api.needs.of(request.method(), path.as_str()) else {
+        return ApiError::internal(&format!("{} {} is not in the list of routes", request.method(), path.as_str()))
+            .into_response();
+    };
+    match need {
+        Need::Nothing => return next.run(request).await,
+        Need::Absent => return super::no_such_path().into_response(),
+        Need::Any(_) | Need::Operator => {}
+    }
+    let peer = request.extensions().get::<Peer>().copied();
+    let caller = match identify(api, request.headers(), peer) {
+        Ok(caller) => caller,
+        Err(error) => return error.into_response(),
+    };
+    let verdict = api.app.access.take(&caller.limits);
+    let refusal = match verdict {
+        Some(verdict) if !verdict.allowed => Some(ApiError::too_many(verdict.limit, seconds(verdict.seconds))),
+        _ => may(&caller, need).err(),
+    };
+    let mut response = match refusal {
+        Some(error) => error.into_response(),
+        None => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+    };
+    if let Some(verdict) = verdict {
+        tell_rate(response.headers_mut(), verdict);
+    }
+    response
+}
+
+fn identify(api: &Api, headers: &HeaderMap, peer: Option<Peer>) -> Answer<Caller> {
+    let key = headers.get(AUTHORIZATION).map(bearer).transpose()?;
+    let tenant = headers.get(TENANT).map(|name| name.to_str().unwrap_or_default());
+    api.app.access.authenticate(key, tenant).map_err(|denied| match peer {
+        Some(Peer(address)) if denied == Denied::BadKey => {
+            api.app.access.note_bad_key(address).map_or(denied.into(), ApiError::too_many_bad_keys)
+        }
+        _ => denied.into(),
+    })
+}
+
+/// The key of `Authorization: Bearer KEY`; the scheme's name in any case.
+fn bearer(value: &HeaderValue) -> Answer<&str> {
+    let wrong = || ApiError::unauthenticated("the `Authorization` header is not `Bearer KEY`");
+    let (scheme, key) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(wrong)?;
+    if scheme.eq_ignore_ascii_case("bearer") { Ok(key.trim()) } else { Err(wrong()) }
+}
+
+fn may(caller: &Caller, need: Need) -> Answer<()> {
+    match need {
+        Need::Nothing => Ok(()),
+        Need::Absent => Err(super::no_such_path()),
+        Need::Operator if caller.is_operator => Ok(()),
+        Need::Operator => Err(ApiError::forbidden("this needs the admin key")),
+        Need::Any(scopes) if caller.has_any(scopes) => Ok(()),
+        Need::Any(scopes) => {
+            let names: Vec<String> = scopes.iter().map(|scope| format!("`{scope}`")).collect();
+            Err(ApiError::forbidden(format!("the key needs the scope {}", names.join(" or "))))
+        }
+    }
+}
+
+/// `RateLimit` and `RateLimit-Policy`, in the form of draft-ietf-httpapi-ratelimit-headers-10.
+fn tell_rate(headers: &mut HeaderMap, verdict: Verdict) {
+    let policy = format!("\"tenant\";q={};w=1", verdict.limit);
+    let limit = format!("\"tenant\";r={};t={}", verdict.remaining, verdict.seconds);
+    for (name, text) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, limit)] {
+        headers.insert(name, HeaderValue::try_from(text).expect("digits and fixed letters are a header's value"));
+    }
+}
+
+fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Answer<Self> {
+        parts
+            .extensions
+            .get::<Self>()
+            .cloned()
+            .ok_or_else(|| ApiError::internal(&"a route asks for a caller and lets nobody in"))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scheme_is_read_in_any_case() {
+        let bearer = |text: &str| super::bearer(&HeaderValue::from_str(text).unwrap()).map(str::to_owned);
+        assert_eq!(bearer("Bearer abc").unwrap(), "abc");
+        assert_eq!(bearer("bearer  abc").unwrap(), "abc");
+        for bad in ["abc", "Basic abc", "Bearer", ""] {
+            assert_eq!(bearer(bad).unwrap_err().status(), 401, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_rate_is_told_in_the_draft_s_form() {
+        let mut headers = HeaderMap::new();
+        tell_rate(&mut headers, Verdict { allowed: true, limit: 1000, remaining: 999, seconds: 1 });
+        assert_eq!(headers["ratelimit-policy"], "\"tenant\";q=1000;w=1");
+        assert_eq!(headers["ratelimit"], "\"tenant\";r=999;t=1");
+    }
+}

@@ -1,0 +1,129 @@
+//! The HTTP API: one file per resource, each of which parses, calls and answers. No SQL, no decisions.
+//!
+//! A resource has `routes()` and a `Doc` for the OpenAPI document, is one line of [`resources`], and its paths stand
+//! in [`routes`] with the scopes they need. A test holds the three to each other.
+
+mod batch;
+mod body;
+mod caches;
+mod components;
+mod dead_letters;
+mod events;
+mod execute;
+mod guard;
+mod health;
+mod idempotency;
+mod inbox;
+mod incoming;
+mod instant;
+mod keys;
+mod mailbox;
+mod merge;
+mod openapi;
+mod params;
+mod problem;
+mod replay;
+pub mod routes;
+mod sample;
+pub mod serve;
+mod stream;
+mod tenants;
+mod test_customer;
+mod topics;
+mod trace;
+mod triggers;
+mod views;
+
+use std::sync::Arc;
+
+use axum::extract::FromRef;
+use axum::middleware::from_fn_with_state;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+use utoipa::OpenApi as _;
+
+use crate::access::Caller;
+use crate::app::App;
+use idempotency::InProgress;
+use problem::ApiError;
+use routes::Needs;
+
+pub use openapi::json as openapi_json;
+
+/// What handlers share. Cheap to clone.
+#[derive(Clone)]
+pub struct Api {
+    /// The program.
+    pub app: Arc<App>,
+    /// Cancelled when the server stops: streams end by it.
+    pub stop: CancellationToken,
+    needs: Arc<Needs>,
+    in_progress: InProgress,
+}
+
+impl FromRef<Api> for Arc<App> {
+    fn from_ref(api: &Api) -> Self {
+        api.app.clone()
+    }
+}
+
+/// The routes of one resource.
+pub type Router = axum::Router<Api>;
+
+/// Every resource.
+fn resources() -> Vec<(Router, utoipa::openapi::OpenApi)> {
+    vec![
+        (health::routes(), health::Doc::openapi()),
+        (openapi::routes(), openapi::Doc::openapi()),
+        (events::routes(), events::Doc::openapi()),
+        (inbox::routes(), inbox::Doc::openapi()),
+        (stream::routes(), stream::Doc::openapi()),
+        (dead_letters::routes(), dead_letters::Doc::openapi()),
+        (replay::routes(), replay::Doc::openapi()),
+        (triggers::routes(), triggers::Doc::openapi()),
+        (execute::routes(), execute::Doc::openapi()),
+        (components::routes(), components::Doc::openapi()),
+        (topics::routes(), topics::Doc::openapi()),
+        (caches::routes(), caches::Doc::openapi()),
+        (mailbox::routes(), mailbox::Doc::openapi()),
+        (tenants::routes(), tenants::Doc::openapi()),
+        (keys::routes(), keys::Doc::openapi()),
+        (test_customer::routes(), test_customer::Doc::openapi()),
+    ]
+}
+
+/// The OpenAPI fragments of every resource.
+fn documents() -> impl Iterator<Item = utoipa::openapi::OpenApi> {
+    resources().into_iter().map(|(_, document)| document)
+}
+
+/// Every route, guarded.
+pub fn router(app: Arc<App>, stop: CancellationToken) -> axum::Router {
+    let needs = Arc::new(Needs::new(&app.config));
+    let api = Api { app, stop, needs, in_progress: InProgress::default() };
+    resources()
+        .into_iter()
+        .fold(Router::new(), |router, (routes, _)| router.merge(routes))
+        .route_layer(from_fn_with_state(api.clone(), guard::guard))
+        .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
+        .fallback(|| async { no_such_path() })
+        .with_state(api)
+}
+
+/// 404 of a path that leads nowhere.
+fn no_such_path() -> ApiError {
+    ApiError::absent("such path; GET /api/v1/openapi.json lists them")
+}
+
+impl Api {
+    /// Whether the tenant may have the trigger that `definition` describes: a new one only below its quota.
+    fn check_trigger_quota(&self, caller: &Caller, definition: &Value) -> Result<(), ApiError> {
+        let Some(most) = caller.limits.quotas().max_triggers else { return Ok(()) };
+        let index = self.app.definitions.index();
+        let tag = definition.get("tag").and_then(Value::as_str).unwrap_or_default();
+        if index.get(&caller.tenant, tag).is_some() || (index.all(&caller.tenant).len() as u64) < most {
+            return Ok(());
+        }
+        Err(ApiError::conflict(format!("the tenant's quota of {most} triggers is used up")))
+    }
+}

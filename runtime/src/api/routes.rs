@@ -1,0 +1,188 @@
+//! Every route with what a caller needs for it. A route that is not listed here is refused to everybody.
+
+use std::collections::HashMap;
+
+use http::Method;
+
+use crate::access::Scope::{self, Admin, ComponentsWrite, EventsRead, EventsWrite, TriggersWrite};
+use crate::config::Config;
+
+/// What a caller needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Need {
+    /// Nothing: no key is looked at.
+    Nothing,
+    /// A key with one of these scopes.
+    Any(&'static [Scope]),
+    /// The admin key.
+    Operator,
+    /// It is switched off: nobody gets in, and nobody can tell that it exists.
+    Absent,
+}
+
+/// One route.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The method.
+    pub method: Method,
+    /// The path, as the router and the OpenAPI document write it.
+    pub path: &'static str,
+    /// What a caller needs.
+    pub need: Need,
+    /// It exists in development alone.
+    pub development: bool,
+}
+
+const WRITE_EVENTS: Need = Need::Any(&[EventsWrite]);
+const READ_EVENTS: Need = Need::Any(&[EventsRead]);
+const ADMIN: Need = Need::Any(&[Admin]);
+const READ_TRIGGERS: Need = Need::Any(&[EventsRead, TriggersWrite]);
+const WRITE_TRIGGERS: Need = Need::Any(&[TriggersWrite]);
+const READ_COMPONENTS: Need = Need::Any(&[EventsRead, ComponentsWrite, TriggersWrite]);
+const WRITE_COMPONENTS: Need = Need::Any(&[ComponentsWrite]);
+
+/// The list.
+#[rustfmt::skip]
+pub const ROUTES: &[Route] = &[
+    open("/health"),
+    open("/ready"),
+    open("/metrics"),
+    get("/api/v1/openapi.json", Need::Any(&Scope::ALL)),
+
+    post("/events", WRITE_EVENTS),
+    post("/api/v1/events", WRITE_EVENTS),
+    post("/api/v1/events/batch", WRITE_EVENTS),
+    get("/api/v1/events/stream", READ_EVENTS),
+    get("/api/v1/events/{id}", READ_EVENTS),
+    post("/api/v1/events/{id}/replay", WRITE_EVENTS),
+    post("/api/v1/replay", WRITE_EVENTS),
+    get("/api/v1/inbox", READ_EVENTS),
+    get("/api/v1/dead-letters", READ_EVENTS),
+    get("/api/v1/dead-letters/{run_id}", READ_EVENTS),
+    post("/api/v1/dead-letters/{run_id}/replay", WRITE_EVENTS),
+    delete("/api/v1/dead-letters/{run_id}", WRITE_EVENTS),
+
+    get("/api/v1/brokers/{tag}/topics", READ_EVENTS),
+    get("/api/v1/brokers/{tag}/topics/{topic}/messages", READ_EVENTS),
+    get("/api/v1/caches/{tag}/entries/{key}", READ_EVENTS),
+    development(Method::GET, "/api/v1/mailbox", READ_EVENTS),
+    development(Method::GET, "/api/v1/mailbox/{id}", READ_EVENTS),
+    development(Method::GET, "/api/v1/mailbox/{id}/source", READ_EVENTS),
+
+    get("/api/v1/triggers", READ_TRIGGERS),
+    post("/api/v1/triggers", WRITE_TRIGGERS),
+    post("/api/v1/triggers/validate", READ_TRIGGERS),
+    get("/api/v1/triggers/{tag}", READ_TRIGGERS),
+    put("/api/v1/triggers/{tag}", WRITE_TRIGGERS),
+    patch("/api/v1/triggers/{tag}", WRITE_TRIGGERS),
+    delete("/api/v1/triggers/{tag}", WRITE_TRIGGERS),
+    post("/api/v1/triggers/{tag}/test", READ_TRIGGERS),
+    post("/api/v1/triggers/{tag}/backtest", READ_EVENTS),
+    get("/api/v1/triggers/{tag}/versions", READ_TRIGGERS),
+    get("/api/v1/triggers/{tag}/versions/{version}", READ_TRIGGERS),
+    post("/api/v1/triggers/{tag}/versions/{version}/restore", WRITE_TRIGGERS),
+    get("/api/v1/databases/{db}/tables/{table}/triggers", READ_TRIGGERS),
+    put("/api/v1/databases/{db}/tables/{table}/triggers/{tag}", WRITE_TRIGGERS),
+    post("/api/v1/execute", WRITE_EVENTS),
+
+    get("/api/v1/components", READ_COMPONENTS),
+    get("/api/v1/components/{name}", READ_COMPONENTS),
+    put("/api/v1/components/{name}", WRITE_COMPONENTS),
+    patch("/api/v1/components/{name}", WRITE_COMPONENTS),
+    delete("/api/v1/components/{name}", WRITE_COMPONENTS),
+    post("/api/v1/components/{name}/invoke", WRITE_COMPONENTS),
+
+    post("/api/v1/tenants", Need::Operator),
+    get("/api/v1/tenants", Need::Operator),
+    get("/api/v1/tenants/{id}", Need::Operator),
+    patch("/api/v1/tenants/{id}", Need::Operator),
+    post("/api/v1/keys", ADMIN),
+    get("/api/v1/keys", ADMIN),
+    delete("/api/v1/keys/{id}", ADMIN),
+
+    development(Method::POST, "/admin/test-customer", Need::Operator),
+];
+
+const fn route(method: Method, path: &'static str, need: Need) -> Route {
+    Route { method, path, need, development: false }
+}
+
+const fn open(path: &'static str) -> Route {
+    route(Method::GET, path, Need::Nothing)
+}
+
+const fn get(path: &'static str, need: Need) -> Route {
+    route(Method::GET, path, need)
+}
+
+const fn post(path: &'static str, need: Need) -> Route {
+    route(Method::POST, path, need)
+}
+
+const fn put(path: &'static str, need: Need) -> Route {
+    route(Method::PUT, path, need)
+}
+
+const fn patch(path: &'static str, need: Need) -> Route {
+    route(Method::PATCH, path, need)
+}
+
+const fn delete(path: &'static str, need: Need) -> Route {
+    route(Method::DELETE, path, need)
+}
+
+const fn development(method: Method, path: &'static str, need: Need) -> Route {
+    Route { method, path, need, development: true }
+}
+
+/// The list, by path, as this process's configuration has it.
+#[derive(Debug)]
+pub struct Needs(HashMap<&'static str, Vec<(Method, Need)>>);
+
+impl Needs {
+    /// The list without what is switched off, and with `/metrics` closed where that is wanted.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let mut needs: HashMap<&'static str, Vec<(Method, Need)>> = HashMap::new();
+        for route in ROUTES {
+            let closed = route.path == "/metrics" && config.metrics.key_required;
+            let need = match route.development {
+                true if !config.is_development() => Need::Absent,
+                _ if closed => Need::Operator,
+                _ => route.need,
+            };
+            needs.entry(route.path).or_default().push((route.method.clone(), need));
+        }
+        Self(needs)
+    }
+
+    /// What a request of a matched path needs; `None` where the list has forgotten it. `HEAD` goes as `GET`.
+    #[must_use]
+    pub fn of(&self, method: &Method, path: &str) -> Option<Need> {
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        self.0.get(path)?.iter().find(|(known, _)| known == method).map(|(_, need)| *need)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Environment;
+
+    #[test]
+    fn what_is_for_development_is_not_there_in_production() {
+        let mut config = Config::default();
+        let need = |config: &Config| Needs::new(config).of(&Method::POST, "/admin/test-customer");
+        assert_eq!(need(&config), Some(Need::Operator));
+        config.environment = Environment::Production;
+        assert_eq!(need(&config), Some(Need::Absent));
+    }
+
+    #[test]
+    fn a_forgotten_route_is_nobody_s() {
+        let needs = Needs::new(&Config::default());
+        assert_eq!(needs.of(&Method::GET, "/api/v1/forgotten"), None);
+        assert_eq!(needs.of(&Method::DELETE, "/api/v1/inbox"), None);
+        assert_eq!(needs.of(&Method::HEAD, "/api/v1/inbox"), Some(READ_EVENTS));
+    }
+}

@@ -1,0 +1,283 @@
+//! The server's loop: accepts connections, bounds what each may take, and lets them end when the server stops.
+//!
+//! Our own loop over hyper rather than `axum::serve`, which sets no timer: there a connection that never sends its
+//! head stays open for ever. The version of HTTP is found out before hyper sees the connection, since hyper-util's own
+//! detection has no time limit either.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use super::guard::Peer;
+use crate::app::App;
+use crate::config::Server;
+use crate::telemetry;
+
+/// What an HTTP/2 connection begins with.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The largest head of a request.
+const MAX_HEAD: usize = 64 * 1024;
+/// Header fields of a request at most.
+const MAX_HEADERS: usize = 128;
+/// How long to wait where the process is out of file descriptors.
+const OUT_OF_FILES: Duration = Duration::from_millis(50);
+/// How often histograms are folded.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Listens.
+pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(named)?;
+    socket.set_reuseaddr(true).map_err(named)?;
+    socket.bind(address).map_err(named)?;
+    socket.listen(4096).map_err(named)
+}
+
+/// Serves until `stop`, then lets requests under way end, at most as long as the drain may take.
+pub async fn run(listener: TcpListener, app: Arc<App>, stop: CancellationToken) {
+    let config = app.config.server.clone();
+    tokio::spawn(keep_metrics_up(stop.clone()));
+    let router = super::router(app, stop.clone());
+    serve(listener, router, &config, stop).await;
+}
+
+/// Serves any router.
+async fn serve(listener: TcpListener, router: Router, config: &Server, stop: CancellationToken) {
+    let connections = Connections {
+        router,
+        builder: builder(config),
+        header_timeout: config.header_timeout,
+        graceful: GracefulShutdown::new(),
+        stop: stop.clone(),
+    };
+    let places = Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS)));
+    loop {
+        // The place first: with none free, connections wait in the kernel's queue.
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = async { (places.clone().acquire_owned().await, listener.accept().await) } => accepted,
+        };
+        match accepted {
+            (Ok(place), Ok((stream, _))) => {
+                let connection = connections.serve(stream);
+                tokio::spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
+            }
+            (_, Err(error)) => pause_after(&error).await,
+            (Err(_), _) => break,
+        }
+    }
+    drop(listener);
+    if tokio::time::timeout(config.drain_timeout, connections.graceful.shutdown()).await.is_err() {
+        tracing::warn!("Requests did not end within {} s and are cut off", config.drain_timeout.as_secs());
+    }
+}
+
+/// What all connections share.
+struct Connections {
+    router: Router,
+    builder: Builder<TokioExecutor>,
+    header_timeout: Duration,
+    graceful: GracefulShutdown,
+    stop: CancellationToken,
+}
+
+type Broken = Box<dyn std::error::Error + Send + Sync>;
+
+impl Connections {
+    /// Serves one connection to its end.
+    fn serve(&self, stream: TcpStream) -> impl Future<Output = ()> + use<> {
+        let (router, builder, stop) = (self.router.clone(), self.builder.clone(), self.stop.clone());
+        let (timeout, watcher) = (self.header_timeout, self.graceful.watcher());
+        async move {
+            // Nothing is under way before the first bytes: such a connection ends with the server at once.
+            let first = tokio::select! {
+                () = stop.cancelled() => return,
+                first = tokio::time::timeout(timeout, is_http2(&stream)) => first,
+            };
+            let served = match first {
+                Ok(Ok(is_http2)) => connection(stream, is_http2, router, builder, watcher).await,
+                Ok(Err(error)) => Err(error.into()),
+                Err(late) => Err(late.into()),
+            };
+            if let Err(error) = served {
+                // A client that breaks off is no fault of ours.
+                tracing::debug!(%error, "A connection broke off: {error}");
+            }
+        }
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    is_http2: bool,
+    router: Router,
+    builder: Builder<TokioExecutor>,
+    watcher: Watcher,
+) -> Result<(), Broken> {
+    stream.set_nodelay(true)?;
+    let builder = if is_http2 { builder.http2_only() } else { builder.http1_only() };
+    let peer = Peer(stream.peer_addr()?.ip());
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.clone().oneshot(request)
+    });
+    watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()).await
+}
+
+/// Whether the client begins with HTTP/2's preface. Looks at the bytes without taking them.
+async fn is_http2(stream: &TcpStream) -> io::Result<bool> {
+    let mut seen = [0; PREFACE.len()];
+    loop {
+        let n = stream.peek(&mut seen).await?;
+        if n == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if seen[..n] != PREFACE[..n] {
+            return Ok(false);
+        }
+        if n == PREFACE.len() {
+            return Ok(true);
+        }
+        // The beginning of the preface and no more: what is there is readable at once, so waiting takes a pause.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn builder(config: &Server) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.header_timeout)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS)
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(config.max_streams)
+        .max_header_list_size(MAX_HEAD as u32)
+        // A peer that does not answer pings is gone.
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(config.header_timeout);
+    builder
+}
+
+async fn pause_after(error: &io::Error) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
+        return;
+    }
+    tracing::error!(%error, "A connection could not be accepted: {error}");
+    tokio::time::sleep(OUT_OF_FILES).await;
+}
+
+async fn keep_metrics_up(stop: CancellationToken) {
+    while tokio::time::timeout(UPKEEP, stop.cancelled()).await.is_err() {
+        telemetry::keep_up();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use axum::routing::get;
+    use std::time::Instant;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::task::JoinHandle;
+
+    struct Running {
+        address: SocketAddr,
+        stop: CancellationToken,
+        task: JoinHandle<()>,
+    }
+
+    async fn start(router: Router) -> Running {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut config = Config::default().server;
+        config.header_timeout = Duration::from_millis(300);
+        let stop = CancellationToken::new();
+        let task = tokio::spawn({
+            let stop = stop.clone();
+            async move { serve(listener, router, &config, stop).await }
+        });
+        Running { address, stop, task }
+    }
+
+    /// How long a connection that sends `bytes` and no more stays open.
+    async fn open_for(address: SocketAddr, bytes: &[u8]) -> Duration {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        let began = Instant::now();
+        let mut answer = Vec::new();
+        // A reset is an end like any other.
+        let _ = stream.read_to_end(&mut answer).await;
+        began.elapsed()
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_does_not_send_its_head_is_closed() {
+        let running = start(Router::new().route("/", get(|| async { "hi" }))).await;
+        for bytes in [&b""[..], b"PRI * HT", b"GET / HTTP/1.1\r\nhost: a\r\nx-slow: "] {
+            let open = open_for(running.address, bytes).await;
+            assert!(open >= Duration::from_millis(250) && open < Duration::from_secs(5), "{open:?} for {bytes:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_under_way_ends_before_the_server_does() {
+        let (entered, enter) = tokio::sync::oneshot::channel::<()>();
+        let (leave, left) = tokio::sync::oneshot::channel::<()>();
+        let ends = Arc::new(parking_lot::Mutex::new(Some((entered, left))));
+        let router = Router::new().route(
+            "/",
+            get(move || {
+                let ends = ends.lock().take();
+                async move {
+                    if let Some((entered, left)) = ends {
+                        let _ = entered.send(());
+                        let _ = left.await;
+                    }
+                    "done"
+                }
+            }),
+        );
+        let running = start(router).await;
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        enter.await.unwrap();
+        running.stop.cancel();
+        leave.send(()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"), "{answer}");
+        running.task.await.unwrap();
+        assert!(TcpStream::connect(running.address).await.is_err(), "nobody is let in any more");
+    }
+
+    #[tokio::test]
+    async fn both_versions_of_http_are_spoken() {
+        let running = start(Router::new().route("/", get(|| async { "hi" }))).await;
+        let url = format!("http://{}/", running.address);
+        for builder in [reqwest::Client::builder().http1_only(), reqwest::Client::builder().http2_prior_knowledge()] {
+            let client = builder.no_proxy().build().unwrap();
+            assert_eq!(client.get(&url).send().await.unwrap().text().await.unwrap(), "hi");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The tenants' message brokers by tag: topics in the store, or Redis Streams.
+//!
+//! A publish has happened once the broker has confirmed it. The tag `embedded` exists without being configured.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use triggerd_core::id::TenantId;
+
+use crate::clock::Clock;
+use crate::connections::redis::Error;
+use crate::failed::Failed;
+use crate::resources::{self, Resolved, Resources};
+use crate::store::Store;
+
+/// The tag of the broker that is always there.
+pub const EMBEDDED: &str = "embedded";
+/// The longest topic name.
+const MAX_TOPIC: usize = 249;
+
+/// The brokers of all tenants. Cheap to clone.
+#[derive(Clone)]
+pub struct Brokers {
+    resources: Arc<Resources>,
+    store: Store,
+    clock: Clock,
+}
+
+/// A message on its way.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Message {
+    /// The broker's tag.
+    pub tag: String,
+    /// The topic.
+    pub topic: String,
+    /// What messages of one subject have in common.
+    pub key: Option<String>,
+    /// Headers.
+    pub headers: Map<String, Value>,
+    /// The message.
+    pub body: Value,
+    /// The same on every try: consumers de-duplicate by it.
+    pub delivery_id: String,
+}
+
+impl Brokers {
+    /// Those that `resources` configures.
+    #[must_use]
+    pub fn new(resources: Arc<Resources>, store: Store, clock: Clock) -> Self {
+        Self { resources, store, clock }
+    }
+
+    /// Publishes; answers once it is confirmed, with what the broker said: `{offset}` or `{id}`.
+    pub async fn publish(&self, tenant: &TenantId, env: &str, message: Message) -> Result<Value, Failed> {
+        if let Some(detail) = topic_mistake(&message.topic) {
+            return Err(Failed::permanent("CONFIG_INVALID", format!("/broker: {detail}")));
+        }
+        match self.resources.resolve::<resources::Broker>(tenant, "brokers", &message.tag, env) {
+            Some(resolved) => {
+                let resolved = resolved?;
+                match resolved.settings.server() {
+                    Some(server) => self.publish_to_redis(resolved, server, message).await,
+                    None => self.append(tenant, message).await,
+                }
+            }
+            None if message.tag == EMBEDDED => self.append(tenant, message).await,
+            None => Err(Failed::no_resource("brokers", &message.tag)),
+        }
+    }
+
+    async fn append(&self, tenant: &TenantId, message: Message) -> Result<Value, Failed> {
+        let Message { tag, topic, key, headers, body, delivery_id } = message;
+        let headers = Value::Object(headers);
+        let appended = self.store.topic_append(tenant, &tag, &topic, key, headers, body, Some(delivery_id), self.clock.now());
+        let offset = appended.await.map_err(|error| Failed::transient("BROKER_UNAVAILABLE", error.to_string()))?;
+        Ok(json!({ "offset": offset }))
+    }
+
+    async fn publish_to_redis(&self, resolved: Resolved<resources::Broker>, server: crate::connections::redis::Server, message: Message) -> Result<Value, Failed> {
+        let mut command = redis::cmd("XADD");
+        command.arg(format!("{}{}", resolved.settings.prefix, message.topic));
+        if let Some(most) = resolved.settings.max_len {
+            command.arg("MAXLEN").arg("~").arg(most);
+        }
+        command.arg("*").arg("delivery_id").arg(&message.delivery_id);
+        if let Some(key) = &message.key {
+            command.arg("key").arg(key);
+        }
+        if !message.headers.is_empty() {
+            command.arg("headers").arg(Value::Object(message.headers).to_string());
+        }
+        command.arg("message").arg(message.body.to_string());
+        let add = async move |mut c: redis::aio::MultiplexedConnection| command.query_async::<String>(&mut c).await;
+        let answer = self.resources.connections().redis.run(&resolved.identity, &server, add).await;
+        answer.map(|id| json!({ "id": id })).map_err(|error: Error| {
+            let text = format!("broker `{}`: {error}", message.tag);
+            match &error {
+                _ if error.is_permanent() => Failed::permanent(error.code("BROKER_UNAVAILABLE", "BROKER_REFUSED"), text),
+                // One name for a broker that cannot be reached, however it cannot: what `retryOn` knows.
+                _ => Failed::transient("BROKER_UNAVAILABLE", text),
+            }
+        })
+    }
+}
+
+/// The tag and the topic of `TAG:TOPIC`.
+pub fn split(broker: &str) -> Result<(&str, &str), String> {
+    broker.split_once(':').filter(|(tag, topic)| !tag.is_empty() && !topic.is_empty()).ok_or_else(|| {
+        format!("`{broker}` must be written `TAG:TOPIC`, such as `{EMBEDDED}:orders`")
+    })
+}
+
+/// What is wrong with a topic's name.
+#[must_use]
+pub fn topic_mistake(topic: &str) -> Option<String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':' | '/');
+    let wanted = || format!("a topic's name has 1 to {MAX_TOPIC} letters, digits, `.`, `_`, `-`, `:` or `/`");
+    (topic.is_empty() || topic.len() > MAX_TOPIC || !topic.chars().all(fits)).then(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brokers_are_written_tag_and_topic() {
+        assert_eq!(split("kafka:user-events"), Ok(("kafka", "user-events")));
+        assert_eq!(split("a:b:c"), Ok(("a", "b:c")));
+        for bad in ["", "a", "a:", ":b"] {
+            assert!(split(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "a b", "a*", "a>", "a\r\nb", "\u{0}", "ü", &"x".repeat(250)] {
+            assert!(topic_mistake(bad).is_some(), "{bad:?}");
+        }
+    }
+}

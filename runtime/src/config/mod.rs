@@ -1,0 +1,240 @@
+//! The effective configuration: defaults, then `triggerd.toml`, then `TRIGGERD_…` of the environment, then flags.
+//!
+//! One struct per concern. The manual is `triggerd.default.toml`; [`list`] names the settings once.
+
+mod flags;
+mod list;
+mod load;
+mod value;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use flags::Flags;
+pub use list::{KEYS, MANUAL, variable_of};
+pub use load::{Error, Loaded};
+pub use value::{Environment, LogFormat, Net, Secret};
+
+/// The effective configuration.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Config {
+    /// Development or production.
+    pub environment: Environment,
+    /// The HTTP server.
+    pub server: Server,
+    /// What is kept, and for how long.
+    pub store: Store,
+    /// Keys and limits of callers.
+    pub access: Access,
+    /// Bounds of what comes in.
+    pub intake: Intake,
+    /// The engine's caps.
+    pub engine: Engine,
+    /// Outgoing connections.
+    pub egress: Egress,
+    /// The sandbox's bounds.
+    pub wasm: Wasm,
+    /// Logs.
+    pub log: Log,
+    /// Metrics.
+    pub metrics: Metrics,
+}
+
+/// The HTTP server.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Server {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// A connection that has not sent a request's head within this is closed.
+    pub header_timeout: Duration,
+    /// A request whose body has not come within this is answered 408.
+    pub body_timeout: Duration,
+    /// Open connections; more wait in the kernel's queue.
+    pub max_connections: usize,
+    /// Concurrent HTTP/2 streams of one connection.
+    pub max_streams: u32,
+    /// How long a shutdown may take.
+    pub drain_timeout: Duration,
+}
+
+/// What is kept, and for how long.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Store {
+    /// Where files are.
+    pub data_dir: PathBuf,
+    /// Another store than SQLite in the data directory.
+    pub url: Option<Secret>,
+    /// Finished events older than this are deleted; `None` keeps them.
+    pub retention: Option<Duration>,
+}
+
+/// Keys and limits of callers.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Access {
+    /// The admin key; else one is made at the first start.
+    pub admin_key: Option<Secret>,
+    /// Encrypts secrets; else one is made at the first start.
+    pub master_key: Option<Secret>,
+    /// Requests per second of every tenant without a limit of its own; `Some(0)` is unlimited. `None`: 1000 for
+    /// tenants made over the API, no limit for `default`.
+    pub rate_limit: Option<u32>,
+}
+
+/// Bounds of what comes in.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Intake {
+    /// The largest event.
+    pub max_event_bytes: usize,
+    /// The most events of one batch.
+    pub max_batch: usize,
+    /// The largest batch.
+    pub max_batch_bytes: usize,
+    /// How long an `Idempotency-Key` is remembered.
+    pub idempotency_window: Duration,
+    /// How long `?wait=true` waits where no `timeout` is named, and at most.
+    pub max_wait: Duration,
+}
+
+/// The engine's caps.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Engine {
+    /// Attempts in flight.
+    pub in_flight: usize,
+    /// Attempts in flight of one tenant.
+    pub per_tenant: usize,
+    /// Attempts in flight to one destination of one tenant.
+    pub per_destination: usize,
+    /// How long a node holds a run before others may take it.
+    pub lease: Duration,
+}
+
+/// Outgoing connections.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Egress {
+    /// Private ranges that may be reached, as set; see [`Config::allowed_nets`].
+    pub allow_nets: Option<Vec<Net>>,
+}
+
+/// The sandbox's bounds: what every call has where its trigger asks for nothing else, and may not exceed.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Wasm {
+    /// Linear memory of one instance.
+    pub memory_bytes: usize,
+    /// Stack of one instance.
+    pub stack_bytes: usize,
+    /// CPU time of one call.
+    pub cpu: Duration,
+    /// CPU time of one condition.
+    pub condition_cpu: Duration,
+    /// Wall clock of one call, host calls included.
+    pub timeout: Duration,
+    /// The largest result.
+    pub result_bytes: usize,
+    /// The logs kept of one call.
+    pub log_bytes: usize,
+    /// Host calls in flight of one call.
+    pub host_calls: usize,
+    /// The largest component.
+    pub component_bytes: usize,
+    /// The longest compilation.
+    pub compile_timeout: Duration,
+    /// Compilations at once.
+    pub compilations: usize,
+    /// Instances at once.
+    pub instances: u32,
+    /// Whether `wasi:http/outgoing-handler` is linked.
+    pub wasi_http: bool,
+}
+
+/// Logs.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Log {
+    /// Text or JSON.
+    pub format: LogFormat,
+    /// A level, or directives (`info,triggerd::store=debug`).
+    pub level: String,
+}
+
+/// Metrics.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Metrics {
+    /// Whether `/metrics` answers.
+    pub enabled: bool,
+    /// Whether it wants a key.
+    pub key_required: bool,
+}
+
+const MIB: usize = 1024 * 1024;
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            environment: Environment::Development,
+            server: Server {
+                listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
+                header_timeout: Duration::from_secs(10),
+                body_timeout: Duration::from_secs(30),
+                max_connections: 100_000,
+                max_streams: 128,
+                drain_timeout: Duration::from_secs(30),
+            },
+            store: Store { data_dir: PathBuf::from("./data"), url: None, retention: Some(days(90)) },
+            access: Access { admin_key: None, master_key: None, rate_limit: None },
+            intake: Intake {
+                max_event_bytes: MIB,
+                max_batch: 10_000,
+                max_batch_bytes: 32 * MIB,
+                idempotency_window: days(1),
+                max_wait: Duration::from_secs(60),
+            },
+            engine: Engine { in_flight: 4096, per_tenant: 1024, per_destination: 32, lease: Duration::from_secs(30) },
+            egress: Egress { allow_nets: None },
+            wasm: Wasm {
+                memory_bytes: 64 * MIB,
+                stack_bytes: 512 * 1024,
+                cpu: Duration::from_secs(1),
+                condition_cpu: Duration::from_millis(10),
+                timeout: Duration::from_secs(30),
+                result_bytes: MIB,
+                log_bytes: 256 * 1024,
+                host_calls: 64,
+                component_bytes: 64 * MIB,
+                compile_timeout: Duration::from_secs(60),
+                compilations: 1,
+                instances: 256,
+                wasi_http: false,
+            },
+            log: Log { format: LogFormat::Text, level: "info".to_owned() },
+            metrics: Metrics { enabled: true, key_required: false },
+        }
+    }
+}
+
+impl Config {
+    /// Whether this is development.
+    #[must_use]
+    pub fn is_development(&self) -> bool {
+        self.environment == Environment::Development
+    }
+
+    /// The private ranges that outgoing calls may reach: as set, else none in production and loopback in development.
+    #[must_use]
+    pub fn allowed_nets(&self) -> Vec<Net> {
+        match &self.egress.allow_nets {
+            Some(nets) => nets.clone(),
+            None if self.is_development() => Net::loopback(),
+            None => Vec::new(),
+        }
+    }
+
+    /// Where the embedded store is, and everything else that is kept in files.
+    #[must_use]
+    pub fn data_dir(&self) -> &std::path::Path {
+        &self.store.data_dir
+    }
+}
+
+fn days(n: u64) -> Duration {
+    Duration::from_secs(n * 24 * 60 * 60)
+}

@@ -1,0 +1,81 @@
+//! The kind `caches`: in memory, or a Redis server.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+use triggerd_core::mistake::Mistake;
+
+use super::Kind;
+use crate::connections::redis;
+
+/// A cache's settings.
+#[derive(Clone, Deserialize, JsonSchema, Debug)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Cache {
+    /// `memory` or `redis`; left out, a cache with a `url` is a Redis server.
+    #[serde(alias = "type")]
+    pub kind: Option<CacheKind>,
+    /// `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS.
+    pub url: Option<String>,
+    /// Put in front of every key.
+    #[serde(default)]
+    pub prefix: String,
+    /// The certificate authority of the server, as PEM, where it is not a public one.
+    pub ca: Option<String>,
+    /// `memory`: how many bytes of keys and values are kept before the least used go. Default 64 MiB.
+    #[schemars(range(min = 1024, max = 1_073_741_824))]
+    pub max_bytes: Option<u64>,
+}
+
+/// What keeps the values.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema, Debug)]
+#[serde(rename_all = "lowercase")]
+pub enum CacheKind {
+    /// This process, for as long as it runs.
+    Memory,
+    /// A Redis server.
+    Redis,
+}
+
+impl Cache {
+    /// The settings of the caches that exist without being configured.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        Self { kind: None, url: None, prefix: String::new(), ca: None, max_bytes: None }
+    }
+
+    /// The Redis server, where it is one.
+    #[must_use]
+    pub fn server(&self) -> Option<redis::Server> {
+        let url = self.url.clone()?;
+        (self.kind != Some(CacheKind::Memory)).then(|| redis::Server { url, ca: self.ca.clone() })
+    }
+}
+
+pub(super) const KIND: Kind = Kind {
+    name: "caches",
+    schema: || super::brokers::with_type_alias(schemars::schema_for!(Cache).to_value()),
+    check,
+    raw: &[],
+    hidden: false,
+    connect: |connections, settings| {
+        Box::pin(async move {
+            let cache: Cache = serde_json::from_value(settings).map_err(|e| e.to_string())?;
+            match cache.server() {
+                Some(server) => connections.redis.check(&server).await,
+                None => Ok("in memory".to_owned()),
+            }
+        })
+    },
+};
+
+fn check(settings: &Value) -> Vec<Mistake> {
+    let kind = settings.get("kind").or_else(|| settings.get("type")).and_then(Value::as_str);
+    let url = settings.get("url").and_then(Value::as_str);
+    match (kind, url) {
+        (Some("redis"), None) => vec![Mistake::new("/url", "`url` is required: `redis://host:6379`")],
+        (Some("memory"), Some(_)) => vec![Mistake::new("/url", "a cache in memory has no `url`")],
+        (_, Some(url)) => redis::url_mistakes(url),
+        _ => Vec::new(),
+    }
+}

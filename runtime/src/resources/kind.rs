@@ -1,0 +1,94 @@
+//! What a kind of resource is made of.
+
+use futures_util::future::BoxFuture;
+use serde_json::{Map, Value, json};
+use triggerd_core::mistake::{Mistake, join};
+
+use super::{KINDS, settings};
+use crate::connections::Connections;
+use crate::store::StoredResource;
+
+/// One kind of resource.
+pub struct Kind {
+    /// Its name in the API: plural, `caches`.
+    pub name: &'static str,
+    /// The JSON Schema of its settings, without `envs`.
+    pub schema: fn() -> Value,
+    /// Mistakes beyond what the schema says.
+    pub check: fn(&Value) -> Vec<Mistake>,
+    /// Top-level settings that hold templates of their own: `{{secrets.X}}` is not filled in there.
+    pub raw: &'static [&'static str],
+    /// The settings are never shown, and stored sealed as a whole.
+    pub hidden: bool,
+    /// Tries to connect: what was found, or what is wrong.
+    pub connect: fn(Connections, Value) -> BoxFuture<'static, Result<String, String>>,
+}
+
+impl Kind {
+    /// The kind of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Self> {
+        KINDS.iter().find(|kind| kind.name == name)
+    }
+
+    /// Mistakes in settings as they are written: the base's, and those of every environment on top of it.
+    #[must_use]
+    pub fn mistakes(&self, written: &Value) -> Vec<Mistake> {
+        let Some(fields) = written.as_object() else {
+            return vec![Mistake::new("", "the settings must be an object")];
+        };
+        let Some(envs) = fields.get("envs") else { return self.of_one(written) };
+        let Some(envs) = envs.as_object() else {
+            return vec![Mistake::new("/envs", "must be an object of settings by environment")];
+        };
+        let mut found = Vec::new();
+        // Settings that are all in `envs` are whole only there.
+        if fields.len() > 1 || envs.is_empty() {
+            found.extend(self.of_one(&settings::of_env(written.clone(), "")));
+        }
+        for (env, own) in envs {
+            let at = join("/envs", env);
+            if own.is_object() {
+                let whole = settings::of_env(written.clone(), env);
+                let in_base = |m: &Mistake| found.contains(m);
+                let own: Vec<Mistake> = self.of_one(&whole).into_iter().filter(|m| !in_base(m)).collect();
+                found.extend(own.into_iter().map(|m| m.under(&at)));
+            } else {
+                found.push(Mistake::new(at, "must be an object of settings"));
+            }
+        }
+        found
+    }
+
+    fn of_one(&self, settings: &Value) -> Vec<Mistake> {
+        // What will be filled in is looked at as the string that it will be.
+        let filled = settings::with_stand_ins(settings, self.raw);
+        let mut found = triggerd_core::schema::check(&(self.schema)(), &filled);
+        if found.is_empty() {
+            found = (self.check)(&filled);
+        }
+        found
+    }
+
+    /// The resource as it may be shown.
+    #[must_use]
+    pub fn shown(&self, stored: &StoredResource) -> StoredResource {
+        let settings = if self.hidden { Value::Object(Map::new()) } else { stored.settings.clone() };
+        StoredResource { settings, ..stored.clone() }
+    }
+
+    /// The JSON Schema of what is written: with `envs`.
+    #[must_use]
+    pub fn full_schema(&self) -> Value {
+        let mut schema = (self.schema)();
+        if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+            let envs = json!({
+                "type": "object",
+                "description": "Settings that differ by environment, merged over the others.",
+                "additionalProperties": {"type": "object"},
+            });
+            properties.insert("envs".into(), envs);
+        }
+        schema
+    }
+}

@@ -1,0 +1,272 @@
+//! What tenants configure once and actions name by tag: caches, brokers, notification services, secrets.
+//!
+//! Settings are JSON, one file per kind, listed in [`KINDS`]. They are read from a snapshot in memory; every change
+//! goes to the store first. Passwords in settings are sealed before they are stored and come back sealed, so that
+//! what was read can be written again without ever showing them; a secret's value does not come back at all.
+
+mod brokers;
+mod caches;
+mod kind;
+mod notifications;
+mod sealing;
+mod secrets;
+mod settings;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use triggerd_core::id::{TenantId, is_tag};
+use triggerd_core::mistake::Mistake;
+use triggerd_core::outcome::Failure;
+
+pub use brokers::Broker;
+pub use caches::Cache;
+pub use kind::Kind;
+pub use notifications::{Message, Notification, Smtp, Tls};
+pub use secrets::Secrets;
+
+use crate::clock::Clock;
+use crate::connections::Connections;
+use crate::secrets::Vault;
+use crate::store::{self, Store, StoredResource};
+
+/// All kinds of resources, by name.
+pub const KINDS: &[Kind] = &[brokers::KIND, caches::KIND, notifications::KIND, secrets::KIND];
+
+type Key = (TenantId, &'static str, String);
+pub(crate) type Snapshot = Arc<ArcSwap<BTreeMap<Key, Arc<StoredResource>>>>;
+
+/// The resources of all tenants.
+pub struct Resources {
+    store: Store,
+    clock: Clock,
+    vault: Vault,
+    snapshot: Snapshot,
+    connections: Connections,
+    /// One change at a time: the snapshot follows the store.
+    changing: tokio::sync::Mutex<()>,
+}
+
+/// Why a change was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such kind of resource.
+    #[error("there is no kind of resource `{0}`")]
+    UnknownKind(String),
+    /// The settings or the tag are wrong.
+    #[error("the settings are not valid")]
+    Invalid(Vec<Mistake>),
+    /// There is none to change.
+    #[error("there is no such resource")]
+    Absent,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// What a try to connect showed.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+pub struct Check {
+    /// Whether it works.
+    pub ok: bool,
+    /// What was found, or what is wrong.
+    pub detail: String,
+}
+
+/// A resource's settings as an action uses them.
+#[derive(Clone, Debug)]
+pub struct Resolved<T> {
+    /// The settings of the event's environment, with secrets filled in.
+    pub settings: T,
+    /// Names the settings with all that was filled in: another one means that connections are made anew.
+    pub identity: Identity,
+}
+
+/// Which settings a connection was made with.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Identity {
+    /// Whose.
+    pub tenant: TenantId,
+    /// The resource's tag.
+    pub tag: String,
+    /// SHA-256 of kind and settings.
+    pub digest: [u8; 32],
+}
+
+impl Resources {
+    /// Takes up what is stored.
+    pub async fn load(store: Store, clock: Clock, vault: Vault, connections: Connections) -> Result<Self, store::Error> {
+        let mut known = BTreeMap::new();
+        for (tenant, resource) in store.resources_all().await? {
+            if let Some(kind) = Kind::named(&resource.kind) {
+                known.insert((tenant, kind.name, resource.tag.clone()), Arc::new(resource));
+            }
+        }
+        let snapshot = Arc::new(ArcSwap::from_pointee(known));
+        Ok(Self { store, clock, vault, snapshot, connections, changing: tokio::sync::Mutex::default() })
+    }
+
+    /// Creates or replaces; the flag says whether it is new.
+    pub async fn put(&self, tenant: &TenantId, kind: &str, tag: &str, settings: Value) -> Result<(StoredResource, bool), Error> {
+        let kind = Kind::named(kind).ok_or_else(|| Error::UnknownKind(kind.to_owned()))?;
+        let _one_at_a_time = self.changing.lock().await;
+        self.write(tenant, kind, tag, settings).await
+    }
+
+    /// Merges into what is there (RFC 7396).
+    pub async fn patch(&self, tenant: &TenantId, kind: &str, tag: &str, patch: &Value) -> Result<StoredResource, Error> {
+        let kind = Kind::named(kind).ok_or_else(|| Error::UnknownKind(kind.to_owned()))?;
+        let _one_at_a_time = self.changing.lock().await;
+        let known = self.stored(tenant, kind.name, tag).ok_or(Error::Absent)?;
+        let mut settings = if kind.hidden {
+            self.open(tenant, kind, &known).ok_or(Error::Absent)?
+        } else {
+            known.settings.clone()
+        };
+        settings::merge(&mut settings, patch);
+        Ok(self.write(tenant, kind, tag, settings).await?.0)
+    }
+
+    /// One, as it may be shown.
+    #[must_use]
+    pub fn get(&self, tenant: &TenantId, kind: &str, tag: &str) -> Option<StoredResource> {
+        let kind = Kind::named(kind)?;
+        self.stored(tenant, kind.name, tag).map(|known| kind.shown(&known))
+    }
+
+    /// All of a kind by tag, as they may be shown.
+    #[must_use]
+    pub fn list(&self, tenant: &TenantId, kind: &str) -> Vec<StoredResource> {
+        let Some(kind) = Kind::named(kind) else { return Vec::new() };
+        let all = self.snapshot.load();
+        all.range((tenant.clone(), kind.name, String::new())..)
+            .take_while(|((of, name, _), _)| of == tenant && *name == kind.name)
+            .map(|(_, known)| kind.shown(known))
+            .collect()
+    }
+
+    /// Deletes; whether it was there.
+    pub async fn delete(&self, tenant: &TenantId, kind: &str, tag: &str) -> Result<bool, Error> {
+        let kind = Kind::named(kind).ok_or_else(|| Error::UnknownKind(kind.to_owned()))?;
+        let _one_at_a_time = self.changing.lock().await;
+        let deleted = self.store.delete_resource(tenant, kind.name, tag).await?;
+        self.change(|all| {
+            all.remove(&(tenant.clone(), kind.name, tag.to_owned()));
+        });
+        Ok(deleted)
+    }
+
+    /// Tries the connection, with the settings of `env`; `None` where there is no such resource.
+    pub async fn check(&self, tenant: &TenantId, kind: &str, tag: &str, env: &str) -> Option<Check> {
+        let kind = Kind::named(kind)?;
+        let settings = match self.settings(tenant, kind, tag, env)? {
+            Ok(settings) => settings,
+            Err(failure) => return Some(Check { ok: false, detail: failure.message }),
+        };
+        Some(match (kind.connect)(self.connections.clone(), settings).await {
+            Ok(detail) => Check { ok: true, detail },
+            Err(detail) => Check { ok: false, detail },
+        })
+    }
+
+    /// The settings of `env`, as an action uses them. `None` where there is no such resource.
+    pub fn resolve<T: DeserializeOwned>(&self, tenant: &TenantId, kind: &str, tag: &str, env: &str) -> Option<Result<Resolved<T>, Failure>> {
+        let kind = Kind::named(kind)?;
+        Some(self.settings(tenant, kind, tag, env)?.and_then(|settings| {
+            let identity = Identity::of(tenant, kind.name, tag, &settings);
+            let settings = serde_json::from_value(settings).map_err(|error| {
+                Failure::new("RESOURCE_INVALID", format!("{} `{tag}`: {error}; PUT /api/v1/{}/{tag} mends it", kind.name, kind.name))
+            })?;
+            Ok(Resolved { settings, identity })
+        }))
+    }
+
+    /// The secrets of all tenants.
+    #[must_use]
+    pub fn secrets(&self) -> Secrets {
+        Secrets::new(self.vault.clone(), self.snapshot.clone())
+    }
+
+    /// What connections are made through.
+    #[must_use]
+    pub fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    fn stored(&self, tenant: &TenantId, kind: &'static str, tag: &str) -> Option<Arc<StoredResource>> {
+        self.snapshot.load().get(&(tenant.clone(), kind, tag.to_owned())).cloned()
+    }
+
+    /// Unsealed, of the environment, secrets filled in.
+    fn settings(&self, tenant: &TenantId, kind: &Kind, tag: &str, env: &str) -> Option<Result<Value, Failure>> {
+        let known = self.stored(tenant, kind.name, tag)?;
+        let named = |failure: Failure| Failure { message: format!("{} `{tag}`: {}", kind.name, failure.message), ..failure };
+        let unsealed = sealing::open_all(&self.vault, tenant, kind.name, &known);
+        Some(unsealed.map(|settings| settings::of_env(settings, env)).and_then(|mut settings| {
+            let secrets = self.secrets();
+            settings::fill_in(&mut settings, kind.raw, &|name| secrets.get_in(tenant, name, env))?;
+            Ok(settings)
+        }).map_err(named))
+    }
+
+    fn open(&self, tenant: &TenantId, kind: &Kind, known: &StoredResource) -> Option<Value> {
+        sealing::open_all(&self.vault, tenant, kind.name, known).ok()
+    }
+
+    async fn write(&self, tenant: &TenantId, kind: &'static Kind, tag: &str, settings: Value) -> Result<(StoredResource, bool), Error> {
+        let mut mistakes = tag_mistakes(kind, tag);
+        mistakes.extend(kind.mistakes(&settings));
+        if !mistakes.is_empty() {
+            return Err(Error::Invalid(mistakes));
+        }
+        let settings = if kind.hidden {
+            sealing::seal_whole(&self.vault, tenant, kind.name, tag, &settings)
+        } else {
+            sealing::seal_passwords(&self.vault, tenant, kind.name, tag, settings)
+        };
+        let (stored, created) = self.store.put_resource(tenant, kind.name, tag, settings, self.clock.now()).await?;
+        let shown = kind.shown(&stored);
+        self.change(|all| {
+            all.insert((tenant.clone(), kind.name, tag.to_owned()), Arc::new(stored));
+        });
+        Ok((shown, created))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<Key, Arc<StoredResource>>)) {
+        let mut all = BTreeMap::clone(&self.snapshot.load());
+        change(&mut all);
+        self.snapshot.store(Arc::new(all));
+    }
+}
+
+impl Identity {
+    /// Of these settings.
+    #[must_use]
+    pub fn of(tenant: &TenantId, kind: &str, tag: &str, settings: &Value) -> Self {
+        use sha2::{Digest, Sha256};
+        let digest = Sha256::new().chain_update(kind).chain_update([0]).chain_update(settings.to_string()).finalize();
+        Self { tenant: tenant.clone(), tag: tag.to_owned(), digest: digest.into() }
+    }
+}
+
+/// A secret's name may be what environment variables are called; every other tag is a tag.
+fn tag_mistakes(kind: &Kind, tag: &str) -> Vec<Mistake> {
+    let secret = |tag: &str| {
+        (1..=128).contains(&tag.len()) && tag.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+    };
+    let (fits, wanted) = if kind.hidden {
+        (secret(tag), "1 to 128 letters, digits, `_`, `-` or `.`")
+    } else {
+        (is_tag(tag), "`[a-z0-9][a-z0-9._-]{0,127}`")
+    };
+    if fits { Vec::new() } else { vec![Mistake::new("/tag", format!("the tag must be {wanted}"))] }
+}
+
+/// An object with one member.
+pub(crate) fn single(settings: &Value, key: &str) -> Option<Value> {
+    let fields: &Map<String, Value> = settings.as_object()?;
+    if fields.len() == 1 { fields.get(key).cloned() } else { None }
+}

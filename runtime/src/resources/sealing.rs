@@ -1,0 +1,134 @@
+//! Passwords in settings: sealed before they are stored, bound to tenant, resource and place.
+
+use serde_json::{Value, json};
+use triggerd_core::id::TenantId;
+use triggerd_core::mistake::join;
+use triggerd_core::outcome::Failure;
+
+use crate::secrets::Vault;
+use crate::store::StoredResource;
+
+/// The member that holds a sealed value.
+const SEALED: &str = "sealed";
+
+/// Whether `value` is a sealed one.
+pub(super) fn is_sealed(value: &Value) -> bool {
+    super::single(value, SEALED).is_some_and(|sealed| sealed.is_string())
+}
+
+/// All of the settings in one sealed value.
+pub(super) fn seal_whole(vault: &Vault, tenant: &TenantId, kind: &str, tag: &str, settings: &Value) -> Value {
+    json!({ SEALED: vault.seal(&place(tenant, kind, tag, ""), &settings.to_string()) })
+}
+
+/// The settings with every password sealed that was written plainly: fields that are called one, and URLs that
+/// carry one. What refers to a secret, or is sealed already, stays.
+pub(super) fn seal_passwords(vault: &Vault, tenant: &TenantId, kind: &str, tag: &str, settings: Value) -> Value {
+    let seal = |pointer: &str, text: &str| json!({ SEALED: vault.seal(&place(tenant, kind, tag, pointer), text) });
+    walk(settings, "", &seal)
+}
+
+fn walk(value: Value, pointer: &str, seal: &dyn Fn(&str, &str) -> Value) -> Value {
+    match value {
+        Value::Object(fields) => Value::Object(
+            fields
+                .into_iter()
+                .map(|(key, value)| {
+                    let at = join(pointer, &key);
+                    let value = match &value {
+                        Value::String(text) if holds_password(&key, text) => seal(&at, text),
+                        _ => walk(value, &at, seal),
+                    };
+                    (key, value)
+                })
+                .collect(),
+        ),
+        Value::Array(items) => {
+            let sealed = items.into_iter().enumerate();
+            sealed.map(|(i, item)| walk(item, &join(pointer, &i.to_string()), seal)).collect()
+        }
+        other => other,
+    }
+}
+
+fn holds_password(key: &str, text: &str) -> bool {
+    if text.is_empty() || text.contains("{{secrets.") || text.contains("{{ secrets.") {
+        return false;
+    }
+    let named = matches!(key, "password" | "apiKey" | "token" | "clientSecret" | "privateKey");
+    let in_url = reqwest::Url::parse(text).is_ok_and(|url| url.password().is_some());
+    named || in_url
+}
+
+/// The settings with everything opened that is sealed.
+pub(super) fn open_all(vault: &Vault, tenant: &TenantId, kind: &str, known: &StoredResource) -> Result<Value, Failure> {
+    let open = |pointer: &str, sealed: &Value| {
+        let text = sealed[SEALED].as_str().unwrap_or_default();
+        vault.open(&place(tenant, kind, &known.tag, pointer), text).map_err(|e| {
+            let at = if pointer.is_empty() { "the value" } else { pointer };
+            Failure::new("SECRET_UNREADABLE", format!("{at}: {e}; write it again, or start with the key it was sealed with"))
+        })
+    };
+    if is_sealed(&known.settings) {
+        let text = open("", &known.settings)?;
+        return serde_json::from_str(&text).map_err(|_| Failure::new("SECRET_UNREADABLE", "the sealed value is damaged"));
+    }
+    unwalk(known.settings.clone(), "", &open)
+}
+
+fn unwalk(value: Value, pointer: &str, open: &dyn Fn(&str, &Value) -> Result<String, Failure>) -> Result<Value, Failure> {
+    if is_sealed(&value) {
+        return open(pointer, &value).map(Value::String);
+    }
+    match value {
+        Value::Object(fields) => {
+            let opened = fields.into_iter().map(|(key, value)| {
+                let at = join(pointer, &key);
+                unwalk(value, &at, open).map(|value| (key, value))
+            });
+            opened.collect::<Result<_, _>>().map(Value::Object)
+        }
+        Value::Array(items) => {
+            let opened = items.into_iter().enumerate();
+            opened.map(|(i, item)| unwalk(item, &join(pointer, &i.to_string()), open)).collect()
+        }
+        other => Ok(other),
+    }
+}
+
+fn place(tenant: &TenantId, kind: &str, tag: &str, pointer: &str) -> String {
+    format!("{tenant}|{kind}/{tag}|{pointer}")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use jiff::Timestamp;
+
+    #[test]
+    fn passwords_are_sealed_for_their_place_and_open_again() {
+        let vault = Vault::from_key(&hex::encode([3; 32])).unwrap();
+        let tenant = TenantId::new("acme");
+        let written = json!({
+            "url": "redis://:hunter2@host:6379", "smtp": {"password": "hunter2", "username": "u"},
+            "envs": {"prd": {"smtp": {"password": {"secret": "PW"}}}}, "ca": "text", "plain": "redis://host",
+        });
+        let sealed = seal_passwords(&vault, &tenant, "caches", "main", written.clone());
+        assert!(!sealed.to_string().contains("hunter2"), "{sealed}");
+        assert_eq!(sealed["plain"], written["plain"]);
+        // Writing what was read changes nothing.
+        assert_eq!(seal_passwords(&vault, &tenant, "caches", "main", sealed.clone()), sealed);
+        let known = |settings: &Value, tag: &str| StoredResource {
+            kind: "caches".into(),
+            tag: tag.into(),
+            settings: settings.clone(),
+            version: 1,
+            created_at: Timestamp::UNIX_EPOCH,
+            updated_at: Timestamp::UNIX_EPOCH,
+        };
+        assert_eq!(open_all(&vault, &tenant, "caches", &known(&sealed, "main")).unwrap(), written);
+        assert!(open_all(&vault, &tenant, "caches", &known(&sealed, "other")).is_err());
+        assert!(open_all(&vault, &TenantId::new("evil"), "caches", &known(&sealed, "main")).is_err());
+    }
+}

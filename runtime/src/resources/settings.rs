@@ -1,0 +1,135 @@
+//! Settings as they are written: environments merged, references to secrets filled in.
+
+use serde_json::{Map, Value};
+use triggerd_core::outcome::Failure;
+
+/// What stands for a secret while settings are checked.
+const STAND_IN: &str = "{{secrets}}";
+
+/// The settings of `env`: its own merged over the others. An environment without its own has the others alone.
+pub(super) fn of_env(written: Value, env: &str) -> Value {
+    let Value::Object(mut fields) = written else { return written };
+    let own = fields.remove("envs").and_then(|envs| envs.get(env).cloned());
+    let mut base = Value::Object(fields);
+    if let Some(own) = own {
+        merge(&mut base, &own);
+    }
+    base
+}
+
+/// RFC 7396.
+pub(super) fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let Value::Object(fields) = target else { return };
+    for (key, value) in patch {
+        if value.is_null() {
+            fields.shift_remove(key);
+        } else {
+            merge(fields.entry(key.clone()).or_insert(Value::Null), value);
+        }
+    }
+}
+
+/// Fills in `{"secret": "NAME"}` and `{{secrets.NAME}}`, except in the top-level settings named in `raw`.
+pub(super) fn fill_in(settings: &mut Value, raw: &[&str], secret: &dyn Fn(&str) -> Option<String>) -> Result<(), Failure> {
+    let Value::Object(fields) = settings else { return Ok(()) };
+    for (key, value) in fields.iter_mut().filter(|(key, _)| !raw.contains(&key.as_str())) {
+        fill_in_value(value, secret).map_err(|f| Failure { message: format!("/{key}: {}", f.message), ..f })?;
+    }
+    Ok(())
+}
+
+fn fill_in_value(value: &mut Value, secret: &dyn Fn(&str) -> Option<String>) -> Result<(), Failure> {
+    if let Some(name) = reference(value) {
+        *value = Value::String(look_up(&name, secret)?);
+        return Ok(());
+    }
+    match value {
+        Value::String(text) if text.contains("{{") => *text = fill_in_text(text, secret)?,
+        Value::Array(items) => items.iter_mut().try_for_each(|item| fill_in_value(item, secret))?,
+        Value::Object(fields) => fields.values_mut().try_for_each(|item| fill_in_value(item, secret))?,
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The name in `{"secret": "NAME"}`.
+fn reference(value: &Value) -> Option<String> {
+    super::single(value, "secret")?.as_str().map(str::to_owned)
+}
+
+fn fill_in_text(text: &str, secret: &dyn Fn(&str) -> Option<String>) -> Result<String, Failure> {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("{{") {
+        let (inside, tail) = after
+            .split_once("}}")
+            .ok_or_else(|| Failure::new("RESOURCE_INVALID", "`{{` without `}}`"))?;
+        let name = inside.trim().strip_prefix("secrets.").ok_or_else(|| {
+            Failure::new("RESOURCE_INVALID", format!("`{{{{{inside}}}}}`: settings may hold `{{{{secrets.NAME}}}}` and nothing else"))
+        })?;
+        out.push_str(before);
+        out.push_str(&look_up(name.trim(), secret)?);
+        rest = tail;
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+fn look_up(name: &str, secret: &dyn Fn(&str) -> Option<String>) -> Result<String, Failure> {
+    secret(name).ok_or_else(|| Failure::new("SECRET_NOT_FOUND", format!("there is no secret `{name}`; PUT /api/v1/secrets/{name} makes it")))
+}
+
+/// The settings with a string for everything that will be filled in, and for sealed passwords.
+pub(super) fn with_stand_ins(settings: &Value, raw: &[&str]) -> Value {
+    let Value::Object(fields) = settings else { return settings.clone() };
+    let stand_in = |(key, value): (&String, &Value)| {
+        let value = if raw.contains(&key.as_str()) { value.clone() } else { stand_in(value) };
+        (key.clone(), value)
+    };
+    Value::Object(fields.iter().map(stand_in).collect())
+}
+
+fn stand_in(value: &Value) -> Value {
+    match value {
+        _ if reference(value).is_some() || super::sealing::is_sealed(value) => Value::from(STAND_IN),
+        Value::Array(items) => items.iter().map(stand_in).collect(),
+        Value::Object(fields) => Value::Object(fields.iter().map(|(k, v)| (k.clone(), stand_in(v))).collect()),
+        other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_environment_is_merged_over_the_rest() {
+        let written = json!({"host": "a", "smtp": {"port": 1, "tls": "none"}, "envs": {"prd": {"host": "b", "smtp": {"port": 2}}}});
+        assert_eq!(of_env(written.clone(), "prd"), json!({"host": "b", "smtp": {"port": 2, "tls": "none"}}));
+        assert_eq!(of_env(written, "dev"), json!({"host": "a", "smtp": {"port": 1, "tls": "none"}}));
+    }
+
+    #[test]
+    fn secrets_are_filled_in_everywhere_but_in_raw_settings() {
+        let secret = |name: &str| (name == "PW").then(|| "hunter2".to_owned());
+        let mut settings = json!({"a": {"secret": "PW"}, "b": ["x:{{secrets.PW}}@{{ secrets.PW }}"], "messages": {"m": "{{secrets.PW}}"}});
+        fill_in(&mut settings, &["messages"], &secret).unwrap();
+        assert_eq!(settings, json!({"a": "hunter2", "b": ["x:hunter2@hunter2"], "messages": {"m": "{{secrets.PW}}"}}));
+        for (bad, code) in [
+            (json!({"a": {"secret": "NO"}}), "SECRET_NOT_FOUND"),
+            (json!({"a": "{{record.x}}"}), "RESOURCE_INVALID"),
+            (json!({"a": "{{secrets.PW"}), "RESOURCE_INVALID"),
+        ] {
+            assert_eq!(fill_in(&mut bad.clone(), &[], &secret).unwrap_err().code, code, "{bad}");
+        }
+    }
+}

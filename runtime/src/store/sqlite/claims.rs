@@ -1,0 +1,170 @@
+//! Claims: who may execute a run.
+//!
+//! A claim raises the run's epoch, the fencing token that its holder's reports carry, and sets a lease. A run may be
+//! claimed when it is pending and due, or when its lease has ended; never while an earlier run of its lane (tenant,
+//! trigger, ordering key) has not ended, or a later one is being executed. The data directory belongs to one process, so
+//! at its start no lease has a holder.
+
+use jiff::Timestamp;
+use serde_json::Value;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, Row};
+use triggerd_core::id::{RunId, TenantId};
+
+use super::decode::{self, RUN_COLUMNS};
+use super::open::Store;
+use crate::store::{Claimed, Error};
+
+/// Holds for a run `r` whose lane lets it be claimed. Takes `now`, for the leases of later ones.
+const LANE_IS_FREE: &str = "(r.ordering_key IS NULL OR NOT EXISTS (SELECT 1 FROM runs AS o \
+     WHERE o.tenant = r.tenant AND o.trigger = r.trigger AND o.ordering_key = r.ordering_key \
+     AND o.ordering_key IS NOT NULL AND o.due_at IS NOT NULL \
+     AND (o.seq < r.seq OR (o.seq > r.seq AND o.state = 'running' AND o.due_at > ?))))";
+
+impl Store {
+    /// Claims up to `limit` runs that are due, oldest due first, until `lease_until`.
+    pub async fn claim(&self, now: Timestamp, limit: u32, lease_until: Timestamp) -> Result<Vec<Claimed>, Error> {
+        let (now, lease) = (now.as_millisecond(), lease_until.as_millisecond());
+        // A claim that finds nothing, which most do, costs the writer nothing.
+        if !self.is_any_due(now).await? {
+            return Ok(Vec::new());
+        }
+        self.write(move |conn| {
+            Box::pin(async move {
+                let sql = format!(
+                    "SELECT r.seq FROM runs AS r WHERE r.due_at IS NOT NULL AND r.parked = 0 AND r.due_at <= ? \
+                     AND {LANE_IS_FREE} ORDER BY r.due_at LIMIT ?"
+                );
+                let seqs = sqlx::query_scalar(AssertSqlSafe(sql))
+                    .bind(now)
+                    .bind(now)
+                    .bind(i64::from(limit))
+                    .fetch_all(&mut *conn)
+                    .await?;
+                take(conn, seqs, lease).await
+            })
+        })
+        .await
+    }
+
+    async fn is_any_due(&self, now: i64) -> Result<bool, Error> {
+        let mut conn = self.reader().await?;
+        let due = sqlx::query("SELECT 1 FROM runs WHERE due_at IS NOT NULL AND parked = 0 AND due_at <= ? LIMIT 1")
+            .bind(now)
+            .fetch_optional(&mut *conn)
+            .await?;
+        Ok(due.is_some())
+    }
+
+    /// Claims the first unfinished run of a lane, if it is due: what follows the end of the one before.
+    pub async fn claim_lane(
+        &self,
+        tenant: &TenantId,
+        trigger: &str,
+        key: &str,
+        now: Timestamp,
+        lease_until: Timestamp,
+    ) -> Result<Option<Claimed>, Error> {
+        let (tenant, trigger, key) = (tenant.clone(), trigger.to_owned(), key.to_owned());
+        let (now, lease) = (now.as_millisecond(), lease_until.as_millisecond());
+        self.write(move |conn| {
+            Box::pin(async move {
+                let sql = format!(
+                    "SELECT r.seq FROM runs AS r WHERE r.tenant = ? AND r.trigger = ? AND r.ordering_key = ? \
+                     AND r.ordering_key IS NOT NULL AND r.due_at IS NOT NULL AND r.due_at <= ? \
+                     AND {LANE_IS_FREE} ORDER BY r.seq LIMIT 1"
+                );
+                let seqs = sqlx::query_scalar(AssertSqlSafe(sql))
+                    .bind(tenant.as_str())
+                    .bind(trigger)
+                    .bind(key)
+                    .bind(now)
+                    .bind(now)
+                    .fetch_all(&mut *conn)
+                    .await?;
+                Ok(take(conn, seqs, lease).await?.pop())
+            })
+        })
+        .await
+    }
+
+    /// Claims one run, if it is due and its lane lets it.
+    pub async fn claim_run(&self, id: RunId, now: Timestamp, lease_until: Timestamp) -> Result<Option<Claimed>, Error> {
+        let (now, lease) = (now.as_millisecond(), lease_until.as_millisecond());
+        self.write(move |conn| {
+            Box::pin(async move {
+                let sql = format!(
+                    "SELECT r.seq FROM runs AS r WHERE r.id = ? AND r.due_at IS NOT NULL AND r.due_at <= ? AND {LANE_IS_FREE}"
+                );
+                let seqs = sqlx::query_scalar(AssertSqlSafe(sql))
+                    .bind(id.as_bytes().as_slice())
+                    .bind(now)
+                    .bind(now)
+                    .fetch_all(&mut *conn)
+                    .await?;
+                Ok(take(conn, seqs, lease).await?.pop())
+            })
+        })
+        .await
+    }
+
+    /// Lengthens leases; `false` for each run that is not the caller's any more. Called well before they end.
+    pub async fn renew(&self, held: Vec<(RunId, i64)>, until: Timestamp) -> Result<Vec<bool>, Error> {
+        if held.is_empty() {
+            return Ok(Vec::new());
+        }
+        let until = until.as_millisecond();
+        self.write_one(move |conn| {
+            Box::pin(async move {
+                let list: Vec<Value> =
+                    held.iter().map(|(id, epoch)| serde_json::json!([hex::encode(id.as_bytes()), epoch])).collect();
+                let rows = sqlx::query(
+                    "UPDATE runs SET due_at = ? FROM json_each(?) AS held WHERE runs.id = unhex(held.value ->> 0) \
+                     AND runs.epoch = held.value ->> 1 AND runs.state = 'running' RETURNING runs.id, runs.epoch",
+                )
+                .bind(until)
+                .bind(Value::Array(list).to_string())
+                .fetch_all(conn)
+                .await?;
+                let mut renewed = std::collections::HashSet::with_capacity(rows.len());
+                for row in &rows {
+                    renewed.insert((RunId::from_slice(row.try_get(0)?), row.try_get::<i64, _>(1)?));
+                }
+                Ok(held.iter().map(|(id, epoch)| renewed.contains(&(Some(*id), *epoch))).collect())
+            })
+        })
+        .await
+    }
+}
+
+/// Claims these runs, which may be claimed; answers in their order.
+async fn take(conn: &mut SqliteConnection, seqs: Vec<i64>, lease: i64) -> Result<Vec<Claimed>, Error> {
+    if seqs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let list = Value::from(seqs).to_string();
+    sqlx::query(
+        "UPDATE runs SET lost = (state = 'running'), state = 'running', epoch = epoch + 1, due_at = ?, parked = 0 \
+         WHERE seq IN (SELECT value FROM json_each(?))",
+    )
+    .bind(lease)
+    .bind(list.as_str())
+    .execute(&mut *conn)
+    .await?;
+    let sql = format!(
+        "SELECT {RUN_COLUMNS}, e.crc, e.body FROM json_each(?) AS j CROSS JOIN runs AS r ON r.seq = j.value \
+         CROSS JOIN events AS e ON e.seq = r.seq >> 18 ORDER BY j.key"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(list).fetch_all(conn).await?;
+    rows.iter()
+        .map(|row| Ok(Claimed { run: decode::run(row)?, event: decode::event(row)?, holder_lost: row.try_get("lost")? }))
+        .collect()
+}
+
+/// Ends all leases: called once, by the process that has just locked the data directory.
+pub(super) async fn release_all(conn: &mut SqliteConnection) -> Result<(), Error> {
+    sqlx::query("UPDATE runs SET due_at = 0 WHERE due_at IS NOT NULL AND parked = 0 AND due_at <> 0 AND state = 'running'")
+        .execute(conn)
+        .await?;
+    Ok(())
+}

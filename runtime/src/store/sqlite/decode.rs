@@ -1,0 +1,104 @@
+//! From columns to the store's types. What makes no sense is `Damaged`, with its name.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+use triggerd_core::event::Event;
+use triggerd_core::id::{EventId, RunId, TenantId};
+use triggerd_core::run::RunState;
+
+use crate::store::{Error, Run};
+
+pub(super) fn damaged(what: &str, name: impl std::fmt::Display) -> Error {
+    Error::Damaged(format!("{what} ({name})"))
+}
+
+/// Milliseconds as an instant.
+pub(super) fn instant(ms: i64) -> Result<Timestamp, Error> {
+    Timestamp::from_millisecond(ms).map_err(|_| damaged("timestamp", ms))
+}
+
+pub(super) fn at(row: &SqliteRow, column: &str) -> Result<Timestamp, Error> {
+    instant(row.try_get(column)?)
+}
+
+pub(super) fn at_if_any(row: &SqliteRow, column: &str) -> Result<Option<Timestamp>, Error> {
+    row.try_get::<Option<i64>, _>(column)?.map(instant).transpose()
+}
+
+pub(super) fn tenant(row: &SqliteRow) -> Result<TenantId, Error> {
+    Ok(TenantId::new(row.try_get("tenant")?))
+}
+
+pub(super) fn version(row: &SqliteRow) -> Result<u32, Error> {
+    let version: i64 = row.try_get("version")?;
+    u32::try_from(version).map_err(|_| damaged("version", version))
+}
+
+pub(super) fn unsigned(row: &SqliteRow, column: &str) -> Result<u64, Error> {
+    let number: i64 = row.try_get(column)?;
+    u64::try_from(number).map_err(|_| damaged(column, number))
+}
+
+pub(super) fn json(row: &SqliteRow, column: &str) -> Result<Value, Error> {
+    let text: &str = row.try_get(column)?;
+    serde_json::from_str(text).map_err(|e| damaged(column, e))
+}
+
+pub(super) fn digest(row: &SqliteRow, column: &str) -> Result<[u8; 32], Error> {
+    let bytes: &[u8] = row.try_get(column)?;
+    bytes.try_into().map_err(|_| damaged(column, bytes.len()))
+}
+
+/// The event in `body`, checked against its checksum: never a wrong payload.
+pub(super) fn event(row: &SqliteRow) -> Result<Arc<Event>, Error> {
+    let id = EventId::from_slice(row.try_get("event_id")?).ok_or_else(|| damaged("event", "id"))?;
+    let body: &str = row.try_get("body")?;
+    let crc: i64 = row.try_get("crc")?;
+    if i64::from(crc32fast::hash(body.as_bytes())) != crc {
+        return Err(damaged("event", format!("{id}: checksum")));
+    }
+    serde_json::from_str(body).map(Arc::new).map_err(|e| damaged("event", format!("{id}: {e}")))
+}
+
+/// The columns of [`run`], of `runs AS r` joined with `events AS e`.
+pub(super) const RUN_COLUMNS: &str = "r.seq, r.id, r.tenant, e.id AS event_id, r.trigger, r.version, r.state, r.epoch, \
+     r.due_at, r.lost, r.replay, r.queue, r.ordering_key, r.created_at, r.finished_at, r.error_code, r.error, r.progress";
+
+pub(super) fn run(row: &SqliteRow) -> Result<Run, Error> {
+    let id = RunId::from_slice(row.try_get("id")?).ok_or_else(|| damaged("run", "id"))?;
+    let state = run_state(row.try_get("state")?)?;
+    let progress: &str = row.try_get("progress")?;
+    let code: Option<String> = row.try_get("error_code")?;
+    let message: Option<String> = row.try_get("error")?;
+    Ok(Run {
+        id,
+        tenant: tenant(row)?,
+        event_id: EventId::from_slice(row.try_get("event_id")?).ok_or_else(|| damaged("run", id))?,
+        trigger: Arc::from(row.try_get::<&str, _>("trigger")?),
+        version: version(row)?,
+        state,
+        epoch: row.try_get("epoch")?,
+        due: at_if_any(row, "due_at")?.filter(|_| state == RunState::Pending),
+        queue: row.try_get("queue")?,
+        ordering_key: row.try_get("ordering_key")?,
+        replay: row.try_get("replay")?,
+        progress: serde_json::from_str(progress).map_err(|e| damaged("run", format!("{id}: progress: {e}")))?,
+        error: code.map(|code| (code, message.unwrap_or_default())),
+        created_at: at(row, "created_at")?,
+        finished_at: at_if_any(row, "finished_at")?,
+    })
+}
+
+fn run_state(text: &str) -> Result<RunState, Error> {
+    match text {
+        "pending" => Ok(RunState::Pending),
+        "running" => Ok(RunState::Running),
+        "delivered" => Ok(RunState::Delivered),
+        "failed" => Ok(RunState::Failed),
+        other => Err(damaged("run state", other)),
+    }
+}

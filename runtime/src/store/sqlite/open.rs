@@ -1,0 +1,193 @@
+//! Opening and closing the store.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, Sqlite};
+use tokio::sync::{mpsc, oneshot};
+
+use super::writer::{Call, Op, Writer};
+use super::{lock, migrate};
+use crate::clock::Clock;
+use crate::store::Error;
+
+/// How many operations wait before callers do: a second's worth, so that memory stays bounded.
+const QUEUE: usize = 8192;
+
+/// How the store is opened.
+#[derive(Clone)]
+pub struct Options {
+    /// Where the time of writes comes from that do not bring their own.
+    pub clock: Clock,
+    /// How many reads go on at once.
+    pub readers: u32,
+    /// How large the database file may grow; writes beyond are refused like on a full disk.
+    pub max_bytes: Option<u64>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { clock: Clock::system(), readers: 4, max_bytes: None }
+    }
+}
+
+/// The embedded store. Cheap to clone. Its last clone's end closes it; [`Store::close`] also waits for that.
+#[derive(Clone)]
+pub struct Store {
+    ops: mpsc::Sender<Op>,
+    readers: SqlitePool,
+    pub(super) clock: Clock,
+    path: Arc<Path>,
+}
+
+impl Store {
+    /// Opens the store of `data_dir`, called once at start: takes the directory's lock (another process that holds
+    /// it is an error within a second), migrates, and makes claimable what a dead process had claimed.
+    pub async fn open(data_dir: &Path, options: Options) -> Result<Self, Error> {
+        let held = lock::take(data_dir).await?;
+        let path: Arc<Path> = data_dir.join("triggerd.db").into();
+        let mut conn = writing(&path).connect().await.map_err(|e| refused(&path, e))?;
+        migrate::run(&mut conn).await?;
+        let writer = Writer::start(conn, held, path.clone(), options.max_bytes).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(options.readers.max(1))
+            .min_connections(1)
+            .test_before_acquire(false)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .acquire_timeout(Duration::from_secs(5))
+            .connect_with(reading(&path))
+            .await?;
+        let (ops, queue) = mpsc::channel(QUEUE);
+        tokio::spawn(writer.run(queue));
+        Ok(Self { ops, readers, clock: options.clock, path })
+    }
+
+    /// Waits until everything asked for is on the disk, checkpoints and lets go of the data directory. What is
+    /// asked for afterwards is answered `Unavailable`.
+    pub async fn close(&self) -> Result<(), Error> {
+        self.readers.close().await;
+        let (answer, done) = oneshot::channel();
+        if self.ops.send(Op::Close(answer)).await.is_err() {
+            return Ok(());
+        }
+        // A writer that ended meanwhile has let go of the directory, which is all that was asked for.
+        done.await.unwrap_or(Ok(()))
+    }
+
+    /// Whether the store can be read and written now: what `/ready` asks. Costs one small commit.
+    pub async fn ping(&self) -> Result<(), Error> {
+        sqlx::query("SELECT 1 FROM events LIMIT 1").fetch_optional(&mut *self.reader().await?).await?;
+        self.write_one(|conn| {
+            Box::pin(async move {
+                sqlx::query("PRAGMA user_version = 1").execute(conn).await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Sets how large the database file may grow from now on (`None`: as large as SQLite allows). A limit below the
+    /// present size refuses all growth.
+    pub async fn limit_size(&self, max_bytes: Option<u64>) -> Result<(), Error> {
+        self.write_one(move |conn| Box::pin(async move { super::writer::limit_size(conn, max_bytes).await })).await
+    }
+
+    /// The database file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A connection that can only read; held for one call, never across an await on anything else.
+    pub(super) async fn reader(&self) -> Result<PoolConnection<Sqlite>, Error> {
+        Ok(self.readers.acquire().await?)
+    }
+
+    /// Runs `work` in the writer's next group, in a savepoint of its own, and answers once that is committed.
+    pub(super) async fn write<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
+    {
+        self.call(work, true).await
+    }
+
+    /// Like [`Store::write`] for work that writes with a single statement, which is all or nothing by itself.
+    pub(super) async fn write_one<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
+    {
+        self.call(work, false).await
+    }
+
+    async fn call<T, F>(&self, work: F, savepoint: bool) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
+    {
+        let (answer, done) = oneshot::channel();
+        self.send(Op::Call { call: Call::boxed(work, answer), savepoint }).await?;
+        done.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    pub(super) async fn send(&self, op: Op) -> Result<(), Error> {
+        self.ops.send(op).await.map_err(|_| closed())
+    }
+}
+
+/// The answer to whom the writer can give none.
+pub(super) fn closed() -> Error {
+    Error::Unavailable("the store is closed".to_owned())
+}
+
+fn refused(path: &Path, error: sqlx::Error) -> Error {
+    match Error::from(error) {
+        Error::Unavailable(why) => Error::Unavailable(format!("{}: {why}", path.display())),
+        other => other,
+    }
+}
+
+fn writing(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        // Only a checkpoint that wants the readers out ever waits.
+        .busy_timeout(Duration::from_secs(1))
+        .foreign_keys(false)
+        .pragma("wal_autocheckpoint", "0")
+        .pragma("temp_store", "memory")
+        .pragma("cache_size", "-16384")
+        .pragma("mmap_size", "0")
+        .statement_cache_capacity(192)
+        .row_buffer_size(1024)
+        .thread_name(|_| "store-writer".to_owned())
+        .disable_statement_logging()
+}
+
+fn reading(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .read_only(true)
+        .busy_timeout(Duration::from_secs(5))
+        .foreign_keys(false)
+        .pragma("query_only", "1")
+        .pragma("temp_store", "memory")
+        .pragma("cache_size", "-4096")
+        .pragma("mmap_size", "0")
+        .row_buffer_size(256)
+        .thread_name(|n| format!("store-reader-{n}"))
+        .disable_statement_logging()
+}
+
+/// Closes a connection; what cannot be closed is dropped.
+pub(super) async fn close(conn: SqliteConnection) -> Result<(), Error> {
+    Ok(conn.close().await?)
+}

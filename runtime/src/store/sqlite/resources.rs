@@ -1,0 +1,97 @@
+//! Resources: named connections and secrets, settings as JSON.
+
+use jiff::Timestamp;
+use serde_json::Value;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row};
+use triggerd_core::id::TenantId;
+
+use super::decode::{self, at};
+use super::open::Store;
+use crate::store::{Error, StoredResource};
+
+const SELECT: &str = "SELECT tenant, kind, tag, settings, version, created_at, updated_at FROM resources";
+
+impl Store {
+    /// Stores a resource; `true` where it is new.
+    pub async fn put_resource(
+        &self,
+        tenant: &TenantId,
+        kind: &str,
+        tag: &str,
+        settings: Value,
+        now: Timestamp,
+    ) -> Result<(StoredResource, bool), Error> {
+        let (tenant, kind, tag) = (tenant.clone(), kind.to_owned(), tag.to_owned());
+        self.write_one(move |conn| {
+            Box::pin(async move {
+                let row = sqlx::query(
+                    "INSERT INTO resources (tenant, kind, tag, settings, version, created_at, updated_at) \
+                     VALUES (?1, ?2, ?3, ?4, 1, ?5, ?5) ON CONFLICT (tenant, kind, tag) DO UPDATE \
+                     SET settings = excluded.settings, version = version + 1, updated_at = excluded.updated_at \
+                     RETURNING tenant, kind, tag, settings, version, created_at, updated_at",
+                )
+                .bind(tenant.as_str())
+                .bind(kind)
+                .bind(tag)
+                .bind(settings.to_string())
+                .bind(now.as_millisecond())
+                .fetch_one(conn)
+                .await?;
+                let stored = decode(&row)?;
+                let created = stored.version == 1;
+                Ok((stored, created))
+            })
+        })
+        .await
+    }
+
+    /// One resource.
+    pub async fn resource(&self, tenant: &TenantId, kind: &str, tag: &str) -> Result<Option<StoredResource>, Error> {
+        let mut conn = self.reader().await?;
+        let sql = format!("{SELECT} WHERE tenant = ? AND kind = ? AND tag = ?");
+        let row =
+            sqlx::query(AssertSqlSafe(sql)).bind(tenant.as_str()).bind(kind).bind(tag).fetch_optional(&mut *conn).await?;
+        row.as_ref().map(decode).transpose()
+    }
+
+    /// A tenant's resources of one kind, by tag.
+    pub async fn resources(&self, tenant: &TenantId, kind: &str) -> Result<Vec<StoredResource>, Error> {
+        let mut conn = self.reader().await?;
+        let sql = format!("{SELECT} WHERE tenant = ? AND kind = ? ORDER BY tag");
+        let rows = sqlx::query(AssertSqlSafe(sql)).bind(tenant.as_str()).bind(kind).fetch_all(&mut *conn).await?;
+        rows.iter().map(decode).collect()
+    }
+
+    /// Every tenant's resources: read once at start.
+    pub async fn resources_all(&self) -> Result<Vec<(TenantId, StoredResource)>, Error> {
+        let mut conn = self.reader().await?;
+        let sql = format!("{SELECT} ORDER BY tenant, kind, tag");
+        let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut *conn).await?;
+        rows.iter().map(|row| Ok((decode::tenant(row)?, decode(row)?))).collect()
+    }
+
+    /// Deletes a resource; `false` where there is none.
+    pub async fn delete_resource(&self, tenant: &TenantId, kind: &str, tag: &str) -> Result<bool, Error> {
+        let (tenant, kind, tag) = (tenant.clone(), kind.to_owned(), tag.to_owned());
+        self.write_one(move |conn| {
+            Box::pin(async move {
+                let sql = "DELETE FROM resources WHERE tenant = ? AND kind = ? AND tag = ?";
+                let done = sqlx::query(sql).bind(tenant.as_str()).bind(kind).bind(tag).execute(conn).await?;
+                Ok(done.rows_affected() > 0)
+            })
+        })
+        .await
+    }
+}
+
+fn decode(row: &SqliteRow) -> Result<StoredResource, Error> {
+    Ok(StoredResource {
+        kind: row.try_get("kind")?,
+        tag: row.try_get("tag")?,
+        settings: decode::json(row, "settings")?,
+        version: decode::version(row)?,
+        created_at: at(row, "created_at")?,
+        updated_at: at(row, "updated_at")?,
+    })
+}

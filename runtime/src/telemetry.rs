@@ -1,0 +1,92 @@
+//! Logs and metrics of the process. Started once, before anything that logs or counts.
+
+use std::sync::OnceLock;
+
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::config::{Config, LogFormat};
+
+/// What durations are counted in: from a memory write to a slow third party, in seconds.
+const SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// The recorder is the process's, as the `metrics` crate has it; this is the way to its text.
+static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+
+/// Why logs and metrics could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The level cannot be read.
+    #[error("`log.level`: {0}")]
+    Level(#[from] tracing_subscriber::filter::ParseError),
+    /// Something else in the process logs already.
+    #[error("logs: {0}")]
+    Logs(#[from] tracing_subscriber::util::TryInitError),
+    /// The recorder cannot be set up.
+    #[error("metrics: {0}")]
+    Metrics(#[from] BuildError),
+}
+
+/// Starts both.
+pub fn start(config: &Config) -> Result<(), Error> {
+    let filter = EnvFilter::try_new(&config.log.level)?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log.format {
+        LogFormat::Text => {
+            builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).finish().try_init()?
+        }
+        LogFormat::Json => builder.json().flatten_event(true).finish().try_init()?,
+    }
+    if config.metrics.enabled {
+        start_metrics()?;
+    }
+    Ok(())
+}
+
+fn start_metrics() -> Result<(), Error> {
+    if RECORDER.get().is_some() {
+        return Ok(());
+    }
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
+        .install_recorder()?;
+    describe();
+    metrics::gauge!("triggerd_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    // Another thread cannot have been here: there is one call per process, and the recorder refuses a second.
+    let _ = RECORDER.set(handle);
+    Ok(())
+}
+
+/// The metrics as Prometheus reads them; `None` where they are off.
+#[must_use]
+pub fn metrics() -> Option<String> {
+    RECORDER.get().map(PrometheusHandle::render)
+}
+
+/// Folds what was recorded since the last call into the histograms: without it they grow in memory while nobody
+/// scrapes. Called every few seconds.
+pub fn keep_up() {
+    if let Some(handle) = RECORDER.get() {
+        handle.run_upkeep();
+    }
+}
+
+fn describe() {
+    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    describe_counter!("triggerd_events_total", "Events that came in, by outcome");
+    describe_counter!("triggerd_http_requests_total", "Requests answered, by route and status");
+    describe_counter!("triggerd_action_attempts_total", "Attempts of actions, by type and outcome");
+    describe_counter!("triggerd_dead_letters_total", "Runs that became dead letters, by code");
+    describe_counter!(
+        "triggerd_loop_breaks_total",
+        "Events that were not emitted because their causation chain was cut"
+    );
+    describe_histogram!("triggerd_action_duration_seconds", Unit::Seconds, "How long attempts took, by type");
+    describe_histogram!("triggerd_event_lag_seconds", Unit::Seconds, "From an event's acceptance to a run's end");
+    describe_gauge!("triggerd_queue_depth", "Runs by state");
+    describe_gauge!("triggerd_oldest_pending_age_seconds", Unit::Seconds, "Age of the oldest run that has not ended");
+    describe_gauge!("triggerd_dlq_events", "Dead letters");
+    describe_gauge!("triggerd_runs_held", "Runs in this process's memory");
+    describe_gauge!("triggerd_build_info", "The version that runs");
+}

@@ -1,0 +1,54 @@
+//! `cargo xtask test`: prepares what is missing and runs everything.
+
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::guest_toolchain::{GuestToolchain, workspace_root};
+use crate::{guests, test_servers};
+
+/// Runs everything, in the order in which mistakes are cheapest to find.
+pub fn run() -> Result<()> {
+    step("formatting", || cargo(&["fmt", "--all", "--check"]))?;
+    step("packages and servers", || test_servers::prepare().map(drop))?;
+    step("guests", || guests::build_all(&GuestToolchain::prepare()?).map(drop))?;
+    step("clippy", || cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    step("guests' own tests", guests::test_all)?;
+    step("tests", || cargo(&["test", "--locked", "--workspace"]))?;
+    step("the demo", demo)
+}
+
+fn step(name: &str, job: impl FnOnce() -> Result<()>) -> Result<()> {
+    println!("\n== {name}");
+    let began = Instant::now();
+    job().with_context(|| format!("{name} failed"))?;
+    println!("== {name}: {} s", began.elapsed().as_secs());
+    Ok(())
+}
+
+fn cargo(arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    run_to_end(command.args(arguments).current_dir(workspace_root()))
+}
+
+/// The demo as a newcomer runs it, but on a free port and with its data in the target folder.
+fn demo() -> Result<()> {
+    let data = workspace_root().join("target/demo-data");
+    if data.exists() {
+        std::fs::remove_dir_all(&data).context("cannot remove the last demo's data")?;
+    }
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["demo", "--once"]).current_dir(workspace_root());
+    command.env("TRIGGERD_LISTEN", format!("127.0.0.1:{port}")).env("TRIGGERD_DATA_DIR", data);
+    run_to_end(&mut command)
+}
+
+fn run_to_end(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot run {command:?}"))?;
+    if !status.success() {
+        bail!("{command:?} ended with {status}");
+    }
+    Ok(())
+}
