@@ -6,13 +6,15 @@ use serde_json::Value;
 
 /// A compiled guest's bytes.
 pub fn guest(name: &str) -> Vec<u8> {
-    let file = dir().join(format!("{name}.wasm"));
-    std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}; `cargo xtask guests` compiles the guests", file.display()))
+    let file = dir().join(format!("{}.wasm", name.replace('-', "_")));
+    let read = std::fs::read(&file);
+    read.unwrap_or_else(|error| panic!("{}: {error}; `cargo xtask guest build-all` compiles the guests", file.display()))
 }
 
+/// Where `cargo xtask guest build-all` puts them.
 fn dir() -> PathBuf {
-    let fallback = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/guests/out"));
-    std::env::var_os("TRIGGERD_GUESTS_DIR").map_or_else(fallback, PathBuf::from)
+    let usual = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/guests/wasm32-wasip2/release"));
+    std::env::var_os("TRIGGERD_GUESTS_DIR").map_or_else(usual, PathBuf::from)
 }
 
 /// A guest example's name, trigger and event.

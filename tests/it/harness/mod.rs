@@ -2,6 +2,7 @@
 
 mod api;
 mod cli;
+mod definitions;
 mod guests;
 mod ports;
 mod receiver;
@@ -13,6 +14,7 @@ mod wait;
 
 pub use api::{Answer, Api};
 pub use cli::{Cli, Ran};
+pub use definitions::{after_insert, call, change, fast, on};
 pub use guests::{guest, guest_examples};
 pub use ports::free_port;
 pub use receiver::{Receiver, Reply, Seen};
