@@ -71,12 +71,18 @@ impl Brokers {
     async fn append(&self, tenant: &TenantId, message: Message) -> Result<Value, Failed> {
         let Message { tag, topic, key, headers, body, delivery_id } = message;
         let headers = Value::Object(headers);
-        let appended = self.store.topic_append(tenant, &tag, &topic, key, headers, body, Some(delivery_id), self.clock.now());
+        let appended =
+            self.store.topic_append(tenant, &tag, &topic, key, headers, body, Some(delivery_id), self.clock.now());
         let offset = appended.await.map_err(|error| Failed::transient("BROKER_UNAVAILABLE", error.to_string()))?;
         Ok(json!({ "offset": offset }))
     }
 
-    async fn publish_to_redis(&self, resolved: Resolved<resources::Broker>, server: crate::connections::redis::Server, message: Message) -> Result<Value, Failed> {
+    async fn publish_to_redis(
+        &self,
+        resolved: Resolved<resources::Broker>,
+        server: crate::connections::redis::Server,
+        message: Message,
+    ) -> Result<Value, Failed> {
         let mut command = redis::cmd("XADD");
         command.arg(format!("{}{}", resolved.settings.prefix, message.topic));
         if let Some(most) = resolved.settings.max_len {
@@ -95,7 +101,9 @@ impl Brokers {
         answer.map(|id| json!({ "id": id })).map_err(|error: Error| {
             let text = format!("broker `{}`: {error}", message.tag);
             match &error {
-                _ if error.is_permanent() => Failed::permanent(error.code("BROKER_UNAVAILABLE", "BROKER_REFUSED"), text),
+                _ if error.is_permanent() => {
+                    Failed::permanent(error.code("BROKER_UNAVAILABLE", "BROKER_REFUSED"), text)
+                }
                 // One name for a broker that cannot be reached, however it cannot: what `retryOn` knows.
                 _ => Failed::transient("BROKER_UNAVAILABLE", text),
             }
@@ -105,9 +113,10 @@ impl Brokers {
 
 /// The tag and the topic of `TAG:TOPIC`.
 pub fn split(broker: &str) -> Result<(&str, &str), String> {
-    broker.split_once(':').filter(|(tag, topic)| !tag.is_empty() && !topic.is_empty()).ok_or_else(|| {
-        format!("`{broker}` must be written `TAG:TOPIC`, such as `{EMBEDDED}:orders`")
-    })
+    broker
+        .split_once(':')
+        .filter(|(tag, topic)| !tag.is_empty() && !topic.is_empty())
+        .ok_or_else(|| format!("`{broker}` must be written `TAG:TOPIC`, such as `{EMBEDDED}:orders`"))
 }
 
 /// What is wrong with a topic's name.

@@ -56,7 +56,8 @@ impl Caches {
             }
             Place::Redis { resolved, server } => {
                 let key = resolved.settings.prefix.clone() + key;
-                let get = async move |mut c: MultiplexedConnection| redis::cmd("GET").arg(key).query_async(&mut c).await;
+                let get =
+                    async move |mut c: MultiplexedConnection| redis::cmd("GET").arg(key).query_async(&mut c).await;
                 self.redis(name, &resolved, &server, get).await?
             }
         };
@@ -89,7 +90,8 @@ impl Caches {
             Place::Memory { max_bytes } => Ok(self.memory().delete(name.tenant, name.tag, max_bytes, key).await),
             Place::Redis { resolved, server } => {
                 let key = resolved.settings.prefix.clone() + key;
-                let delete = async move |mut c: MultiplexedConnection| redis::cmd("DEL").arg(key).query_async(&mut c).await;
+                let delete =
+                    async move |mut c: MultiplexedConnection| redis::cmd("DEL").arg(key).query_async(&mut c).await;
                 self.redis(name, &resolved, &server, delete).await
             }
         }
@@ -111,7 +113,10 @@ impl Caches {
 
     fn place(&self, name: Name<'_>, key: &str) -> Result<Place, Failed> {
         if key.is_empty() || key.len() > MAX_KEY {
-            return Err(Failed::permanent("CONFIG_INVALID", format!("/key: a key has 1 to {MAX_KEY} bytes, not {}", key.len())));
+            return Err(Failed::permanent(
+                "CONFIG_INVALID",
+                format!("/key: a key has 1 to {MAX_KEY} bytes, not {}", key.len()),
+            ));
         }
         let Some(resolved) = self.resources.resolve(name.tenant, "caches", name.tag, name.env) else {
             return match name.tag {
@@ -130,7 +135,13 @@ impl Caches {
         &self.resources.connections().memory
     }
 
-    async fn redis<T, F>(&self, name: Name<'_>, resolved: &Resolved<resources::Cache>, server: &crate::connections::redis::Server, command: F) -> Result<T, Failed>
+    async fn redis<T, F>(
+        &self,
+        name: Name<'_>,
+        resolved: &Resolved<resources::Cache>,
+        server: &crate::connections::redis::Server,
+        command: F,
+    ) -> Result<T, Failed>
     where
         F: AsyncFnOnce(MultiplexedConnection) -> Result<T, redis::RedisError>,
     {

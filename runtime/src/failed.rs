@@ -29,7 +29,10 @@ impl Failed {
     /// There is no resource of that tag.
     #[must_use]
     pub fn no_resource(kind: &str, tag: &str) -> Self {
-        Self::permanent("RESOURCE_NOT_FOUND", format!("there is no {} `{tag}`; PUT /api/v1/{kind}/{tag} makes it", kind.trim_end_matches('s')))
+        Self::permanent(
+            "RESOURCE_NOT_FOUND",
+            format!("there is no {} `{tag}`; PUT /api/v1/{kind}/{tag} makes it", kind.trim_end_matches('s')),
+        )
     }
 
     /// The store did not do it.

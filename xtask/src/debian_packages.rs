@@ -14,12 +14,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 /// Packages that are needed by name; what of their dependencies is needed too, `OWN_DEPENDENCIES` says.
-const PACKAGES: [&str; 4] = [
-    "rustc-web",
-    "libstd-rust-web-dev",
-    "rust-web-src",
-    "wasi-libc",
-];
+const PACKAGES: [&str; 4] = ["rustc-web", "libstd-rust-web-dev", "rust-web-src", "wasi-libc"];
 
 /// Their names carry versions, so they are found through the packages that depend on them.
 const OWN_DEPENDENCIES: [&str; 2] = ["libstd-rust-web-", "libllvm"];
@@ -40,27 +35,20 @@ impl Prefix {
     ///
     /// `host` is the triple of this machine, `target` the one to compile for.
     pub fn prepare(dir: &Path, host: &str, target: &str) -> Result<Self> {
-        let prefix = Self {
-            dir: dir.to_owned(),
-        };
+        let prefix = Self { dir: dir.to_owned() };
         fs::create_dir_all(dir.parent().unwrap_or(dir))?;
         // Two builds at once would unpack over each other.
         let lock_path = dir.with_extension("lock");
-        let lock = fs::File::create(&lock_path)
-            .with_context(|| format!("creating {}", lock_path.display()))?;
-        lock.lock()
-            .with_context(|| format!("locking {}", lock_path.display()))?;
+        let lock = fs::File::create(&lock_path).with_context(|| format!("creating {}", lock_path.display()))?;
+        lock.lock().with_context(|| format!("locking {}", lock_path.display()))?;
         if fs::read_to_string(prefix.stamp()).is_ok_and(|stamp| stamp == LAYOUT) {
             return Ok(prefix);
         }
-        let unfinished = Self {
-            dir: dir.with_extension("unfinished"),
-        };
+        let unfinished = Self { dir: dir.with_extension("unfinished") };
         remove_if_there(&unfinished.dir)?;
         unfinished.fill(dir, host, target)?;
         remove_if_there(dir)?;
-        fs::rename(&unfinished.dir, dir)
-            .with_context(|| format!("renaming {}", unfinished.dir.display()))?;
+        fs::rename(&unfinished.dir, dir).with_context(|| format!("renaming {}", unfinished.dir.display()))?;
         eprintln!("The guest toolchain is ready in {}.", dir.display());
         Ok(prefix)
     }
@@ -80,15 +68,9 @@ impl Prefix {
         fs::create_dir_all(&downloads)?;
         let packages = packages()?;
         eprintln!("Downloading {} (130 MB, once) …", packages.join(" "));
-        run(Command::new("apt-get")
-            .arg("download")
-            .args(&packages)
-            .current_dir(&downloads))?;
+        run(Command::new("apt-get").arg("download").args(&packages).current_dir(&downloads))?;
         for package in fs::read_dir(&downloads)? {
-            run(Command::new("dpkg")
-                .arg("-x")
-                .arg(package?.path())
-                .arg(&self.dir))?;
+            run(Command::new("dpkg").arg("-x").arg(package?.path()).arg(&self.dir))?;
         }
         fs::remove_dir_all(&downloads)?;
         self.gather_libc(target)?;
@@ -102,16 +84,11 @@ impl Prefix {
     }
 
     fn gather_libc(&self, target: &str) -> Result<()> {
-        let to = self
-            .dir
-            .join("usr/lib/rustlib")
-            .join(target)
-            .join("lib/self-contained");
+        let to = self.dir.join("usr/lib/rustlib").join(target).join("lib/self-contained");
         fs::create_dir_all(&to)?;
         for file in LIBC_FILES {
             let from = self.dir.join("usr/lib/wasm32-wasi").join(file);
-            fs::copy(&from, to.join(file))
-                .with_context(|| format!("copying {}", from.display()))?;
+            fs::copy(&from, to.join(file)).with_context(|| format!("copying {}", from.display()))?;
         }
         Ok(())
     }
@@ -131,9 +108,7 @@ fn packages() -> Result<Vec<String>> {
     let mut found: Vec<String> = PACKAGES.map(String::from).into();
     let mut next = 0;
     while let Some(package) = found.get(next) {
-        for dependency in
-            own_dependencies(&run(Command::new("apt-cache").args(["depends", package]))?)
-        {
+        for dependency in own_dependencies(&run(Command::new("apt-cache").args(["depends", package]))?) {
             if !found.contains(&dependency) {
                 found.push(dependency);
             }
@@ -150,10 +125,7 @@ fn has_candidate(package: &str) -> Result<bool> {
 
 /// Reads `apt-cache policy`, which prints nothing for a package it has never heard of.
 fn has_version(policy: &str) -> bool {
-    policy
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("Candidate:"))
-        .any(|version| version.trim() != "(none)")
+    policy.lines().filter_map(|line| line.trim().strip_prefix("Candidate:")).any(|version| version.trim() != "(none)")
 }
 
 /// Reads `apt-cache depends`.
@@ -161,11 +133,7 @@ fn own_dependencies(depends: &str) -> Vec<String> {
     depends
         .lines()
         .filter_map(|line| line.trim().strip_prefix("Depends: "))
-        .filter(|name| {
-            OWN_DEPENDENCIES
-                .iter()
-                .any(|own| name.to_lowercase().starts_with(own))
-        })
+        .filter(|name| OWN_DEPENDENCIES.iter().any(|own| name.to_lowercase().starts_with(own)))
         .map(String::from)
         .collect()
 }
@@ -205,10 +173,7 @@ fn remove_if_there(dir: &Path) -> Result<()> {
 pub fn run(command: &mut Command) -> Result<String> {
     // Its Debug form would list the environment, too.
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    let shown = words
-        .map(|word| word.to_string_lossy())
-        .collect::<Vec<_>>()
-        .join(" ");
+    let shown = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
     // The answers are read, so they have to be in English; a failure is shown, so without a backtrace.
     let output = command
         .env("LC_ALL", "C")
@@ -216,11 +181,7 @@ pub fn run(command: &mut Command) -> Result<String> {
         .output()
         .with_context(|| format!("starting `{shown}`"))?;
     if !output.status.success() {
-        bail!(
-            "`{shown}`: {}\n{}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        bail!("`{shown}`: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -231,12 +192,8 @@ mod tests {
 
     #[test]
     fn only_a_named_candidate_counts() {
-        assert!(has_version(
-            "rustc-web:\n  Installed: (none)\n  Candidate: 1.96.0+dfsg1-1~deb12u2\n"
-        ));
-        assert!(!has_version(
-            "rustc-web:\n  Installed: (none)\n  Candidate: (none)\n"
-        ));
+        assert!(has_version("rustc-web:\n  Installed: (none)\n  Candidate: 1.96.0+dfsg1-1~deb12u2\n"));
+        assert!(!has_version("rustc-web:\n  Installed: (none)\n  Candidate: (none)\n"));
         assert!(!has_version(""));
     }
 
@@ -244,26 +201,19 @@ mod tests {
     fn versioned_packages_are_found_through_their_dependants() {
         let depends = "rustc-web\n  Depends: libc6\n  Depends: libstd-rust-web-dev\n  \
                        Depends: libLLVM22\n  Conflicts: rustc\n  Replaces: libstd-rust-web-9\n";
-        assert_eq!(
-            own_dependencies(depends),
-            ["libstd-rust-web-dev", "libLLVM22"]
-        );
+        assert_eq!(own_dependencies(depends), ["libstd-rust-web-dev", "libLLVM22"]);
     }
 
     #[test]
     fn a_failing_command_says_why() {
-        let error =
-            run(Command::new("sh").args(["-c", "echo no luck >&2; exit 3"])).expect_err("exit 3");
+        let error = run(Command::new("sh").args(["-c", "echo no luck >&2; exit 3"])).expect_err("exit 3");
         assert!(error.to_string().contains("no luck"), "{error}");
     }
 
     #[test]
     fn a_folder_with_a_quote_in_its_name_stays_one_word() {
         let script = rustc_script(Path::new("/it's here"), "x86_64-unknown-linux-gnu");
-        assert!(
-            script.contains(r"exec '/it'\''s here'/usr/bin/rustc"),
-            "{script}"
-        );
+        assert!(script.contains(r"exec '/it'\''s here'/usr/bin/rustc"), "{script}");
         assert!(script.contains("/usr/lib/x86_64-linux-gnu"), "{script}");
     }
 }

@@ -51,12 +51,9 @@ impl GuestToolchain {
     /// Makes sure that guests can be built. Downloads at most once; later calls take milliseconds.
     pub fn prepare() -> Result<Self> {
         let root = workspace_root();
-        let target_dir = root.join("target/guests");
+        let target_dir = target_dir();
         let Err(refusal) = ensure_target(&root) else {
-            return Ok(Self {
-                environment: Vec::new(),
-                target_dir,
-            });
+            return Ok(Self { environment: Vec::new(), target_dir });
         };
         let environment = debian_environment(&root).with_context(|| {
             format!(
@@ -65,19 +62,12 @@ impl GuestToolchain {
                  rustup: {refusal:#}\nDebian's packages"
             )
         })?;
-        Ok(Self {
-            environment,
-            target_dir,
-        })
+        Ok(Self { environment, target_dir })
     }
 
     /// Builds the guest whose `Cargo.toml` is in `guest_dir`, and gives the component's path.
     pub fn build(&self, guest_dir: &Path) -> Result<PathBuf> {
-        ensure!(
-            guest_dir.join("Cargo.toml").is_file(),
-            "{}: no Cargo.toml there",
-            guest_dir.display()
-        );
+        ensure!(guest_dir.join("Cargo.toml").is_file(), "{}: no Cargo.toml there", guest_dir.display());
         let mut cargo = clean(Command::new("cargo"), guest_dir);
         cargo
             .args(["build", "--release", "--target", TARGET])
@@ -89,23 +79,30 @@ impl GuestToolchain {
         if !output.status.success() {
             bail!("cargo could not build {}", guest_dir.display());
         }
-        let wasm = component_path(&String::from_utf8_lossy(&output.stdout)).with_context(|| {
-            format!(
-                "{} has no library of crate-type cdylib",
-                guest_dir.display()
-            )
-        })?;
+        let wasm = component_path(&String::from_utf8_lossy(&output.stdout))
+            .with_context(|| format!("{} has no library of crate-type cdylib", guest_dir.display()))?;
         check_component(&wasm)?;
         Ok(wasm)
     }
 
     /// Shell lines after which `cargo build --release --target wasm32-wasip2` works by hand.
     pub fn shell_lines(&self) -> String {
-        self.environment
-            .iter()
-            .map(|(name, value)| format!("export {name}={}\n", shell_quoted(value)))
-            .collect()
+        self.environment.iter().map(|(name, value)| format!("export {name}={}\n", shell_quoted(value))).collect()
     }
+}
+
+/// Runs a guest's own tests natively, with the ordinary toolchain.
+pub fn test_natively(guest_dir: &Path) -> Result<()> {
+    let mut cargo = clean(Command::new("cargo"), guest_dir);
+    cargo.args(["test", "--quiet"]).env("CARGO_TARGET_DIR", target_dir());
+    let status = cargo.status().context("starting cargo")?;
+    ensure!(status.success(), "the tests of {} failed", guest_dir.display());
+    Ok(())
+}
+
+/// One for all guests, so that what they share is compiled once.
+fn target_dir() -> PathBuf {
+    workspace_root().join("target/guests")
 }
 
 /// A command that inherits nothing from the cargo that started us.
@@ -116,10 +113,7 @@ fn clean(mut command: Command, dir: &Path) -> Command {
     // Told apart by prefix: the values are per target or per package.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("CARGO_TARGET_")
-            || text.starts_with("CARGO_PKG_")
-            || text.starts_with("CARGO_PROFILE_")
-        {
+        if text.starts_with("CARGO_TARGET_") || text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_PROFILE_") {
             command.env_remove(&name);
         }
     }
@@ -133,42 +127,24 @@ fn ensure_target(root: &Path) -> Result<()> {
         return Ok(());
     }
     run(clean(Command::new("rustup"), root).args(["target", "add", TARGET]))?;
-    ensure!(
-        has_target(root)?,
-        "rustup reported success, but the target is not there"
-    );
+    ensure!(has_target(root)?, "rustup reported success, but the target is not there");
     Ok(())
 }
 
 /// Asks rustc, not rustup: a distribution's toolchain may have the target without rustup.
 fn has_target(root: &Path) -> Result<bool> {
-    let dir = run(clean(Command::new("rustc"), root).args([
-        "--print",
-        "target-libdir",
-        "--target",
-        TARGET,
-    ]))?;
+    let dir = run(clean(Command::new("rustc"), root).args(["--print", "target-libdir", "--target", TARGET]))?;
     Ok(Path::new(dir.trim()).is_dir())
 }
 
 /// The variables with which cargo builds through Debian's rustc.
 fn debian_environment(root: &Path) -> Result<Vec<(&'static str, String)>> {
     let version = run(clean(Command::new("rustc"), root).arg("-vV"))?;
-    let host = version
-        .lines()
-        .find_map(|line| line.strip_prefix("host: "))
-        .context("`rustc -vV` names no host")?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).context("`rustc -vV` names no host")?;
     let sysroot = run(clean(Command::new("rustc"), root).args(["--print", "sysroot"]))?;
-    let linkers = Path::new(sysroot.trim())
-        .join("lib/rustlib")
-        .join(host)
-        .join("bin");
+    let linkers = Path::new(sysroot.trim()).join("lib/rustlib").join(host).join("bin");
     let linker = linkers.join("wasm-component-ld");
-    ensure!(
-        linker.is_file(),
-        "{}: rustup's toolchain should have this linker",
-        linker.display()
-    );
+    ensure!(linker.is_file(), "{}: rustup's toolchain should have this linker", linker.display());
     let prefix = Prefix::prepare(&root.join(".toolchain/debian"), host, TARGET)?;
     let path = std::env::var("PATH").context("PATH")?;
     Ok(vec![
@@ -176,10 +152,7 @@ fn debian_environment(root: &Path) -> Result<Vec<(&'static str, String)>> {
         // The standard library may use unstable features; cargo builds it only where they are allowed.
         ("RUSTC_BOOTSTRAP", "1".into()),
         ("CARGO_UNSTABLE_BUILD_STD", "std,panic_abort".into()),
-        (
-            "CARGO_TARGET_WASM32_WASIP2_LINKER",
-            linker.display().to_string(),
-        ),
+        ("CARGO_TARGET_WASM32_WASIP2_LINKER", linker.display().to_string()),
         // wasm-component-ld calls rust-lld, which stands beside it.
         ("PATH", format!("{}:{path}", linkers.display())),
     ])
@@ -225,19 +198,13 @@ mod tests {
     #[test]
     fn nothing_of_the_callers_cargo_reaches_the_guest() {
         let command = clean(Command::new("cargo"), Path::new("/"));
-        let removed = command
-            .get_envs()
-            .filter(|(_, value)| value.is_none())
-            .count();
+        let removed = command.get_envs().filter(|(_, value)| value.is_none()).count();
         assert!(removed >= INHERITED.len());
     }
 
     #[test]
     fn the_shell_lines_are_quoted() {
-        let toolchain = GuestToolchain {
-            environment: vec![("RUSTFLAGS", "-a -b".into())],
-            target_dir: PathBuf::new(),
-        };
+        let toolchain = GuestToolchain { environment: vec![("RUSTFLAGS", "-a -b".into())], target_dir: PathBuf::new() };
         assert_eq!(toolchain.shell_lines(), "export RUSTFLAGS='-a -b'\n");
     }
 }

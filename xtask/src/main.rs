@@ -14,6 +14,7 @@ cargo xtask demo [--once]      build, start the server in ./data, send the examp
 cargo xtask test               prepare what is missing and run every test
 cargo xtask guest build DIR    build one guest for wasm32-wasip2 and print where it is
 cargo xtask guest build-all    build every guest of guest-examples/ and tests/guests/
+cargo xtask guest test-all     run the guests' own tests, natively
 cargo xtask guest env          print the shell lines that let `cargo build` do the same by hand";
 
 fn main() -> Result<()> {

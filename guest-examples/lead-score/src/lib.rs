@@ -60,37 +60,20 @@ enum Grade {
 fn run(cx: Context<Input>) -> Result<Score, ActionError> {
     let input = &cx.input;
     if input.lead.is_empty() {
-        return Err(ActionError::permanent(
-            "LEAD_MISSING",
-            "the input names no lead; is `lead` templated right?",
-        ));
+        return Err(ActionError::permanent("LEAD_MISSING", "the input names no lead; is `lead` templated right?"));
     }
     let weight = input.weights.get(&input.touch).copied().unwrap_or(1);
-    let history = cx.state().update(
-        &format!("lead:{}", input.lead),
-        None,
-        |history: Option<History>| {
-            history
-                .unwrap_or_default()
-                .with_touch(&cx.delivery_id, weight)
-        },
-    )?;
+    let history = cx.state().update(&format!("lead:{}", input.lead), None, |history: Option<History>| {
+        history.unwrap_or_default().with_touch(&cx.delivery_id, weight)
+    })?;
     let score = history.points.saturating_add(deal_points(input.total));
     let grade = match score {
         HOT.. => Grade::Hot,
         WARM.. => Grade::Warm,
         _ => Grade::Cold,
     };
-    cx.log()
-        .field("lead", &input.lead)
-        .field("score", score)
-        .info("Scored");
-    Ok(Score {
-        lead: input.lead.clone(),
-        touches: history.touches,
-        score,
-        grade,
-    })
+    cx.log().field("lead", &input.lead).field("score", score).info("Scored");
+    Ok(Score { lead: input.lead.clone(), touches: history.touches, score, grade })
 }
 
 impl History {
@@ -125,10 +108,7 @@ mod tests {
     use super::*;
 
     fn touch(delivery: &str, input: Value) -> InvocationBuilder {
-        invocation()
-            .change("afterInsert", "touches")
-            .delivery_id(delivery)
-            .input(input)
+        invocation().change("afterInsert", "touches").delivery_id(delivery).input(input)
     }
 
     #[test]
@@ -136,25 +116,9 @@ mod tests {
         let host = TestHost::new();
         let input = json!({"lead": "l-1", "touch": "demo", "weights": {"demo": 40}});
         let first = host.call(run, touch("d-1", input.clone())).unwrap();
-        assert_eq!(
-            first,
-            Score {
-                lead: "l-1".into(),
-                touches: 1,
-                score: 40,
-                grade: Grade::Warm
-            }
-        );
+        assert_eq!(first, Score { lead: "l-1".into(), touches: 1, score: 40, grade: Grade::Warm });
         let second = host.call(run, touch("d-2", input)).unwrap();
-        assert_eq!(
-            second,
-            Score {
-                lead: "l-1".into(),
-                touches: 2,
-                score: 80,
-                grade: Grade::Hot
-            }
-        );
+        assert_eq!(second, Score { lead: "l-1".into(), touches: 2, score: 80, grade: Grade::Hot });
     }
 
     #[test]
@@ -171,8 +135,7 @@ mod tests {
         let host = TestHost::new();
         for delivery in 0..40 {
             let input = json!({"lead": "l-1", "touch": "view"});
-            host.call(run, touch(&format!("d-{delivery}"), input))
-                .unwrap();
+            host.call(run, touch(&format!("d-{delivery}"), input)).unwrap();
         }
         let state = host.state("lead:l-1").unwrap();
         assert_eq!(state["touches"], json!(40));
@@ -190,13 +153,9 @@ mod tests {
     #[test]
     fn an_input_without_a_lead_fails_for_good() {
         let host = TestHost::new();
-        let empty = host
-            .call(run, touch("d-1", json!({"lead": "", "touch": "view"})))
-            .unwrap_err();
+        let empty = host.call(run, touch("d-1", json!({"lead": "", "touch": "view"}))).unwrap_err();
         assert_eq!(empty.code, "LEAD_MISSING");
-        let missing = host
-            .call(run, touch("d-1", json!({"touch": "view"})))
-            .unwrap_err();
+        let missing = host.call(run, touch("d-1", json!({"touch": "view"}))).unwrap_err();
         assert_eq!(missing.code, "INPUT_INVALID");
         assert!(!missing.is_retryable());
     }

@@ -133,6 +133,19 @@ pub struct Emitted {
     pub at: Timestamp,
 }
 
+impl Settings {
+    /// What the effective configuration says.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        Self {
+            egress: egress::Policy { allow_nets: config.allowed_nets(), ..egress::Policy::default() },
+            data_dir: config.data_dir().to_owned(),
+            master_key: config.access.master_key.as_ref().map(|key| key.expose().to_owned()),
+            development: config.is_development(),
+        }
+    }
+}
+
 impl Services {
     /// Sets up the guard, the vault and the clients, and takes up the stored resources.
     pub async fn open(
@@ -149,7 +162,8 @@ impl Services {
         };
         let vault = vault.map_err(|e| e.to_string())?;
         let connections = Connections::new(egress.clone());
-        let resources = Resources::load(store.clone(), clock.clone(), vault, connections).await.map_err(|e| e.to_string())?;
+        let resources =
+            Resources::load(store.clone(), clock.clone(), vault, connections).await.map_err(|e| e.to_string())?;
         let resources = Arc::new(resources);
         Ok(Self {
             config,
@@ -195,48 +209,9 @@ impl Context {
         Redactor::new(self.secrets.iter().chain(more))
     }
 
-    /// W3C `traceparent` of this attempt: the event's trace, or one of the event's own, and a new span.
+    /// W3C `traceparent` of this attempt.
     #[must_use]
     pub fn traceparent(&self) -> String {
-        let span = loop {
-            let span = &hex::encode(self.services.clock.id_bits())[..16];
-            if span.bytes().any(|b| b != b'0') {
-                break span.to_owned();
-            }
-        };
-        match self.event.traceparent.as_deref().and_then(trace_of) {
-            Some((trace, flags)) => format!("00-{trace}-{span}-{flags}"),
-            None => format!("00-{}-{span}-01", self.event.id.0.simple()),
-        }
-    }
-}
-
-/// Trace id and flags of a `traceparent`, unless it is to be ignored (W3C Trace Context, 3.2.2).
-fn trace_of(header: &str) -> Option<(&str, &str)> {
-    let mut parts = header.split('-');
-    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let hex = |text: &str, len: usize| text.len() == len && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    let zero = |text: &str| text.bytes().all(|b| b == b'0');
-    let fits = hex(version, 2) && version != "ff" && hex(trace, 32) && !zero(trace) && hex(parent, 16) && !zero(parent) && hex(flags, 2);
-    let whole = version != "00" || parts.next().is_none();
-    (fits && whole).then_some((trace, flags))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::trace_of;
-
-    #[test]
-    fn a_malformed_traceparent_is_ignored() {
-        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-        assert_eq!(trace_of(&format!("00-{trace}-00f067aa0ba902b7-01")), Some((trace, "01")));
-        assert_eq!(trace_of(&format!("cc-{trace}-00f067aa0ba902b7-01-what")), Some((trace, "01")));
-        for bad in [
-            "", "00", &format!("ff-{trace}-00f067aa0ba902b7-01"), &format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)),
-            &format!("00-{trace}-0000000000000000-01"), &format!("00-{trace}-00f067aa0ba902b7-01-x"),
-            &format!("00-{}-00f067aa0ba902b7-01", trace.to_uppercase()),
-        ] {
-            assert_eq!(trace_of(bad), None, "{bad}");
-        }
+        super::trace::child(&self.event, &self.services.clock)
     }
 }

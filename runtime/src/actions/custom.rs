@@ -20,6 +20,7 @@ use super::guest_services::{GuestServices, invocation};
 use super::record::REJECTED;
 use super::{Action, Context};
 use crate::components::Loaded;
+use crate::redact::Redactor;
 use crate::wasm::{Call, CallReport, Capabilities, Export, GuardVerdict, GuestAnswer};
 
 /// `custom`
@@ -44,7 +45,9 @@ impl Action for Custom {
     type Config = Config;
 
     fn check(config: &Value) -> Vec<Mistake> {
-        let Some(capabilities) = config.get("capabilities") else { return Vec::new() };
+        let Some(capabilities) = config.get("capabilities").filter(|written| !has_template(written)) else {
+            return Vec::new();
+        };
         let found = Capabilities::parse(capabilities).err().unwrap_or_default();
         found.into_iter().map(|mistake| mistake.under("/capabilities")).collect()
     }
@@ -63,20 +66,22 @@ impl Action for Custom {
             let message = format!("component `{}` exports no action, guard or transform", config.component);
             return Outcome::dead("CONFIG_INVALID", message);
         };
+        let services = Arc::new(GuestServices::of(&cx));
         let call = Call {
             component: loaded.name.clone(),
             export,
             invocation: invocation(&cx, &config.input),
             capabilities: loaded.capabilities.clone().and(granted),
             limits: loaded.limits.clone(),
-            services: Arc::new(GuestServices::of(&cx)),
+            services: services.clone(),
         };
         let report = cx.services.components.host().call(&loaded.prepared, call).await;
-        note(&cx, &report);
+        let redactor = cx.redactor(&services.given());
+        note(&cx, &loaded, &config.input, &report, &redactor);
         match report.result {
-            Ok(answer) => take(&cx, answer),
+            Ok(answer) => take(&cx, answer, &redactor),
             Err(error) => {
-                let failure = Failure::new(error.code, error.message);
+                let failure = Failure::new(error.code, redactor.text(&error.message));
                 if error.retryable { Outcome::Retry { failure, after: error.delay } } else { Outcome::Dead(failure) }
             }
         }
@@ -94,9 +99,9 @@ fn export_of(loaded: &Loaded, event: &Event) -> Option<Export> {
 }
 
 /// What a guest's answer means for the run.
-fn take(cx: &Context, answer: GuestAnswer) -> Outcome {
+fn take(cx: &Context, answer: GuestAnswer, redactor: &Redactor) -> Outcome {
     match answer {
-        GuestAnswer::Json(value) => Outcome::Done(value),
+        GuestAnswer::Json(value) => Outcome::Done(redactor.value(value)),
         GuestAnswer::Guard(GuardVerdict::Proceed) => Outcome::Done(json!({"verdict": "proceed"})),
         GuestAnswer::Guard(GuardVerdict::Change(record)) => {
             *cx.effect.lock() = Some(Effect::Record(record));
@@ -104,7 +109,8 @@ fn take(cx: &Context, answer: GuestAnswer) -> Outcome {
         }
         GuestAnswer::Guard(GuardVerdict::Refuse { code, message }) => {
             *cx.effect.lock() = Some(Effect::Refuse);
-            Outcome::dead(code.filter(|code| !code.is_empty()).unwrap_or_else(|| REJECTED.to_owned()), message)
+            let code = code.filter(|code| !code.is_empty()).unwrap_or_else(|| REJECTED.to_owned());
+            Outcome::dead(code, redactor.text(&message))
         }
         GuestAnswer::Transform(None) => {
             *cx.effect.lock() = Some(Effect::Drop);
@@ -132,17 +138,17 @@ fn transformed(cx: &Context, body: Value) -> Outcome {
     }
 }
 
-/// Keeps the guest's logs with the attempt, as far as they fit; every line also goes to the server's log.
-fn note(cx: &Context, report: &CallReport) {
-    if report.logs.is_empty() && report.result.is_ok() {
-        return;
-    }
-    let redactor = cx.redactor(&[]);
+/// Keeps what the guest was given and what it wrote with the attempt, as far as they fit; every line also goes to
+/// the server's log.
+fn note(cx: &Context, loaded: &Loaded, input: &Value, report: &CallReport, redactor: &Redactor) {
+    let shown = redactor.text(&input.to_string());
+    let input = if shown.len() > MAX_EXCERPT / 2 { json!(format!("{} bytes", shown.len())) } else { json!(shown) };
     let mut kept = Vec::new();
     let mut left = MAX_EXCERPT;
     for line in &report.logs {
-        tracing::debug!(run.id = %cx.run_id, action = %cx.action, "guest: {line}");
-        let text = redactor.text(&line.to_string());
+        let fields = if line.fields.is_null() { String::new() } else { format!(" {}", line.fields) };
+        let text = redactor.text(&format!("{} {}{fields}", line.level, line.message));
+        tracing::debug!(run.id = %cx.run_id, action = %cx.action, "guest: {text}");
         if text.len() > left {
             break;
         }
@@ -150,10 +156,21 @@ fn note(cx: &Context, report: &CallReport) {
         kept.push(text);
     }
     let dropped = report.logs_dropped + (report.logs.len() - kept.len()) as u64;
-    cx.excerpt.lock().response = Some(json!({
+    let mut excerpt = cx.excerpt.lock();
+    excerpt.request = Some(json!({"component": loaded.name, "version": loaded.version, "input": input}));
+    excerpt.response = Some(json!({
         "logs": kept,
         "logs_dropped": dropped,
         "cpu_ms": report.cpu.as_secs_f64() * 1000.0,
         "memory_bytes": report.memory_peak,
     }));
+}
+
+fn has_template(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains("{{"),
+        Value::Array(items) => items.iter().any(has_template),
+        Value::Object(fields) => fields.values().any(has_template),
+        _ => false,
+    }
 }

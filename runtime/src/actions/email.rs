@@ -62,7 +62,8 @@ impl Action for Email {
         for field in ["recipients", "cc", "bcc"] {
             let written = config.get(field).filter(|value| !value.is_null() && !is_templated(value));
             if let Some(value) = written {
-                let literal = value.as_array().map_or_else(|| vec![(0, value)], |items| items.iter().enumerate().collect());
+                let literal =
+                    value.as_array().map_or_else(|| vec![(0, value)], |items| items.iter().enumerate().collect());
                 for (index, value) in literal.into_iter().filter(|(_, value)| !is_templated(value)) {
                     mail::parse_addresses(value, &format!("/{field}/{index}"), &mut found);
                 }
@@ -73,7 +74,10 @@ impl Action for Email {
         }
         let bare = config.get("notification").and_then(Value::as_str).is_some_and(|name| !name.contains([':', '{']));
         if bare && ["body", "text", "html"].iter().all(|field| config.get(field).is_none()) {
-            found.push(Mistake::new("/notification", "a bare tag needs a body: write `TAG:MESSAGE`, or give `subject` and `body`"));
+            found.push(Mistake::new(
+                "/notification",
+                "a bare tag needs a body: write `TAG:MESSAGE`, or give `subject` and `body`",
+            ));
         }
         found
     }
@@ -89,7 +93,8 @@ impl Action for Email {
 
     fn destination(cx: &Context, config: &Config) -> Option<String> {
         let tag = split(&config.notification).0;
-        let resolved = cx.services.resources.resolve::<Notification>(cx.tenant(), "notifications", tag, &cx.event.env)?;
+        let resolved =
+            cx.services.resources.resolve::<Notification>(cx.tenant(), "notifications", tag, &cx.event.env)?;
         let smtp = resolved.ok()?.settings.smtp?;
         Some(format!("smtp://{}:{}", smtp.host, smtp.port()))
     }
@@ -148,18 +153,28 @@ async fn server(cx: &Context, service: Option<Resolved<Notification>>) -> Option
     real.then_some((identity, smtp))
 }
 
-async fn hand_over(cx: &Context, identity: &Identity, smtp: &crate::resources::Smtp, composed: &Composed) -> Result<String, Failed> {
+async fn hand_over(
+    cx: &Context,
+    identity: &Identity,
+    smtp: &crate::resources::Smtp,
+    composed: &Composed,
+) -> Result<String, Failed> {
     let sent = cx.services.resources.connections().smtp.send(identity, smtp, &composed.envelope, &composed.bytes).await;
     sent.map_err(|error| {
         let secrets: Vec<String> = smtp.password.clone().into_iter().collect();
         let message = cx.redactor(&secrets).text(&format!("mail server of `{}`: {error}", identity.tag));
-        if error.is_permanent() { Failed::permanent(error.code(), message) } else { Failed::transient(error.code(), message) }
+        if error.is_permanent() {
+            Failed::permanent(error.code(), message)
+        } else {
+            Failed::transient(error.code(), message)
+        }
     })
 }
 
 async fn lay_down(cx: &Context, notification: &str, letter: &Letter, composed: Composed) -> Result<String, Failed> {
     let put = cx.services.mailbox.put(cx.tenant(), notification, letter, composed).await;
-    put.map(|()| "kept in the mailbox".to_owned()).map_err(|error| Failed::transient("STORE_UNAVAILABLE", format!("the mailbox: {error}")))
+    put.map(|()| "kept in the mailbox".to_owned())
+        .map_err(|error| Failed::transient("STORE_UNAVAILABLE", format!("the mailbox: {error}")))
 }
 
 fn all(mistakes: &[Mistake]) -> Failed {
@@ -179,7 +194,9 @@ fn letter(cx: &Context, config: &Config, service: Option<&Notification>) -> Resu
     }
     let tag = split(&config.notification).0;
     let sender = |field: &str, text: &str| {
-        mail::parse_address(text).map_err(|detail| Failed::permanent("RESOURCE_INVALID", format!("notification `{tag}`: /{field}: {detail}")))
+        mail::parse_address(text).map_err(|detail| {
+            Failed::permanent("RESOURCE_INVALID", format!("notification `{tag}`: /{field}: {detail}"))
+        })
     };
     let from = sender("from", service.and_then(|s| s.from.as_deref()).unwrap_or(DEVELOPMENT_SENDER))?;
     let reply_to = service.and_then(|s| s.reply_to.as_deref()).map(|text| sender("replyTo", text)).transpose()?;
@@ -213,7 +230,10 @@ fn content(cx: &Context, config: &Config, service: Option<&Notification>) -> Res
         return inline(config, subject.unwrap_or_default());
     };
     let known = service.and_then(|s| s.messages.get(name)).ok_or_else(|| {
-        Failed::permanent("NOT_FOUND", format!("notification `{tag}` has no message `{name}`; PATCH /api/v1/notifications/{tag} adds it"))
+        Failed::permanent(
+            "NOT_FOUND",
+            format!("notification `{tag}` has no message `{name}`; PATCH /api/v1/notifications/{tag} adds it"),
+        )
     })?;
     let own = config.subject.as_object().cloned().unwrap_or_default();
     // Each template sees its own variables first, and the other's behind them.
@@ -223,7 +243,8 @@ fn content(cx: &Context, config: &Config, service: Option<&Notification>) -> Res
     let (of_subject, of_body) = (over(&config.template, &own), over(&own, &config.template));
     let render = |field: &str, source: &str, variables: &Map<String, Value>| {
         let is_html = field == "html";
-        let rendered = MessageTemplate::compile(source, is_html).and_then(|template| template.render(variables, cx.services.clock.now()));
+        let rendered = MessageTemplate::compile(source, is_html)
+            .and_then(|template| template.render(variables, cx.services.clock.now()));
         rendered.map_err(|detail| Failed::permanent("TEMPLATE", format!("message `{tag}:{name}`: /{field}: {detail}")))
     };
     Ok(Message {

@@ -6,9 +6,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use triggerd_core::event::MAX_CAUSATION;
 use triggerd_core::mistake::Mistake;
-use triggerd_core::outcome::Outcome;
+use triggerd_core::outcome::{Failure, Outcome};
 
 use super::{Action, Context, Emitted};
+use crate::failed::Failed;
 
 /// The longest event type.
 const MAX_TYPE: usize = 256;
@@ -42,7 +43,9 @@ impl Action for Emit {
             return Outcome::dead("CONFIG_INVALID", format!("/type: {detail}"));
         }
         if cx.event.causation.len() >= MAX_CAUSATION {
-            let message = format!("{MAX_CAUSATION} events led to this one through event.emit: the chain is cut, since triggers that feed each other do not end");
+            let message = format!(
+                "{MAX_CAUSATION} events led to this one through event.emit: the chain is cut, since triggers that feed each other do not end"
+            );
             return Outcome::dead("LOOP_GUARD", message);
         }
         let emitted = Emitted {
@@ -55,10 +58,15 @@ impl Action for Emit {
         };
         match cx.services.emit(emitted).await {
             Ok(id) => Outcome::Done(json!({ "eventId": id.to_string() })),
-            Err(failure) if failure.code == "STORE_UNAVAILABLE" => Outcome::Retry { failure, after: None },
-            Err(failure) => Outcome::Dead(failure),
+            Err(failure) => failed(failure).into(),
         }
     }
+}
+
+/// An event that could not be kept may be kept later; a chain that was cut stays cut.
+pub(crate) fn failed(failure: Failure) -> Failed {
+    let retryable = failure.code == "STORE_UNAVAILABLE";
+    Failed { failure, retryable, after: None }
 }
 
 /// What is wrong with an event type.

@@ -4,19 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use triggerd_core::event::Event;
 use triggerd_core::id::DeliveryId;
 
 use super::context::{Context, Emitted, Services as Shared};
+use super::emit;
 use crate::brokers::Message;
 use crate::caches::Name;
 use crate::egress;
 use crate::failed::Failed;
 use crate::store;
 use crate::wasm::{
-    Answer, BrokerMessage, EmittedEvent, HttpRequest, HttpResponse, Invocation, ServiceContext, ServiceError,
-    Services, StateEntry,
+    Answer, BrokerMessage, EmittedEvent, HttpRequest, HttpResponse, Invocation, ServiceContext, ServiceError, Services,
+    StateEntry,
 };
 
 /// The services of one call.
@@ -24,6 +26,8 @@ pub struct GuestServices {
     shared: Arc<Shared>,
     event: Arc<Event>,
     delivery_id: DeliveryId,
+    /// Secrets that the guest was given: what it says afterwards is struck through.
+    given: Mutex<Vec<String>>,
 }
 
 /// What a guest is told of an attempt.
@@ -46,13 +50,18 @@ impl GuestServices {
     /// For an attempt.
     #[must_use]
     pub fn of(cx: &Context) -> Self {
-        Self { shared: cx.services.clone(), event: cx.event.clone(), delivery_id: cx.delivery_id }
+        Self::new(cx.services.clone(), cx.event.clone(), cx.delivery_id)
     }
 
     /// For a call outside of any attempt: a condition, a trial.
     #[must_use]
     pub fn new(shared: Arc<Shared>, event: Arc<Event>, delivery_id: DeliveryId) -> Self {
-        Self { shared, event, delivery_id }
+        Self { shared, event, delivery_id, given: Mutex::default() }
+    }
+
+    /// The secrets that the guest was given so far.
+    pub(super) fn given(&self) -> Vec<String> {
+        self.given.lock().clone()
     }
 
     fn cache<'a>(&'a self, tag: &'a str) -> Name<'a> {
@@ -75,7 +84,10 @@ impl GuestServices {
             .map_err(|error| of_egress(&error))?;
         if answer.truncated {
             let limit = request.max_response_bytes;
-            return Err(ServiceError::permanent("RESPONSE_TOO_LARGE", format!("the answer has more than {limit} bytes")));
+            return Err(ServiceError::permanent(
+                "RESPONSE_TOO_LARGE",
+                format!("the answer has more than {limit} bytes"),
+            ));
         }
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let headers = answer.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
@@ -87,7 +99,8 @@ fn headers_of(cx: &ServiceContext, request: &HttpRequest) -> Result<HeaderMap, S
     let mut headers = HeaderMap::new();
     for (name, value) in &request.headers {
         let wrong = || ServiceError::permanent("HEADER_INVALID", format!("`{name}` is not a header that can be sent"));
-        let (name, value) = (name.parse::<HeaderName>().map_err(|_| wrong())?, HeaderValue::from_str(value).map_err(|_| wrong())?);
+        let (name, value) =
+            (name.parse::<HeaderName>().map_err(|_| wrong())?, HeaderValue::from_str(value).map_err(|_| wrong())?);
         headers.append(name, value);
     }
     let own = [("idempotency-key", Some(cx.delivery_id.as_str())), ("traceparent", cx.traceparent.as_deref())];
@@ -122,7 +135,13 @@ impl Services for GuestServices {
         })
     }
 
-    fn state_set<'a>(&'a self, cx: &'a ServiceContext, key: &'a str, value: Vec<u8>, ttl: Option<Duration>) -> Answer<'a, u64> {
+    fn state_set<'a>(
+        &'a self,
+        cx: &'a ServiceContext,
+        key: &'a str,
+        value: Vec<u8>,
+        ttl: Option<Duration>,
+    ) -> Answer<'a, u64> {
         Box::pin(async move {
             let (tenant, expiry) = (&self.event.tenant, self.expiry(ttl));
             self.shared.store.state_set(tenant, &cx.component, key, value, expiry).await.map_err(of_store)
@@ -139,7 +158,8 @@ impl Services for GuestServices {
     ) -> Answer<'a, Option<u64>> {
         Box::pin(async move {
             let (tenant, expiry) = (&self.event.tenant, self.expiry(ttl));
-            let kept = self.shared.store.state_compare_and_set(tenant, &cx.component, key, expected, value, expiry).await;
+            let kept =
+                self.shared.store.state_compare_and_set(tenant, &cx.component, key, expected, value, expiry).await;
             kept.map_err(of_store)
         })
     }
@@ -175,7 +195,8 @@ impl Services for GuestServices {
 
     fn broker_publish<'a>(&'a self, cx: &'a ServiceContext, message: BrokerMessage) -> Answer<'a, Value> {
         Box::pin(async move {
-            let headers: Map<String, Value> = message.headers.into_iter().map(|(name, value)| (name, value.into())).collect();
+            let headers: Map<String, Value> =
+                message.headers.into_iter().map(|(name, value)| (name, value.into())).collect();
             let message = Message {
                 tag: message.broker,
                 topic: message.topic,
@@ -190,6 +211,9 @@ impl Services for GuestServices {
 
     fn emit<'a>(&'a self, _: &'a ServiceContext, event: EmittedEvent) -> Answer<'a, String> {
         Box::pin(async move {
+            if let Some(detail) = emit::type_mistake(&event.event_type) {
+                return Err(ServiceError::permanent("CONFIG_INVALID", detail));
+            }
             let emitted = Emitted {
                 cause: self.event.clone(),
                 delivery_id: self.delivery_id,
@@ -199,17 +223,17 @@ impl Services for GuestServices {
                 at: self.shared.clock.now(),
             };
             let kept = self.shared.emit(emitted).await;
-            kept.map(|id| id.to_string()).map_err(|failure| {
-                let retryable = failure.code == "STORE_UNAVAILABLE";
-                ServiceError { code: failure.code, message: failure.message, retryable }
-            })
+            kept.map(|id| id.to_string()).map_err(|failure| of_failed(emit::failed(failure)))
         })
     }
 
     fn secret<'a>(&'a self, _: &'a ServiceContext, name: &'a str) -> Answer<'a, String> {
         Box::pin(async move {
             let found = self.shared.secrets.get_in(&self.event.tenant, name, &self.event.env);
-            found.ok_or_else(|| ServiceError::permanent("SECRET_NOT_FOUND", format!("there is no secret `{name}`")))
+            let absent = || ServiceError::permanent("SECRET_NOT_FOUND", format!("there is no secret `{name}`"));
+            let value = found.ok_or_else(absent)?;
+            self.given.lock().push(value.clone());
+            Ok(value)
         })
     }
 

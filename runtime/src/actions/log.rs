@@ -129,7 +129,8 @@ pub(crate) fn printable(text: &str) -> String {
             break;
         }
         // Bidirectional controls can make a line read as another one.
-        let hidden = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+        let hidden =
+            matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
         if c.is_control() || hidden { out.extend(c.escape_default()) } else { out.push(c) }
     }
     out
@@ -141,7 +142,10 @@ mod tests {
 
     #[test]
     fn a_message_cannot_forge_lines_or_colours() {
-        assert_eq!(printable("ok\nERROR forged\r\x1b[31mred\u{202e}x\u{9b}31m"), "ok\\nERROR forged\\r\\u{1b}[31mred\\u{202e}x\\u{9b}31m");
+        assert_eq!(
+            printable("ok\nERROR forged\r\x1b[31mred\u{202e}x\u{9b}31m"),
+            "ok\\nERROR forged\\r\\u{1b}[31mred\\u{202e}x\\u{9b}31m"
+        );
         assert_eq!(printable("grün"), "grün");
         assert_eq!(printable(&"x".repeat(100_000)).len(), MAX_TEXT + 3);
     }

@@ -14,6 +14,7 @@ mod http;
 mod log;
 pub mod record;
 mod registry;
+mod trace;
 
 use std::future::Future;
 

@@ -56,9 +56,8 @@ impl Kind {
             check: A::check,
             place: A::place,
             ready: |cx, config| {
-                let config: A::Config = serde_json::from_value(config).map_err(|e| {
-                    Failure::new("CONFIG_INVALID", format!("the rendered settings are not valid: {e}"))
-                })?;
+                let config: A::Config = serde_json::from_value(config)
+                    .map_err(|e| Failure::new("CONFIG_INVALID", format!("the rendered settings are not valid: {e}")))?;
                 let destination = A::destination(cx, &config);
                 Ok(Ready { destination, run: Box::new(move |cx| Box::pin(A::run(cx, config))) })
             },
@@ -98,9 +97,10 @@ impl Registry {
 
     /// Reads rendered settings: the attempt, ready to begin. One look-up; called for every attempt.
     pub fn ready(&self, kind: &str, cx: &Context, config: Value) -> Result<Ready, Failure> {
-        let index = self.by_name.get(kind).ok_or_else(|| {
-            Failure::new("CONFIG_INVALID", format!("this server knows no action type `{kind}`"))
-        })?;
+        let index = self
+            .by_name
+            .get(kind)
+            .ok_or_else(|| Failure::new("CONFIG_INVALID", format!("this server knows no action type `{kind}`")))?;
         (self.kinds[*index].ready)(cx, config)
     }
 
@@ -155,7 +155,7 @@ mod tests {
     /// A file in `actions/` that no kind's family is named after was written and never listed.
     #[test]
     fn every_file_of_this_folder_is_listed() {
-        let support = ["mod", "context", "registry", "guest_services"];
+        let support = ["mod", "context", "registry", "guest_services", "trace"];
         let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/src/actions");
         let families: Vec<&str> = KINDS.iter().map(|kind| family(kind.name)).collect();
         for entry in std::fs::read_dir(dir).unwrap() {

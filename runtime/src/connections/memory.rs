@@ -48,7 +48,9 @@ impl Caches {
             Cache::builder()
                 .max_capacity(max_bytes)
                 // What an entry takes besides its texts, roughly.
-                .weigher(|key: &String, entry: &Entry| u32::try_from(key.len() + entry.text.len() + 128).unwrap_or(u32::MAX))
+                .weigher(|key: &String, entry: &Entry| {
+                    u32::try_from(key.len() + entry.text.len() + 128).unwrap_or(u32::MAX)
+                })
                 .expire_after(OwnTtl)
                 .build()
         };
@@ -65,7 +67,15 @@ impl Caches {
     }
 
     /// Stores a text, for ever or for a while.
-    pub async fn set(&self, tenant: &TenantId, tag: &str, max_bytes: u64, key: String, text: &str, ttl: Option<Duration>) {
+    pub async fn set(
+        &self,
+        tenant: &TenantId,
+        tag: &str,
+        max_bytes: u64,
+        key: String,
+        text: &str,
+        ttl: Option<Duration>,
+    ) {
         let entry = Entry { text: Arc::from(text), ttl };
         self.of(tenant, tag, max_bytes).insert(key, entry).await;
     }

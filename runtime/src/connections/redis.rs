@@ -100,7 +100,9 @@ impl Pool {
     async fn connect(&self, server: &Server) -> Result<MultiplexedConnection, Error> {
         let info = info(&server.url).map_err(Error::Refused)?;
         let (host, port) = match info.addr() {
-            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, insecure: false, .. } => (host.clone(), *port),
+            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, insecure: false, .. } => {
+                (host.clone(), *port)
+            }
             _ => return Err(egress::Error::Denied.into()),
         };
         let addresses = self.egress.resolve(&host, port).await?;
@@ -181,9 +183,13 @@ fn classify(error: &RedisError) -> Error {
     }
     match (error.kind(), error.code()) {
         (ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig, _) => Error::Refused(words.to_string()),
-        (_, Some("LOADING" | "BUSY" | "TRYAGAIN" | "MASTERDOWN" | "CLUSTERDOWN" | "READONLY" | "OOM" | "MISCONF" | "NOREPLICAS")) => {
-            Error::Unavailable(words.to_string())
-        }
+        (
+            _,
+            Some(
+                "LOADING" | "BUSY" | "TRYAGAIN" | "MASTERDOWN" | "CLUSTERDOWN" | "READONLY" | "OOM" | "MISCONF"
+                | "NOREPLICAS",
+            ),
+        ) => Error::Unavailable(words.to_string()),
         (ErrorKind::Server(_) | ErrorKind::Extension, _) => Error::Refused(words.to_string()),
         (ErrorKind::Parse, _) => egress::Error::Protocol(words.to_string()).into(),
         _ => Error::Unavailable(words.to_string()),
@@ -210,7 +216,9 @@ mod tests {
         for good in ["redis://localhost", "redis://u:p@host:6380/2", "rediss://host", "{{secrets.URL}}"] {
             assert!(url_mistakes(good).is_empty(), "{good}");
         }
-        for bad in ["", "host:6379", "http://host", "unix:///run/redis.sock", "redis+unix:///run/x", "rediss://host/#insecure"] {
+        for bad in
+            ["", "host:6379", "http://host", "unix:///run/redis.sock", "redis+unix:///run/x", "rediss://host/#insecure"]
+        {
             assert_eq!(url_mistakes(bad).len(), 1, "{bad}");
         }
     }

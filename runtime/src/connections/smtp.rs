@@ -83,7 +83,13 @@ impl Pool {
     }
 
     /// Hands a message over; answers once the server has confirmed it.
-    pub async fn send(&self, identity: &Identity, smtp: &Smtp, envelope: &Envelope, message: &[u8]) -> Result<String, Error> {
+    pub async fn send(
+        &self,
+        identity: &Identity,
+        smtp: &Smtp,
+        envelope: &Envelope,
+        message: &[u8],
+    ) -> Result<String, Error> {
         let idle = self.idle.get_with_by_ref(identity, async { Idle::default() }).await;
         let mut connection = match reuse(&idle).await {
             Some(connection) => connection,
@@ -138,7 +144,11 @@ fn tls(smtp: &Smtp) -> Result<TlsParameters, Error> {
     builder.build().map_err(|e| Error::Settings(format!("/smtp/host: {e}")))
 }
 
-async fn prepare(mut connection: AsyncSmtpConnection, smtp: &Smtp, hello: &ClientId) -> Result<AsyncSmtpConnection, Error> {
+async fn prepare(
+    mut connection: AsyncSmtpConnection,
+    smtp: &Smtp,
+    hello: &ClientId,
+) -> Result<AsyncSmtpConnection, Error> {
     if smtp.tls == Tls::Starttls {
         if !connection.can_starttls() {
             return Err(Error::Settings("/smtp/tls: the server does not offer STARTTLS".to_owned()));
@@ -166,7 +176,9 @@ async fn hand_over(connection: &mut AsyncSmtpConnection, envelope: &Envelope, me
     let mut options = Vec::new();
     if envelope.to().iter().chain(envelope.from()).any(|address| !address.to_string().is_ascii()) {
         if !connection.server_info().supports_feature(Extension::SmtpUtfEight) {
-            return Err(Error::Settings("the mail server does not take addresses with other than ASCII characters".to_owned()));
+            return Err(Error::Settings(
+                "the mail server does not take addresses with other than ASCII characters".to_owned(),
+            ));
         }
         options.push(MailParameter::SmtpUtfEight);
     }

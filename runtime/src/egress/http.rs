@@ -163,10 +163,9 @@ fn classify(error: &reqwest::Error) -> Error {
             let inner = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
             return inner.map_or_else(|| Error::of_io(io), |tls| Error::Protocol(format!("TLS: {tls}")));
         }
-        if let Some(http) = cause.downcast_ref::<hyper::Error>() {
-            if http.is_incomplete_message() || http.is_closed() || http.is_canceled() {
-                return Error::Reset;
-            }
+        let http = cause.downcast_ref::<hyper::Error>();
+        if http.is_some_and(|e| e.is_incomplete_message() || e.is_closed() || e.is_canceled()) {
+            return Error::Reset;
         }
         deepest = cause.to_string();
         source = cause.source();

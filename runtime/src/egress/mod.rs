@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use triggerd_core::outcome::{Failure, Outcome};
 
-pub use address::{Net, carried, is_global};
+pub use address::{carried, is_global};
 pub use http::{Answer, Request, Url};
+
+use crate::config::Net;
 
 /// The longest that a name's resolution may take.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -195,6 +197,7 @@ impl Policy {
 fn is_inside_name(name: &str) -> bool {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     let last = name.rsplit('.').next().unwrap_or("");
-    !name.contains('.') || matches!(last, "internal" | "local" | "localhost" | "localdomain" | "lan" | "intranet")
+    !name.contains('.')
+        || matches!(last, "internal" | "local" | "localhost" | "localdomain" | "lan" | "intranet")
         || name.ends_with(".home.arpa")
 }

@@ -67,10 +67,22 @@ mod tests {
             assert!(parse(good).is_ok(), "{good}");
         }
         for bad in [
-            "", "a", "@example.com", "a@", "a@b@c", "a@example.com, b@example.com", "a@example.com;b@example.com",
-            "a@example.com\r\nBcc: b@example.com", "a@example.com\nBcc: b@example.com", "a\0@example.com",
-            "group: a@example.com, b@example.com;", "<a@example.com> <b@example.com>", "a@example.com\u{2028}",
-            "a b@example.com", "Ann\r\n <a@example.com>", "\"a\r\nb\"@example.com",
+            "",
+            "a",
+            "@example.com",
+            "a@",
+            "a@b@c",
+            "a@example.com, b@example.com",
+            "a@example.com;b@example.com",
+            "a@example.com\r\nBcc: b@example.com",
+            "a@example.com\nBcc: b@example.com",
+            "a\0@example.com",
+            "group: a@example.com, b@example.com;",
+            "<a@example.com> <b@example.com>",
+            "a@example.com\u{2028}",
+            "a b@example.com",
+            "Ann\r\n <a@example.com>",
+            "\"a\r\nb\"@example.com",
         ] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }

@@ -5,10 +5,10 @@ use std::time::SystemTime;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
+use lettre::Message;
 use lettre::address::Envelope;
 use lettre::message::header::ContentType;
 use lettre::message::{Attachment as Part, Mailbox, MultiPart, SinglePart};
-use lettre::Message;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use triggerd_core::mistake::Mistake;
@@ -83,7 +83,10 @@ pub fn compose(letter: &Letter) -> Result<Composed, Vec<Mistake>> {
     let message = build(letter, parts, &message_id).map_err(|e| vec![Mistake::new("", e.to_string())])?;
     let bytes = message.formatted();
     if bytes.len() > MAX_BYTES {
-        return Err(vec![Mistake::new("/attachments", format!("the message has {} bytes; at most {MAX_BYTES}", bytes.len()))]);
+        return Err(vec![Mistake::new(
+            "/attachments",
+            format!("the message has {} bytes; at most {MAX_BYTES}", bytes.len()),
+        )]);
     }
     Ok(Composed { envelope: message.envelope().clone(), bytes, message_id })
 }
@@ -109,7 +112,8 @@ fn build(letter: &Letter, parts: Vec<SinglePart>, message_id: &str) -> Result<Me
             if parts.is_empty() {
                 return builder.singlepart(single);
             }
-            return builder.multipart(parts.into_iter().fold(MultiPart::mixed().singlepart(single), MultiPart::singlepart));
+            return builder
+                .multipart(parts.into_iter().fold(MultiPart::mixed().singlepart(single), MultiPart::singlepart));
         }
     };
     if parts.is_empty() {
@@ -128,8 +132,14 @@ fn attachments(written: &[Attachment], mistakes: &mut Vec<Mistake>) -> Vec<Singl
     for (index, attachment) in written.iter().enumerate() {
         let at = |field: &str| format!("/attachments/{index}/{field}");
         let name = attachment.filename.trim();
-        if name.is_empty() || name.len() > 255 || name.chars().any(|c| c.is_control() || matches!(c, '/' | '\\' | '\u{2028}' | '\u{2029}')) {
-            mistakes.push(Mistake::new(at("filename"), "a file name has 1 to 255 bytes, no `/`, `\\` or control character"));
+        if name.is_empty()
+            || name.len() > 255
+            || name.chars().any(|c| c.is_control() || matches!(c, '/' | '\\' | '\u{2028}' | '\u{2029}'))
+        {
+            mistakes.push(Mistake::new(
+                at("filename"),
+                "a file name has 1 to 255 bytes, no `/`, `\\` or control character",
+            ));
         }
         let kind = attachment.content_type.as_deref().unwrap_or("application/octet-stream");
         let kind = if kind.chars().any(char::is_control) { None } else { ContentType::parse(kind).ok() };
@@ -186,9 +196,16 @@ mod tests {
     fn headers_cannot_be_smuggled_through_subject_or_file_names() {
         let mut bad = letter();
         bad.subject = "Hello\r\nBcc: evil@example.com".into();
-        bad.attachments = vec![Attachment { filename: "a\r\nX: y".into(), content: "!".into(), content_type: Some("text/plain\r\nX: y".into()) }];
+        bad.attachments = vec![Attachment {
+            filename: "a\r\nX: y".into(),
+            content: "!".into(),
+            content_type: Some("text/plain\r\nX: y".into()),
+        }];
         let places: Vec<String> = compose(&bad).unwrap_err().into_iter().map(|m| m.pointer).collect();
-        assert_eq!(places, ["/subject", "/attachments/0/filename", "/attachments/0/contentType", "/attachments/0/content"]);
+        assert_eq!(
+            places,
+            ["/subject", "/attachments/0/filename", "/attachments/0/contentType", "/attachments/0/content"]
+        );
     }
 
     #[test]
@@ -203,7 +220,11 @@ mod tests {
     fn text_html_and_files_travel_together() {
         let mut full = letter();
         full.html = Some("<b>hi</b>".into());
-        full.attachments = vec![Attachment { filename: "a.txt".into(), content: STANDARD.encode("file"), content_type: Some("text/plain".into()) }];
+        full.attachments = vec![Attachment {
+            filename: "a.txt".into(),
+            content: STANDARD.encode("file"),
+            content_type: Some("text/plain".into()),
+        }];
         let text = String::from_utf8(compose(&full).unwrap().bytes).unwrap();
         for wanted in ["multipart/mixed", "multipart/alternative", "text/html", "filename=\"a.txt\""] {
             assert!(text.contains(wanted), "{wanted} in {text}");

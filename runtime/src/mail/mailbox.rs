@@ -56,7 +56,13 @@ impl Mailbox {
     }
 
     /// Lays a message down. The same delivery again changes nothing.
-    pub async fn put(&self, tenant: &TenantId, notification: &str, letter: &Letter, composed: Composed) -> std::io::Result<()> {
+    pub async fn put(
+        &self,
+        tenant: &TenantId,
+        notification: &str,
+        letter: &Letter,
+        composed: Composed,
+    ) -> std::io::Result<()> {
         let dir = self.dir.join(tenant.as_str());
         let names = |list: &[lettre::message::Mailbox]| list.iter().map(ToString::to_string).collect();
         let stored = Stored {

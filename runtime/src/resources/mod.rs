@@ -98,7 +98,12 @@ pub struct Identity {
 
 impl Resources {
     /// Takes up what is stored.
-    pub async fn load(store: Store, clock: Clock, vault: Vault, connections: Connections) -> Result<Self, store::Error> {
+    pub async fn load(
+        store: Store,
+        clock: Clock,
+        vault: Vault,
+        connections: Connections,
+    ) -> Result<Self, store::Error> {
         let mut known = BTreeMap::new();
         for (tenant, resource) in store.resources_all().await? {
             if let Some(kind) = Kind::named(&resource.kind) {
@@ -110,22 +115,31 @@ impl Resources {
     }
 
     /// Creates or replaces; the flag says whether it is new.
-    pub async fn put(&self, tenant: &TenantId, kind: &str, tag: &str, settings: Value) -> Result<(StoredResource, bool), Error> {
+    pub async fn put(
+        &self,
+        tenant: &TenantId,
+        kind: &str,
+        tag: &str,
+        settings: Value,
+    ) -> Result<(StoredResource, bool), Error> {
         let kind = Kind::named(kind).ok_or_else(|| Error::UnknownKind(kind.to_owned()))?;
         let _one_at_a_time = self.changing.lock().await;
         self.write(tenant, kind, tag, settings).await
     }
 
     /// Merges into what is there (RFC 7396).
-    pub async fn patch(&self, tenant: &TenantId, kind: &str, tag: &str, patch: &Value) -> Result<StoredResource, Error> {
+    pub async fn patch(
+        &self,
+        tenant: &TenantId,
+        kind: &str,
+        tag: &str,
+        patch: &Value,
+    ) -> Result<StoredResource, Error> {
         let kind = Kind::named(kind).ok_or_else(|| Error::UnknownKind(kind.to_owned()))?;
         let _one_at_a_time = self.changing.lock().await;
         let known = self.stored(tenant, kind.name, tag).ok_or(Error::Absent)?;
-        let mut settings = if kind.hidden {
-            self.open(tenant, kind, &known).ok_or(Error::Absent)?
-        } else {
-            known.settings.clone()
-        };
+        let mut settings =
+            if kind.hidden { self.open(tenant, kind, &known).ok_or(Error::Absent)? } else { known.settings.clone() };
         settings::merge(&mut settings, patch);
         Ok(self.write(tenant, kind, tag, settings).await?.0)
     }
@@ -173,12 +187,21 @@ impl Resources {
     }
 
     /// The settings of `env`, as an action uses them. `None` where there is no such resource.
-    pub fn resolve<T: DeserializeOwned>(&self, tenant: &TenantId, kind: &str, tag: &str, env: &str) -> Option<Result<Resolved<T>, Failure>> {
+    pub fn resolve<T: DeserializeOwned>(
+        &self,
+        tenant: &TenantId,
+        kind: &str,
+        tag: &str,
+        env: &str,
+    ) -> Option<Result<Resolved<T>, Failure>> {
         let kind = Kind::named(kind)?;
         Some(self.settings(tenant, kind, tag, env)?.and_then(|settings| {
             let identity = Identity::of(tenant, kind.name, tag, &settings);
             let settings = serde_json::from_value(settings).map_err(|error| {
-                Failure::new("RESOURCE_INVALID", format!("{} `{tag}`: {error}; PUT /api/v1/{}/{tag} mends it", kind.name, kind.name))
+                Failure::new(
+                    "RESOURCE_INVALID",
+                    format!("{} `{tag}`: {error}; PUT /api/v1/{}/{tag} mends it", kind.name, kind.name),
+                )
             })?;
             Ok(Resolved { settings, identity })
         }))
@@ -203,20 +226,32 @@ impl Resources {
     /// Unsealed, of the environment, secrets filled in.
     fn settings(&self, tenant: &TenantId, kind: &Kind, tag: &str, env: &str) -> Option<Result<Value, Failure>> {
         let known = self.stored(tenant, kind.name, tag)?;
-        let named = |failure: Failure| Failure { message: format!("{} `{tag}`: {}", kind.name, failure.message), ..failure };
+        let named =
+            |failure: Failure| Failure { message: format!("{} `{tag}`: {}", kind.name, failure.message), ..failure };
         let unsealed = sealing::open_all(&self.vault, tenant, kind.name, &known);
-        Some(unsealed.map(|settings| settings::of_env(settings, env)).and_then(|mut settings| {
-            let secrets = self.secrets();
-            settings::fill_in(&mut settings, kind.raw, &|name| secrets.get_in(tenant, name, env))?;
-            Ok(settings)
-        }).map_err(named))
+        Some(
+            unsealed
+                .map(|settings| settings::of_env(settings, env))
+                .and_then(|mut settings| {
+                    let secrets = self.secrets();
+                    settings::fill_in(&mut settings, kind.raw, &|name| secrets.get_in(tenant, name, env))?;
+                    Ok(settings)
+                })
+                .map_err(named),
+        )
     }
 
     fn open(&self, tenant: &TenantId, kind: &Kind, known: &StoredResource) -> Option<Value> {
         sealing::open_all(&self.vault, tenant, kind.name, known).ok()
     }
 
-    async fn write(&self, tenant: &TenantId, kind: &'static Kind, tag: &str, settings: Value) -> Result<(StoredResource, bool), Error> {
+    async fn write(
+        &self,
+        tenant: &TenantId,
+        kind: &'static Kind,
+        tag: &str,
+        settings: Value,
+    ) -> Result<(StoredResource, bool), Error> {
         let mut mistakes = tag_mistakes(kind, tag);
         mistakes.extend(kind.mistakes(&settings));
         if !mistakes.is_empty() {
@@ -255,7 +290,8 @@ impl Identity {
 /// A secret's name may be what environment variables are called; every other tag is a tag.
 fn tag_mistakes(kind: &Kind, tag: &str) -> Vec<Mistake> {
     let secret = |tag: &str| {
-        (1..=128).contains(&tag.len()) && tag.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+        (1..=128).contains(&tag.len())
+            && tag.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
     };
     let (fits, wanted) = if kind.hidden {
         (secret(tag), "1 to 128 letters, digits, `_`, `-` or `.`")

@@ -66,17 +66,25 @@ pub(super) fn open_all(vault: &Vault, tenant: &TenantId, kind: &str, known: &Sto
         let text = sealed[SEALED].as_str().unwrap_or_default();
         vault.open(&place(tenant, kind, &known.tag, pointer), text).map_err(|e| {
             let at = if pointer.is_empty() { "the value" } else { pointer };
-            Failure::new("SECRET_UNREADABLE", format!("{at}: {e}; write it again, or start with the key it was sealed with"))
+            Failure::new(
+                "SECRET_UNREADABLE",
+                format!("{at}: {e}; write it again, or start with the key it was sealed with"),
+            )
         })
     };
     if is_sealed(&known.settings) {
         let text = open("", &known.settings)?;
-        return serde_json::from_str(&text).map_err(|_| Failure::new("SECRET_UNREADABLE", "the sealed value is damaged"));
+        return serde_json::from_str(&text)
+            .map_err(|_| Failure::new("SECRET_UNREADABLE", "the sealed value is damaged"));
     }
     unwalk(known.settings.clone(), "", &open)
 }
 
-fn unwalk(value: Value, pointer: &str, open: &dyn Fn(&str, &Value) -> Result<String, Failure>) -> Result<Value, Failure> {
+fn unwalk(
+    value: Value,
+    pointer: &str,
+    open: &dyn Fn(&str, &Value) -> Result<String, Failure>,
+) -> Result<Value, Failure> {
     if is_sealed(&value) {
         return open(pointer, &value).map(Value::String);
     }

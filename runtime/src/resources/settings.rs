@@ -37,7 +37,11 @@ pub(super) fn merge(target: &mut Value, patch: &Value) {
 }
 
 /// Fills in `{"secret": "NAME"}` and `{{secrets.NAME}}`, except in the top-level settings named in `raw`.
-pub(super) fn fill_in(settings: &mut Value, raw: &[&str], secret: &dyn Fn(&str) -> Option<String>) -> Result<(), Failure> {
+pub(super) fn fill_in(
+    settings: &mut Value,
+    raw: &[&str],
+    secret: &dyn Fn(&str) -> Option<String>,
+) -> Result<(), Failure> {
     let Value::Object(fields) = settings else { return Ok(()) };
     for (key, value) in fields.iter_mut().filter(|(key, _)| !raw.contains(&key.as_str())) {
         fill_in_value(value, secret).map_err(|f| Failure { message: format!("/{key}: {}", f.message), ..f })?;
@@ -68,11 +72,13 @@ fn fill_in_text(text: &str, secret: &dyn Fn(&str) -> Option<String>) -> Result<S
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("{{") {
-        let (inside, tail) = after
-            .split_once("}}")
-            .ok_or_else(|| Failure::new("RESOURCE_INVALID", "`{{` without `}}`"))?;
+        let (inside, tail) =
+            after.split_once("}}").ok_or_else(|| Failure::new("RESOURCE_INVALID", "`{{` without `}}`"))?;
         let name = inside.trim().strip_prefix("secrets.").ok_or_else(|| {
-            Failure::new("RESOURCE_INVALID", format!("`{{{{{inside}}}}}`: settings may hold `{{{{secrets.NAME}}}}` and nothing else"))
+            Failure::new(
+                "RESOURCE_INVALID",
+                format!("`{{{{{inside}}}}}`: settings may hold `{{{{secrets.NAME}}}}` and nothing else"),
+            )
         })?;
         out.push_str(before);
         out.push_str(&look_up(name.trim(), secret)?);
@@ -83,7 +89,9 @@ fn fill_in_text(text: &str, secret: &dyn Fn(&str) -> Option<String>) -> Result<S
 }
 
 fn look_up(name: &str, secret: &dyn Fn(&str) -> Option<String>) -> Result<String, Failure> {
-    secret(name).ok_or_else(|| Failure::new("SECRET_NOT_FOUND", format!("there is no secret `{name}`; PUT /api/v1/secrets/{name} makes it")))
+    secret(name).ok_or_else(|| {
+        Failure::new("SECRET_NOT_FOUND", format!("there is no secret `{name}`; PUT /api/v1/secrets/{name} makes it"))
+    })
 }
 
 /// The settings with a string for everything that will be filled in, and for sealed passwords.

@@ -81,10 +81,7 @@ impl Host {
             services,
         } = call;
         let context = Arc::new(service_context(&invocation, component));
-        let slot = Arc::clone(&self.slots)
-            .acquire_owned()
-            .await
-            .expect("the slots are never closed");
+        let slot = self.slots.take(&invocation.tenant).await;
         let log = LogBook::new(limits.log_bytes, limits.log_lines);
         let meter = Arc::new(Meter::default());
         limits.memory_bytes = limits.memory_bytes.min(self.memory_ceiling);

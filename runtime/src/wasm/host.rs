@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
-use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::{InstancePre, Linker};
 
@@ -19,12 +18,17 @@ use super::engine::{self, Ticker};
 use super::guest::Guest;
 use super::imports;
 use super::signature;
+use super::slots::Slots;
 
 /// What the operator decides for all guests.
 #[derive(Clone, Debug)]
 pub struct HostConfig {
     /// Calls at once; more wait.
     pub guests: u32,
+    /// Calls of one tenant at once: its slow host calls must not hold every slot.
+    pub guests_per_tenant: u32,
+    /// Compiled code that is kept in memory, in bytes; what was not called for longest goes first.
+    pub code_bytes: u64,
     /// Threads that guests compute on.
     pub threads: usize,
     /// The most memory that any [`super::Limits`] may give a guest.
@@ -59,7 +63,9 @@ impl std::fmt::Debug for CodeCacheConfig {
 impl Default for HostConfig {
     fn default() -> Self {
         Self {
-            guests: 128,
+            guests: 256,
+            guests_per_tenant: 64,
+            code_bytes: 1 << 30,
             threads: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
             memory_ceiling: 256 << 20,
             wasi_http: false,
@@ -76,7 +82,7 @@ pub struct Host {
     linker: Linker<Guest>,
     compiler: Compiler,
     prepared: moka::future::Cache<String, Arc<Prepared>>,
-    pub(super) slots: Arc<Semaphore>,
+    pub(super) slots: Slots,
     pub(super) memory_ceiling: usize,
     wasi_http: bool,
     threads: Option<Runtime>,
@@ -93,6 +99,12 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// What its code takes in memory.
+    fn code_bytes(&self) -> u32 {
+        let image = self.pre.component().image_range();
+        u32::try_from(image.end.addr().saturating_sub(image.start.addr())).unwrap_or(u32::MAX)
+    }
+
     /// Whether the component exports what this would call.
     #[must_use]
     pub fn exports(&self, export: Export) -> bool {
@@ -138,8 +150,11 @@ impl Host {
                 config.compile_budget,
                 config.compilations,
             ),
-            prepared: moka::future::Cache::new(512),
-            slots: Arc::new(Semaphore::new(config.guests as usize)),
+            prepared: moka::future::Cache::builder()
+                .max_capacity(config.code_bytes)
+                .weigher(|_, prepared: &Arc<Prepared>| prepared.code_bytes())
+                .build(),
+            slots: Slots::new(config.guests, config.guests_per_tenant),
             memory_ceiling: config.memory_ceiling,
             wasi_http: config.wasi_http,
             threads: Some(threads),

@@ -30,6 +30,7 @@ mod limits;
 mod logs;
 mod services;
 mod signature;
+mod slots;
 
 pub use answer::{GuardVerdict, GuestAnswer};
 pub use bindings::triggerd::runtime::types::Invocation;

@@ -278,3 +278,34 @@ async fn calls_dropped_anywhere_give_their_slot_back() {
         assert!(host.run(&says("1")).await.result.is_ok());
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_of_hostile_guests_harms_no_good_one() {
+    let host = Arc::new(Try::new().within(|limits| limits.cpu = Duration::from_millis(30)));
+    let grow = "(loop $again (drop (memory.grow (i32.const 16))) (br $again)) unreachable";
+    let guests = [
+        (action("", FOREVER), Some("WASM_TIMEOUT")),
+        (action("", grow), Some("WASM_MEMORY")),
+        (action("", "unreachable"), Some("WASM_TRAP")),
+        (
+            action("", "(call $run (local.get $invocation))"),
+            Some("WASM_TRAP"),
+        ),
+        (says("1"), None),
+    ];
+    let mut prepared = Vec::new();
+    for (guest, code) in &guests {
+        let guest = host.host.prepare(&digest(guest), guest).await.unwrap();
+        prepared.push((guest, *code));
+    }
+    let mut calls = Vec::new();
+    for round in 0..200 {
+        let (host, (guest, code)) = (Arc::clone(&host), prepared[round % guests.len()].clone());
+        let call = async move { (host.host.call(&guest, host.call()).await.result, code) };
+        calls.push(tokio::spawn(call));
+    }
+    for call in calls {
+        let (result, code) = call.await.unwrap();
+        assert_eq!(result.err().map(|error| error.code).as_deref(), code);
+    }
+}

@@ -7,3 +7,4 @@ mod harness;
 mod hostile;
 mod reach;
 mod uploads;
+mod wasi;

@@ -48,10 +48,7 @@ impl Kind {
 /// The function, and in Wasm its export.
 pub fn expand(kind: Kind, arguments: TokenStream, function: TokenStream) -> Result<TokenStream> {
     if !arguments.is_empty() {
-        return Err(Error::new_spanned(
-            arguments,
-            format!("#[{}] takes no arguments", kind.name()),
-        ));
+        return Err(Error::new_spanned(arguments, format!("#[{}] takes no arguments", kind.name())));
     }
     let function: ItemFn = syn::parse2(function)?;
     check(kind, &function)?;
@@ -87,30 +84,17 @@ pub fn expand(kind: Kind, arguments: TokenStream, function: TokenStream) -> Resu
 /// Refuses here what would be refused in generated code, where nobody can see it.
 fn check(kind: Kind, function: &ItemFn) -> Result<()> {
     let signature = &function.sig;
-    let article = if matches!(kind, Kind::Action) {
-        "an"
-    } else {
-        "a"
-    };
+    let article = if matches!(kind, Kind::Action) { "an" } else { "a" };
     let what = format!("{article} {}", kind.name());
     if let Some(token) = &signature.asyncness {
-        return Err(Error::new_spanned(
-            token,
-            format!("{what} is no async function: the host waits for it"),
-        ));
+        return Err(Error::new_spanned(token, format!("{what} is no async function: the host waits for it")));
     }
     if !signature.generics.params.is_empty() {
-        return Err(Error::new_spanned(
-            &signature.generics,
-            format!("{what} has no generic parameters"),
-        ));
+        return Err(Error::new_spanned(&signature.generics, format!("{what} has no generic parameters")));
     }
     let takes_one = signature.inputs.len() == 1 && signature.receiver().is_none();
     if !takes_one {
-        return Err(Error::new_spanned(
-            signature,
-            format!("{what} takes one argument, its `Context`"),
-        ));
+        return Err(Error::new_spanned(signature, format!("{what} takes one argument, its `Context`")));
     }
     Ok(())
 }
@@ -124,15 +108,11 @@ mod tests {
     use super::*;
 
     fn expanded(function: TokenStream) -> String {
-        expand(Kind::Action, TokenStream::new(), function)
-            .expect("a good function")
-            .to_string()
+        expand(Kind::Action, TokenStream::new(), function).expect("a good function").to_string()
     }
 
     fn refusal(arguments: TokenStream, function: TokenStream) -> String {
-        expand(Kind::Action, arguments, function)
-            .expect_err("a bad function")
-            .to_string()
+        expand(Kind::Action, arguments, function).expect_err("a bad function").to_string()
     }
 
     #[test]
@@ -142,14 +122,8 @@ mod tests {
                 body()
             }
         ));
-        assert!(
-            code.contains("pub fn score (cx : Context < Input >)"),
-            "{code}"
-        );
-        assert!(
-            code.contains("# [cfg (target_family = \"wasm\")] const _"),
-            "{code}"
-        );
+        assert!(code.contains("pub fn score (cx : Context < Input >)"), "{code}");
+        assert!(code.contains("# [cfg (target_family = \"wasm\")] const _"), "{code}");
         assert!(code.contains("run_action (score , invocation)"), "{code}");
     }
 

@@ -42,7 +42,5 @@ pub fn transform(arguments: TokenStream, function: TokenStream) -> TokenStream {
 }
 
 fn expand(kind: Kind, arguments: TokenStream, function: TokenStream) -> TokenStream {
-    export::expand(kind, arguments.into(), function.into())
-        .unwrap_or_else(syn::Error::into_compile_error)
-        .into()
+    export::expand(kind, arguments.into(), function.into()).unwrap_or_else(syn::Error::into_compile_error).into()
 }

@@ -45,15 +45,5 @@ macro_rules! world {
 
 world!(action, "action", run, "triggerd_sdk::__private::action");
 world!(guard, "guard", check, "triggerd_sdk::__private::guard");
-world!(
-    condition,
-    "condition",
-    matches,
-    "triggerd_sdk::__private::condition"
-);
-world!(
-    transform,
-    "transform",
-    rewrite,
-    "triggerd_sdk::__private::transform"
-);
+world!(condition, "condition", matches, "triggerd_sdk::__private::condition");
+world!(transform, "transform", rewrite, "triggerd_sdk::__private::transform");

@@ -23,10 +23,7 @@ where
 #[cfg_attr(not(target_family = "wasm"), allow(dead_code))]
 pub(crate) fn to_json(value: &impl Serialize) -> Result<String, ActionError> {
     serde_json::to_string(value).map_err(|error| {
-        ActionError::permanent(
-            "RESULT_INVALID",
-            format!("the result cannot be written as JSON: {error}"),
-        )
+        ActionError::permanent("RESULT_INVALID", format!("the result cannot be written as JSON: {error}"))
     })
 }
 

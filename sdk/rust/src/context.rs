@@ -31,11 +31,7 @@ impl<I: DeserializeOwned> Context<I> {
     /// Reads the input; one that does not fit is a failure for good.
     pub(crate) fn new(invocation: Invocation, host: Host) -> Result<Self, ActionError> {
         let input = read("INPUT_INVALID", "the input", &invocation.input_json)?;
-        Ok(Self {
-            input,
-            invocation,
-            host,
-        })
+        Ok(Self { input, invocation, host })
     }
 }
 
@@ -47,20 +43,12 @@ impl<I> Context<I> {
 
     /// The row as it was, where there was one.
     pub fn previous_record<T: DeserializeOwned>(&self) -> Result<Option<T>, ActionError> {
-        read_some(
-            "RECORD_INVALID",
-            "the previous record",
-            self.previous_record_json.as_deref(),
-        )
+        read_some("RECORD_INVALID", "the previous record", self.previous_record_json.as_deref())
     }
 
     /// Who made the change, where the source said.
     pub fn user<T: DeserializeOwned>(&self) -> Result<Option<T>, ActionError> {
-        read_some(
-            "EVENT_INVALID",
-            "the event's user",
-            self.user_json.as_deref(),
-        )
+        read_some("EVENT_INVALID", "the event's user", self.user_json.as_deref())
     }
 
     /// What else the source said.
@@ -76,10 +64,7 @@ impl<I> Context<I> {
             return Ok(None);
         };
         serde_json::from_value(result).map(Some).map_err(|error| {
-            ActionError::permanent(
-                "RESULT_INVALID",
-                format!("the result of action {name:?}: {error}"),
-            )
+            ActionError::permanent("RESULT_INVALID", format!("the result of action {name:?}: {error}"))
         })
     }
 
@@ -131,15 +116,10 @@ impl<I> Context<I> {
 }
 
 fn read<T: DeserializeOwned>(code: &str, what: &str, json: &str) -> Result<T, ActionError> {
-    serde_json::from_str(json)
-        .map_err(|error| ActionError::permanent(code, format!("{what} does not fit: {error}")))
+    serde_json::from_str(json).map_err(|error| ActionError::permanent(code, format!("{what} does not fit: {error}")))
 }
 
 /// A missing value and `null` are the same: both say that there is none.
-fn read_some<T: DeserializeOwned>(
-    code: &str,
-    what: &str,
-    json: Option<&str>,
-) -> Result<Option<T>, ActionError> {
+fn read_some<T: DeserializeOwned>(code: &str, what: &str, json: Option<&str>) -> Result<Option<T>, ActionError> {
     json.map_or(Ok(None), |json| read(code, what, json))
 }

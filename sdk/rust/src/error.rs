@@ -28,33 +28,17 @@ pub enum Retry {
 impl ActionError {
     /// A failure that another try may mend: a service is down, a limit is reached.
     pub fn retryable(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            code: code.into(),
-            message: message.into(),
-            retry: Retry::Later,
-        }
+        Self { code: code.into(), message: message.into(), retry: Retry::Later }
     }
 
     /// A failure that another try may mend, but not before `delay` is over.
-    pub fn retryable_after(
-        code: impl Into<String>,
-        message: impl Into<String>,
-        delay: Duration,
-    ) -> Self {
-        Self {
-            code: code.into(),
-            message: message.into(),
-            retry: Retry::After(delay),
-        }
+    pub fn retryable_after(code: impl Into<String>, message: impl Into<String>, delay: Duration) -> Self {
+        Self { code: code.into(), message: message.into(), retry: Retry::After(delay) }
     }
 
     /// A failure for good: the input is wrong, the other side refuses.
     pub fn permanent(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            code: code.into(),
-            message: message.into(),
-            retry: Retry::Never,
-        }
+        Self { code: code.into(), message: message.into(), retry: Retry::Never }
     }
 
     /// Whether another try may help.
@@ -86,11 +70,7 @@ pub struct ServiceError {
 impl ServiceError {
     /// An error for good.
     pub(crate) fn permanent(code: &str, message: impl Into<String>) -> Self {
-        Self {
-            code: code.into(),
-            message: message.into(),
-            retryable: false,
-        }
+        Self { code: code.into(), message: message.into(), retryable: false }
     }
 }
 
@@ -104,15 +84,7 @@ impl std::error::Error for ServiceError {}
 
 impl From<ServiceError> for ActionError {
     fn from(error: ServiceError) -> Self {
-        let retry = if error.retryable {
-            Retry::Later
-        } else {
-            Retry::Never
-        };
-        Self {
-            code: error.code,
-            message: error.message,
-            retry,
-        }
+        let retry = if error.retryable { Retry::Later } else { Retry::Never };
+        Self { code: error.code, message: error.message, retry }
     }
 }

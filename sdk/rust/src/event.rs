@@ -40,11 +40,9 @@ impl Event {
     /// The event at hand.
     pub(crate) fn of<I>(cx: &Context<I>) -> Result<Self, ActionError> {
         let change = match (&cx.operation, &cx.table) {
-            (Some(operation), Some(table)) => Some(Change {
-                operation: operation.clone(),
-                database: cx.database.clone(),
-                table: table.clone(),
-            }),
+            (Some(operation), Some(table)) => {
+                Some(Change { operation: operation.clone(), database: cx.database.clone(), table: table.clone() })
+            }
             _ => None,
         };
         Ok(Self {

@@ -30,9 +30,7 @@ pub fn run_guard<I: DeserializeOwned, E: Into<ActionError>>(
     Ok(match call(function, invocation.into(), Host)? {
         Verdict::Proceed => check::Verdict::Proceed,
         Verdict::Change(record) => check::Verdict::Change(record.to_string()),
-        Verdict::Refuse { code, message } => {
-            check::Verdict::Refuse(check::Refusal { code, message })
-        }
+        Verdict::Refuse { code, message } => check::Verdict::Refuse(check::Refusal { code, message }),
     })
 }
 
@@ -81,12 +79,7 @@ impl Imports for Host {
         value: &[u8],
         ttl_seconds: Option<u64>,
     ) -> Answer<Option<u64>> {
-        Ok(wit::state::compare_and_set(
-            key,
-            expected,
-            value,
-            ttl_seconds,
-        )?)
+        Ok(wit::state::compare_and_set(key, expected, value, ttl_seconds)?)
     }
 
     fn state_delete(&self, key: &str) -> Answer<bool> {
@@ -97,13 +90,7 @@ impl Imports for Host {
         Ok(wit::cache::get(cache, key)?)
     }
 
-    fn cache_set(
-        &self,
-        cache: &str,
-        key: &str,
-        json: &str,
-        ttl_seconds: Option<u64>,
-    ) -> Answer<()> {
+    fn cache_set(&self, cache: &str, key: &str, json: &str, ttl_seconds: Option<u64>) -> Answer<()> {
         Ok(wit::cache::set(cache, key, json, ttl_seconds)?)
     }
 
@@ -117,10 +104,7 @@ impl Imports for Host {
 
     fn publish(&self, topic: &str, message: Message) -> Answer<String> {
         let Message { key, headers, body } = message;
-        Ok(wit::broker::publish(
-            topic,
-            &wit::broker::Message { key, headers, body },
-        )?)
+        Ok(wit::broker::publish(topic, &wit::broker::Message { key, headers, body })?)
     }
 
     fn emit(&self, event_type: &str, payload: &str) -> Answer<String> {
@@ -132,40 +116,16 @@ impl Imports for Host {
     }
 
     fn send(&self, request: HttpRequest) -> Answer<HttpResponse> {
-        let HttpRequest {
-            method,
-            url,
-            headers,
-            body,
-            timeout_ms,
-        } = request;
-        let request = wit::http::Request {
-            method,
-            url,
-            headers,
-            body,
-            timeout_ms,
-        };
-        let wit::http::Response {
-            status,
-            headers,
-            body,
-        } = wit::http::send(&request)?;
-        Ok(HttpResponse {
-            status,
-            headers,
-            body,
-        })
+        let HttpRequest { method, url, headers, body, timeout_ms } = request;
+        let request = wit::http::Request { method, url, headers, body, timeout_ms };
+        let wit::http::Response { status, headers, body } = wit::http::send(&request)?;
+        Ok(HttpResponse { status, headers, body })
     }
 }
 
 impl From<wit::types::ServiceError> for ServiceError {
     fn from(error: wit::types::ServiceError) -> Self {
-        Self {
-            code: error.code,
-            message: error.message,
-            retryable: error.retryable,
-        }
+        Self { code: error.code, message: error.message, retryable: error.retryable }
     }
 }
 
@@ -179,11 +139,7 @@ impl From<ActionError> for wit::types::Failure {
                 wit::types::FailureKind::Retryable(Some(millis))
             }
         };
-        Self {
-            code: error.code,
-            message: error.message,
-            kind,
-        }
+        Self { code: error.code, message: error.message, kind }
     }
 }
 

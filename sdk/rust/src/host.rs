@@ -29,8 +29,7 @@ pub(crate) trait Imports {
     ) -> Answer<Option<u64>>;
     fn state_delete(&self, key: &str) -> Answer<bool>;
     fn cache_get(&self, cache: &str, key: &str) -> Answer<Option<String>>;
-    fn cache_set(&self, cache: &str, key: &str, json: &str, ttl_seconds: Option<u64>)
-    -> Answer<()>;
+    fn cache_set(&self, cache: &str, key: &str, json: &str, ttl_seconds: Option<u64>) -> Answer<()>;
     fn cache_delete(&self, cache: &str, key: &str) -> Answer<bool>;
     fn cache_invalidate(&self, cache: &str, pattern: &str) -> Answer<u64>;
     fn publish(&self, topic: &str, message: crate::Message) -> Answer<String>;

@@ -78,3 +78,8 @@ pub mod __private {
     pub use crate::bindings::{action, condition, guard, rt, transform};
     pub use crate::guest::{run_action, run_condition, run_guard, run_transform};
 }
+
+/// Compiles and runs what the README shows.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

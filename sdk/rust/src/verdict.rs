@@ -24,21 +24,13 @@ pub enum Verdict {
 impl Verdict {
     /// The write goes on with `record`.
     pub fn change(record: impl Serialize) -> Result<Self, ActionError> {
-        serde_json::to_value(record)
-            .map(Self::Change)
-            .map_err(|error| {
-                ActionError::permanent(
-                    "RESULT_INVALID",
-                    format!("the changed record is no JSON: {error}"),
-                )
-            })
+        serde_json::to_value(record).map(Self::Change).map_err(|error| {
+            ActionError::permanent("RESULT_INVALID", format!("the changed record is no JSON: {error}"))
+        })
     }
 
     /// The write is refused, with a stable name for programs and a message for the person who wrote.
     pub fn refuse(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Refuse {
-            code: Some(code.into()),
-            message: message.into(),
-        }
+        Self::Refuse { code: Some(code.into()), message: message.into() }
     }
 }

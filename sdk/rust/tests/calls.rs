@@ -87,22 +87,14 @@ fn an_action_sees_the_event() {
 
 #[test]
 fn what_is_not_there_is_none() {
-    let call = invocation()
-        .event_type("order.created")
-        .record(json!({"id": 1}))
-        .input(json!({"total": 1}));
+    let call = invocation().event_type("order.created").record(json!({"id": 1})).input(json!({"total": 1}));
     let seen = TestHost::new().call(look, call).unwrap();
-    assert_eq!(
-        (seen.before, seen.table, seen.earlier, seen.user),
-        (None, None, None, None)
-    );
+    assert_eq!((seen.before, seen.table, seen.earlier, seen.user), (None, None, None, None));
 }
 
 #[test]
 fn an_input_that_does_not_fit_fails_for_good_and_says_where() {
-    let error = TestHost::new()
-        .call(look, invocation().input(json!({"total": "much"})))
-        .unwrap_err();
+    let error = TestHost::new().call(look, invocation().input(json!({"total": "much"}))).unwrap_err();
     assert_eq!(error.code, "INPUT_INVALID");
     assert!(error.message.contains("much"), "{error}");
     assert!(!error.is_retryable());
@@ -110,43 +102,25 @@ fn an_input_that_does_not_fit_fails_for_good_and_says_where() {
 
 #[test]
 fn a_record_that_does_not_fit_fails_for_good() {
-    let call = invocation()
-        .record(json!({"id": -1}))
-        .input(json!({"total": 1}));
-    assert_eq!(
-        TestHost::new().call(look, call).unwrap_err().code,
-        "RECORD_INVALID"
-    );
+    let call = invocation().record(json!({"id": -1})).input(json!({"total": 1}));
+    assert_eq!(TestHost::new().call(look, call).unwrap_err().code, "RECORD_INVALID");
 }
 
 #[test]
 fn a_guard_decides() {
     let host = TestHost::new();
-    let verdict = |total| {
-        host.call(only_small, invocation().input(json!({"total": total})))
-            .unwrap()
-    };
+    let verdict = |total| host.call(only_small, invocation().input(json!({"total": total}))).unwrap();
     assert_eq!(verdict(50), Verdict::Proceed);
     assert_eq!(verdict(-5), Verdict::Change(json!({"total": 0})));
-    let refused = Verdict::Refuse {
-        code: Some("TOO_LARGE".into()),
-        message: "at most 100".into(),
-    };
+    let refused = Verdict::Refuse { code: Some("TOO_LARGE".into()), message: "at most 100".into() };
     assert_eq!(verdict(500), refused);
 }
 
 #[test]
 fn a_condition_answers_with_yes_or_no() {
     let host = TestHost::new();
-    assert!(
-        host.call(is_large, invocation().input(json!({"total": 101})))
-            .unwrap()
-    );
-    assert!(
-        !host
-            .call(is_large, invocation().input(json!({"total": 1})))
-            .unwrap()
-    );
+    assert!(host.call(is_large, invocation().input(json!({"total": 101}))).unwrap());
+    assert!(!host.call(is_large, invocation().input(json!({"total": 1}))).unwrap());
 }
 
 #[test]

@@ -8,10 +8,7 @@ use triggerd_sdk::testing::{Emitted, Logged, Published, TestHost, invocation};
 use triggerd_sdk::{ActionError, Context, Entry, Level, Message, Response, ServiceError};
 
 /// Calls a piece of guest code.
-fn with<T>(
-    host: &TestHost,
-    code: impl FnOnce(&Context) -> Result<T, ActionError>,
-) -> Result<T, ActionError> {
+fn with<T>(host: &TestHost, code: impl FnOnce(&Context) -> Result<T, ActionError>) -> Result<T, ActionError> {
     host.call(|cx: Context| code(&cx), invocation())
 }
 
@@ -20,13 +17,7 @@ fn state_is_kept_over_calls_with_versions() {
     let host = TestHost::new();
     let first = with(&host, |cx| Ok(cx.state().set("k", "a", None)?)).unwrap();
     let entry = with(&host, |cx| Ok(cx.state().get::<String>("k")?)).unwrap();
-    assert_eq!(
-        entry,
-        Some(Entry {
-            value: "a".into(),
-            version: first
-        })
-    );
+    assert_eq!(entry, Some(Entry { value: "a".into(), version: first }));
     assert!(with(&host, |cx| Ok(cx.state().delete("k")?)).unwrap());
     assert_eq!(host.state("k"), None);
 }
@@ -92,22 +83,14 @@ fn what_has_a_time_to_live_runs_out() {
     let host = TestHost::new();
     with(&host, |cx| {
         cx.state().set("k", &1, Some(Duration::from_millis(1500)))?;
-        cx.cache("redis")
-            .set("c", &2, Some(Duration::from_secs(60)))?;
+        cx.cache("redis").set("c", &2, Some(Duration::from_secs(60)))?;
         Ok(())
     })
     .unwrap();
     host.advance(Duration::from_secs(1));
-    assert_eq!(
-        host.state("k"),
-        Some(json!(1)),
-        "a part of a second counts as a whole one"
-    );
+    assert_eq!(host.state("k"), Some(json!(1)), "a part of a second counts as a whole one");
     host.advance(Duration::from_secs(1));
-    assert_eq!(
-        (host.state("k"), host.cached("redis", "c")),
-        (None, Some(json!(2)))
-    );
+    assert_eq!((host.state("k"), host.cached("redis", "c")), (None, Some(json!(2))));
     host.advance(Duration::from_secs(60));
     assert_eq!(host.cached("redis", "c"), None);
 }
@@ -132,17 +115,10 @@ fn caches_are_apart_and_invalidated_by_glob() {
 fn messages_events_and_logs_can_be_read_afterwards() {
     let host = TestHost::new();
     with(&host, |cx| {
-        let message = Message::new(json!({"id": 1}))?
-            .key("1")
-            .header("kind", "order");
-        assert_eq!(
-            cx.broker().publish("kafka:orders", message)?,
-            json!({"sequence": 1})
-        );
+        let message = Message::new(json!({"id": 1}))?.key("1").header("kind", "order");
+        assert_eq!(cx.broker().publish("kafka:orders", message)?, json!({"sequence": 1}));
         cx.events().emit("order.scored", &json!({"score": 3}))?;
-        cx.log()
-            .field("id", 1)
-            .warn(format_args!("Slow: {} ms", 30));
+        cx.log().field("id", 1).warn(format_args!("Slow: {} ms", 30));
         Ok(())
     })
     .unwrap();
@@ -153,107 +129,59 @@ fn messages_events_and_logs_can_be_read_afterwards() {
         body: json!({"id": 1}),
     };
     assert_eq!(host.published(), [published]);
-    let emitted = Emitted {
-        event_type: "order.scored".into(),
-        payload: json!({"score": 3}),
-    };
+    let emitted = Emitted { event_type: "order.scored".into(), payload: json!({"score": 3}) };
     assert_eq!(host.emitted(), [emitted]);
-    let logged = Logged {
-        level: Level::Warn,
-        message: "Slow: 30 ms".into(),
-        fields: json!({"id": 1}),
-    };
+    let logged = Logged { level: Level::Warn, message: "Slow: 30 ms".into(), fields: json!({"id": 1}) };
     assert_eq!(host.logs(), [logged]);
 }
 
 #[test]
 fn a_request_is_sent_as_it_was_built() {
-    let host = TestHost::new()
-        .with_http("POST", "https://a.example/x", 201, json!({"id": 9}))
-        .with_secret("KEY", "s3");
+    let host = TestHost::new().with_http("POST", "https://a.example/x", 201, json!({"id": 9})).with_secret("KEY", "s3");
     let id = with(&host, |cx| {
         let key = cx.secrets().get("KEY")?;
-        let request = cx
-            .http()
-            .post("https://a.example/x")
-            .bearer(&key)
-            .json(json!({"n": 1}));
+        let request = cx.http().post("https://a.example/x").bearer(&key).json(json!({"n": 1}));
         let answer = request.timeout(Duration::from_secs(2)).send()?.success()?;
         assert_eq!(answer.header("Content-Type"), Some("application/json"));
         Ok(answer.json::<Value>()?["id"].clone())
     });
     assert_eq!(id, Ok(json!(9)));
     let sent = &host.requests()[0];
-    assert_eq!(
-        (sent.method.as_str(), sent.body.as_slice()),
-        ("POST", br#"{"n":1}"#.as_slice())
-    );
-    assert!(
-        sent.headers
-            .contains(&("authorization".into(), "Bearer s3".into()))
-    );
-    assert_eq!(
-        with(&host, |cx| Ok(cx.secrets().get("OTHER")?))
-            .unwrap_err()
-            .code,
-        "SECRET_NOT_FOUND"
-    );
+    assert_eq!((sent.method.as_str(), sent.body.as_slice()), ("POST", br#"{"n":1}"#.as_slice()));
+    assert!(sent.headers.contains(&("authorization".into(), "Bearer s3".into())));
+    assert_eq!(with(&host, |cx| Ok(cx.secrets().get("OTHER")?)).unwrap_err().code, "SECRET_NOT_FOUND");
 }
 
 #[test]
 fn statuses_fail_as_those_of_the_built_in_actions_do() {
     let answer = |status, headers: &[(&str, &str)]| Response {
         status,
-        headers: headers
-            .iter()
-            .map(|(name, value)| ((*name).into(), (*value).into()))
-            .collect(),
+        headers: headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
         body: Vec::new(),
     };
     assert!(answer(204, &[]).success().is_ok());
-    assert_eq!(
-        answer(503, &[]).success(),
-        Err(ActionError::retryable(
-            "HTTP_503",
-            "the answer was HTTP 503"
-        ))
-    );
+    assert_eq!(answer(503, &[]).success(), Err(ActionError::retryable("HTTP_503", "the answer was HTTP 503")));
     let limited = answer(429, &[("Retry-After", "7")]).success();
-    let expected = ActionError::retryable_after(
-        "HTTP_429",
-        "the answer was HTTP 429",
-        Duration::from_secs(7),
-    );
+    let expected = ActionError::retryable_after("HTTP_429", "the answer was HTTP 429", Duration::from_secs(7));
     assert_eq!(limited, Err(expected));
     assert_eq!(
         answer(404, &[("retry-after", "7")]).success(),
-        Err(ActionError::permanent(
-            "HTTP_404",
-            "the answer was HTTP 404"
-        ))
+        Err(ActionError::permanent("HTTP_404", "the answer was HTTP 404"))
     );
     assert!(!answer(302, &[]).success().unwrap_err().is_retryable());
 }
 
 #[test]
 fn no_answer_is_a_failure_that_says_whether_to_retry() {
-    let refused = ServiceError {
-        code: "ECONNREFUSED".into(),
-        message: "refused".into(),
-        retryable: true,
-    };
-    let host = TestHost::new()
-        .with_http_answer("GET", "https://a.example/", Err(refused))
-        .with_http("GET", "https://a.example/", 200, json!(1));
-    let get = || {
-        with(&host, |cx| {
-            Ok(cx.http().get("https://a.example/").send()?.status)
-        })
-    };
-    assert_eq!(
-        get(),
-        Err(ActionError::retryable("ECONNREFUSED", "refused"))
+    let refused = ServiceError { code: "ECONNREFUSED".into(), message: "refused".into(), retryable: true };
+    let host = TestHost::new().with_http_answer("GET", "https://a.example/", Err(refused)).with_http(
+        "GET",
+        "https://a.example/",
+        200,
+        json!(1),
     );
+    let get = || with(&host, |cx| Ok(cx.http().get("https://a.example/").send()?.status));
+    assert_eq!(get(), Err(ActionError::retryable("ECONNREFUSED", "refused")));
     assert_eq!(get(), Ok(200));
     assert_eq!(get(), Ok(200), "the last answer repeats");
 }

@@ -37,7 +37,7 @@ impl Template {
                 secrets: BTreeSet::new(),
             });
         }
-        let lowered = lower(source, place)?;
+        let lowered = lower(source)?;
         Ok(Self {
             nodes: lowered.nodes,
             place,

@@ -5,7 +5,8 @@ use std::cell::OnceCell;
 use serde_json::{Map, Value};
 
 use super::found::Found;
-use super::reference::{Root, Step, walk};
+use super::reference::{Step, walk};
+use super::root::Root;
 use super::scope::Scope;
 use crate::event::{Event, Operation};
 

@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use super::helper::{self, HELPERS, Helper};
 use super::node::{Call, Expr, Insert, Node};
-use super::reference::{Level, Reference, Root, Start};
+use super::reference::{Level, Reference, Start};
+use super::root::Root;
 use super::scan::scan;
-use crate::catalog::Place;
 use crate::mistake::nearest;
 
 /// The blocks that are no helpers.
@@ -25,7 +25,7 @@ pub(super) struct Lowered {
 }
 
 /// Compiles `source`; the error is a sentence with line and column.
-pub(super) fn lower(source: &str, place: Place) -> Result<Lowered, String> {
+pub(super) fn lower(source: &str) -> Result<Lowered, String> {
     let scanned = scan(source)?;
     let parsed = Parsed::compile(&scanned.text).map_err(|e| {
         let reason = e.reason().to_string();
@@ -39,7 +39,6 @@ pub(super) fn lower(source: &str, place: Place) -> Result<Lowered, String> {
         }
     })?;
     let mut lowering = Lowering {
-        place,
         levels: Vec::new(),
         at: (1, 1),
         secrets: BTreeSet::new(),
@@ -54,7 +53,6 @@ pub(super) fn lower(source: &str, place: Place) -> Result<Lowered, String> {
 }
 
 struct Lowering {
-    place: Place,
     levels: Vec<Level>,
     /// Line and column of the element at hand, as the parser counts.
     at: (usize, usize),
@@ -84,13 +82,6 @@ impl Lowering {
     fn insert(&mut self, parsed: &HelperTemplate, raw: bool) -> Result<Node, String> {
         let expr = self.expression(parsed)?;
         let label = expr.to_string();
-        // A URL's values are encoded anyway; twice would be wrong.
-        let expr = match expr {
-            Expr::Call(mut call) if self.place == Place::Url && call.helper.name == "urlencode" => {
-                call.args.remove(0)
-            }
-            other => other,
-        };
         Ok(Node::Insert(Insert { expr, raw, label }))
     }
 

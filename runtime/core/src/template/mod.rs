@@ -1,7 +1,7 @@
 //! Templates in an action's settings: Handlebars, with JSON types kept, compiled once, rendered within bounds.
 //!
-//! The `handlebars` crate parses; what its parser cannot bound is refused before it by [`scan`], and [`lower`]
-//! turns its elements into our own [`node`]s, with every name checked and bound. [`render`] walks those nodes
+//! The `handlebars` crate parses; what its parser cannot bound is refused before it by `scan`, and `lower`
+//! turns its elements into our own `node`s, with every name checked and bound. `render` walks those nodes
 //! straight over the event, because the crate's own renderer wants the event copied into a context, prints
 //! objects as `[object]`, rounds large numbers when it compares them and cannot be stopped.
 //!
@@ -22,13 +22,16 @@ mod compiled;
 mod config;
 mod data;
 mod decimal;
+mod failure;
 mod found;
+mod frame;
 mod helper;
 mod lower;
 mod node;
 mod output;
 mod reference;
 mod render;
+mod root;
 mod scan;
 mod scope;
 #[cfg(test)]

@@ -3,30 +3,7 @@
 use serde_json::Value;
 
 use super::found::Found;
-use crate::mistake::nearest;
-
-/// The names a placeholder may begin with.
-pub(super) const ROOTS: [&str; 19] = [
-    "record",
-    "previousRecord",
-    "changedFields",
-    "event",
-    "type",
-    "table",
-    "database",
-    "env",
-    "timestamp",
-    "operation",
-    "user",
-    "source",
-    "metadata",
-    "payload",
-    "trigger",
-    "delivery",
-    "attempt",
-    "actions",
-    "secrets",
-];
+use super::root::{Name, Root, settle};
 
 /// Those that keep their meaning inside `each` and `with` where the item has no such member.
 const ALWAYS_ROOTS: [&str; 4] = ["record", "previousRecord", "actions", "secrets"];
@@ -68,14 +45,6 @@ pub(super) enum Local {
     First,
     /// `@last`
     Last,
-}
-
-/// What is known outside of blocks.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[rustfmt::skip]
-pub(super) enum Root {
-    Record, PreviousRecord, ChangedFields, Event, Type, Table, Database, Env, Timestamp, Operation, User, Source,
-    Metadata, Payload, TriggerTag, DeliveryId, Attempt, Output(String), Secret(String),
 }
 
 /// One step of a path.
@@ -138,7 +107,7 @@ struct Written<'t> {
     /// How many `../` it began with.
     up: usize,
     /// The names, and whether each stood in brackets.
-    names: Vec<(&'t str, bool)>,
+    names: Vec<Name<'t>>,
 }
 
 impl<'t> Written<'t> {
@@ -274,13 +243,13 @@ impl Reference {
         }
     }
 
-    fn root(text: &str, names: &[(&str, bool)]) -> Result<Self, String> {
+    fn root(text: &str, names: &[Name<'_>]) -> Result<Self, String> {
         let Some(((first, _), rest)) = names.split_first() else {
             return Err(format!(
                 "`{text}` has a value inside of `each` and `with` only"
             ));
         };
-        let (root, rest) = Self::root_of(text, first, rest)?;
+        let (root, rest) = settle(text, first, rest)?;
         if !rest.is_empty() && root.is_scalar() {
             return Err(format!("`{text}`: `{first}` has no members"));
         }
@@ -290,57 +259,13 @@ impl Reference {
             steps: steps(rest),
         })
     }
-
-    fn root_of<'r>(
-        text: &str,
-        first: &str,
-        rest: &'r [(&'r str, bool)],
-    ) -> Result<(Root, &'r [(&'r str, bool)]), String> {
-        let root = match first {
-            "record" => Root::Record,
-            "previousRecord" => Root::PreviousRecord,
-            "changedFields" => Root::ChangedFields,
-            "event" => Root::Event,
-            "type" => Root::Type,
-            "table" => Root::Table,
-            "database" => Root::Database,
-            "env" => Root::Env,
-            "timestamp" => Root::Timestamp,
-            "operation" => Root::Operation,
-            "user" => Root::User,
-            "source" => Root::Source,
-            "metadata" => Root::Metadata,
-            "payload" => Root::Payload,
-            "attempt" => Root::Attempt,
-            "trigger" => return only_member(text, "trigger.tag", Root::TriggerTag, rest),
-            "delivery" => return only_member(text, "delivery.id", Root::DeliveryId, rest),
-            "actions" => return output(text, rest),
-            "secrets" => return secret(text, rest),
-            _ => return Err(unknown(text, first)),
-        };
-        Ok((root, rest))
-    }
 }
 
-impl Root {
-    fn is_scalar(&self) -> bool {
-        let members = [
-            Self::Record,
-            Self::PreviousRecord,
-            Self::ChangedFields,
-            Self::User,
-            Self::Metadata,
-            Self::Payload,
-        ];
-        !matches!(self, Self::Output(_)) && !members.contains(self)
-    }
-}
-
-fn steps(names: &[(&str, bool)]) -> Vec<Step> {
+fn steps(names: &[Name<'_>]) -> Vec<Step> {
     names.iter().map(|(name, _)| Step::new(name)).collect()
 }
 
-fn block_parameter(names: &[(&str, bool)], levels: &[Level]) -> Option<(usize, Local)> {
+fn block_parameter(names: &[Name<'_>], levels: &[Level]) -> Option<(usize, Local)> {
     let (first, _) = names.first()?;
     levels.iter().rev().enumerate().find_map(|(up, level)| {
         if level.item.as_deref() == Some(first) {
@@ -351,72 +276,4 @@ fn block_parameter(names: &[(&str, bool)], levels: &[Level]) -> Option<(usize, L
             None
         }
     })
-}
-
-type Settled<'r> = Result<(Root, &'r [(&'r str, bool)]), String>;
-
-fn only_member<'r>(
-    text: &str,
-    known: &str,
-    root: Root,
-    rest: &'r [(&'r str, bool)],
-) -> Settled<'r> {
-    match rest.split_first() {
-        Some(((name, _), rest))
-            if known
-                .split_once('.')
-                .is_some_and(|(_, member)| member == *name) =>
-        {
-            Ok((root, rest))
-        }
-        _ => Err(format!(
-            "unknown placeholder `{text}`, did you mean `{known}`?"
-        )),
-    }
-}
-
-/// `actions.NAME.output`, where an unbracketed NAME may have dots: it reaches to the first `output`.
-fn output<'r>(text: &str, rest: &'r [(&'r str, bool)]) -> Settled<'r> {
-    let at = rest
-        .iter()
-        .skip(1)
-        .position(|(name, _)| *name == "output")
-        .map(|at| at + 1);
-    match at {
-        Some(at) => Ok((Root::Output(dotted(&rest[..at])), &rest[at + 1..])),
-        None => Err(format!(
-            "`{text}`: an earlier action's result is `actions.NAME.output`"
-        )),
-    }
-}
-
-/// `secrets.NAME`: the whole rest is the name, because secrets have no members.
-fn secret<'r>(text: &str, rest: &'r [(&'r str, bool)]) -> Settled<'r> {
-    if rest.is_empty() {
-        return Err(format!(
-            "`{text}`: secrets are used one by one, as `secrets.NAME`"
-        ));
-    }
-    Ok((Root::Secret(dotted(rest)), &[]))
-}
-
-fn dotted(names: &[(&str, bool)]) -> String {
-    names
-        .iter()
-        .map(|(name, _)| *name)
-        .collect::<Vec<_>>()
-        .join(".")
-}
-
-fn unknown(text: &str, first: &str) -> String {
-    match nearest(first, ROOTS) {
-        Some(near) => {
-            let rest = text.strip_prefix(first).unwrap_or_default();
-            format!("unknown placeholder `{text}`, did you mean `{near}{rest}`?")
-        }
-        None => {
-            let known = ROOTS.map(|root| format!("`{root}`")).join(", ");
-            format!("unknown placeholder `{text}`; placeholders begin with {known}")
-        }
-    }
 }

@@ -6,57 +6,18 @@ use serde_json::Value;
 
 use super::budget::{Budget, VISIT};
 use super::data::Data;
+use super::failure::Failure;
 use super::found::{Found, NULL};
+use super::frame::Frame;
 use super::helper::{self, Absent};
 use super::node::{Call, Expr, Insert, Node};
 use super::output::{Output, alone};
-use super::reference::{Local, Reference, Root, Start, walk};
+use super::reference::{Reference, Start};
+use super::root::Root;
 use crate::catalog::Place;
 
 /// How many different placeholders without a value one string can warn of.
 const MAX_WARNINGS: usize = 100;
-
-/// Why rendering stopped.
-#[derive(Debug)]
-pub(super) struct Failure {
-    /// What stands between the braces, where it is known.
-    placeholder: Option<String>,
-    detail: String,
-}
-
-impl From<String> for Failure {
-    fn from(detail: String) -> Self {
-        Self {
-            placeholder: None,
-            detail,
-        }
-    }
-}
-
-impl Failure {
-    fn at(mut self, placeholder: &str) -> Self {
-        self.placeholder
-            .get_or_insert_with(|| placeholder.to_owned());
-        self
-    }
-
-    /// The sentence: what failed, in which placeholder.
-    pub fn into_sentence(self) -> String {
-        match self.placeholder {
-            Some(placeholder) => format!("`{{{{{placeholder}}}}}`: {}", self.detail),
-            None => self.detail,
-        }
-    }
-}
-
-/// The item of an `each` or `with`.
-struct Frame<'f> {
-    item: &'f Value,
-    key: Option<&'f str>,
-    index: usize,
-    last: bool,
-    outer: Option<&'f Frame<'f>>,
-}
 
 /// Renders one string.
 pub(super) struct Renderer<'d> {
@@ -189,9 +150,16 @@ impl<'d> Renderer<'d> {
     where
         'd: 'f,
     {
-        let found = self.eval(&insert.expr, frame)?;
+        // A URL's values are encoded anyway; twice would be wrong.
+        let expr = match &insert.expr {
+            Expr::Call(call) if self.place == Place::Url && call.helper.name == "urlencode" => {
+                &call.args[0]
+            }
+            other => other,
+        };
+        let found = self.eval(expr, frame)?;
         let secret = matches!(
-            &insert.expr,
+            expr,
             Expr::Reference(Reference {
                 start: Start::Root(Root::Secret(_)),
                 ..
@@ -312,22 +280,9 @@ impl<'d> Renderer<'d> {
                 otherwise,
             } => (*up, *what, otherwise),
         };
-        let mut frame = frame;
-        for _ in 0..up {
-            frame = frame.and_then(|frame| frame.outer);
-        }
-        let Some(frame) = frame else {
-            return Ok(Found::Missing);
-        };
-        let found = match what {
-            Local::Item => walk(frame.item, &reference.steps),
-            Local::Key => frame
-                .key
-                .map_or_else(|| Found::Made(frame.index.into()), Found::Text),
-            Local::Index => Found::Made(frame.index.into()),
-            Local::First => Found::Made((frame.index == 0).into()),
-            Local::Last => Found::Made(frame.last.into()),
-        };
+        let found = frame
+            .and_then(|frame| frame.out(up))
+            .map_or(Found::Missing, |frame| frame.find(what, &reference.steps));
         match (found, otherwise.as_deref()) {
             (
                 Found::Missing,
@@ -415,11 +370,7 @@ impl<'d> Renderer<'d> {
             return Ok(());
         }
         if self.strict {
-            let detail = "it has no value, and the action is strict".to_owned();
-            return Err(Failure {
-                placeholder: Some(placeholder.to_owned()),
-                detail,
-            });
+            return Err(Failure::missing(placeholder));
         }
         if self.warnings.len() < MAX_WARNINGS && !self.warnings.iter().any(|w| w == placeholder) {
             self.warnings.push(placeholder.to_owned());

@@ -13,8 +13,9 @@ pub const MAX_NESTING: usize = 32;
 /// The deepest nesting of `(…)`.
 const MAX_PARENTHESES: usize = 16;
 
-/// The most tags in one string: the parser finds each one's line by counting from the start.
-const MAX_TAGS: usize = 4_000;
+/// The most bytes before its tags, summed over the tags: the parser finds each one's line by counting from the
+/// start, so that a thousand tags in the longest template take some 50 ms.
+const MAX_COUNTING: usize = 24 * 1024 * 1024;
 
 /// A source that is safe to parse.
 #[derive(Debug)]
@@ -84,7 +85,8 @@ struct Scanner<'s> {
     ahead: isize,
     moved: Vec<(usize, usize, isize)>,
     open: Vec<Open>,
-    tags: usize,
+    /// What the parser will have counted through, see [`MAX_COUNTING`].
+    counting: usize,
 }
 
 impl<'s> Scanner<'s> {
@@ -98,7 +100,7 @@ impl<'s> Scanner<'s> {
             ahead: 0,
             moved: Vec::new(),
             open: Vec::new(),
-            tags: 0,
+            counting: 0,
         }
     }
 
@@ -155,9 +157,9 @@ impl<'s> Scanner<'s> {
             return self
                 .refuse("raw blocks are not supported; write `\\{{` for braces that are text");
         }
-        self.tags += 1;
-        if self.tags > MAX_TAGS {
-            return self.refuse(format!("more than {MAX_TAGS} tags in one string"));
+        self.counting += self.out.len();
+        if self.counting > MAX_COUNTING {
+            return self.refuse("there are too many tags in so long a string; split it");
         }
         Ok(true)
     }

@@ -32,7 +32,9 @@ impl Expected {
             _ => &single,
         };
         let ranges = items.iter().map(range).collect::<Option<Vec<_>>>();
-        ranges.map(Self).ok_or_else(|| Mistake::new("/expectStatus", "must be a status such as 204, a class such as \"2xx\", or a list of those"))
+        ranges.map(Self).ok_or_else(|| {
+            Mistake::new("/expectStatus", "must be a status such as 204, a class such as \"2xx\", or a list of those")
+        })
     }
 
     fn has(&self, status: u16) -> bool {
@@ -193,12 +195,16 @@ mod tests {
         for bad in ["", "-1", "soon", "1.5", "2026-10-21"] {
             assert_eq!(seconds(bad), None, "{bad}");
         }
-        assert!(matches!(settled(429, Some("7"), Value::Null), Outcome::Retry { after: Some(after), .. } if after.as_secs() == 7));
+        assert!(
+            matches!(settled(429, Some("7"), Value::Null), Outcome::Retry { after: Some(after), .. } if after.as_secs() == 7)
+        );
     }
 
     #[test]
     fn expected_statuses_are_checked() {
-        for bad in [json!("abc"), json!(99), json!(600), json!([]), json!([200, "x"]), json!("6xx"), json!({}), json!(200.5)] {
+        for bad in
+            [json!("abc"), json!(99), json!(600), json!([]), json!([200, "x"]), json!("6xx"), json!({}), json!(200.5)]
+        {
             assert!(Expected::parse(&bad).is_err(), "{bad}");
         }
     }

@@ -225,7 +225,10 @@ mod tests {
 
     #[test]
     fn mistakes_in_literal_settings_are_found_when_the_definition_is_stored() {
-        assert!(places(json!({"url": "https://example.com/x", "headers": {"X-A": "1"}, "expectStatus": [200, "3xx"]})).is_empty());
+        assert!(
+            places(json!({"url": "https://example.com/x", "headers": {"X-A": "1"}, "expectStatus": [200, "3xx"]}))
+                .is_empty()
+        );
         assert!(places(json!({"url": "{{record.url}}", "method": "post"})).is_empty());
         let bad = json!({
             "url": "ftp://example.com", "method": "TRACE", "headers": {"Host": "x", "a b": "x", "webhook-id": "x", "X-Ok": "y"},
@@ -233,7 +236,16 @@ mod tests {
         });
         assert_eq!(
             places(bad),
-            ["/method", "/url", "/headers/Host", "/headers/a b", "/headers/webhook-id", "/auth", "/expectStatus", "/signWith"]
+            [
+                "/method",
+                "/url",
+                "/headers/Host",
+                "/headers/a b",
+                "/headers/webhook-id",
+                "/auth",
+                "/expectStatus",
+                "/signWith"
+            ]
         );
         for url in ["", "example.com", "https://u:p@example.com", "https://"] {
             assert_eq!(places(json!({ "url": url })), ["/url"], "{url}");

@@ -3,8 +3,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::Method;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 use triggerd_core::mistake::{Mistake, join};
 
@@ -16,8 +16,18 @@ use crate::redact::Redactor;
 
 /// Headers that belong to the connection (RFC 9110, 7.6.1, and framing).
 const OF_THE_CONNECTION: &[&str] = &[
-    "connection", "content-length", "expect", "host", "keep-alive", "proxy-authenticate", "proxy-authorization",
-    "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
 ];
 /// Headers that every request carries.
 const OURS: &[&str] = &["idempotency-key", "traceparent", "webhook-id", "webhook-signature", "webhook-timestamp"];
@@ -76,7 +86,11 @@ impl Prepared {
             .headers
             .iter()
             .map(|(name, value)| {
-                let shown = if value.is_sensitive() { crate::redact::STRUCK.into() } else { redactor.text(&String::from_utf8_lossy(value.as_bytes())) };
+                let shown = if value.is_sensitive() {
+                    crate::redact::STRUCK.into()
+                } else {
+                    redactor.text(&String::from_utf8_lossy(value.as_bytes()))
+                };
                 (name.as_str().to_owned(), cut(&shown, 1024).into())
             })
             .collect();
@@ -232,7 +246,10 @@ mod tests {
     fn the_content_type_follows_the_body_unless_it_is_given() {
         assert_eq!(kind_and_bytes(json!({}), json!({"a": 1})), ("application/json".into(), r#"{"a":1}"#.into()));
         assert_eq!(kind_and_bytes(json!({}), json!("hi")), ("text/plain; charset=utf-8".into(), "hi".into()));
-        assert_eq!(kind_and_bytes(json!({"Content-Type": "application/xml"}), json!("<a/>")), ("application/xml".into(), "<a/>".into()));
+        assert_eq!(
+            kind_and_bytes(json!({"Content-Type": "application/xml"}), json!("<a/>")),
+            ("application/xml".into(), "<a/>".into())
+        );
         assert_eq!(kind_and_bytes(json!({}), json!(null)), (String::new(), String::new()));
         let form = json!({"content-type": "application/x-www-form-urlencoded"});
         assert_eq!(kind_and_bytes(form, json!({"a b": "c&d", "n": 1, "x": null})).1, "a+b=c%26d&n=1");

@@ -44,12 +44,21 @@ fn key(cx: &Context, text: &str) -> Result<String, Failed> {
         return Ok(text.to_owned());
     }
     cx.services.secrets.get_in(cx.tenant(), text, &cx.event.env).ok_or_else(|| {
-        Failed::permanent("SECRET_NOT_FOUND", format!("/signWith: there is no secret `{text}`; PUT /api/v1/secrets/{text} makes it"))
+        Failed::permanent(
+            "SECRET_NOT_FOUND",
+            format!("/signWith: there is no secret `{text}`; PUT /api/v1/secrets/{text} makes it"),
+        )
     })
 }
 
 /// Signs `body` with every key.
-pub(super) fn sign(headers: &mut HeaderMap, keys: &[String], id: &str, now: Timestamp, body: &[u8]) -> Result<(), Failed> {
+pub(super) fn sign(
+    headers: &mut HeaderMap,
+    keys: &[String],
+    id: &str,
+    now: Timestamp,
+    body: &[u8],
+) -> Result<(), Failed> {
     let seconds = now.as_second();
     let signatures: Vec<String> = keys.iter().map(|key| signature(key, id, seconds, body)).collect::<Result<_, _>>()?;
     for (name, text) in [
@@ -106,7 +115,13 @@ mod tests {
 
     #[test]
     fn short_and_garbled_keys_are_refused() {
-        for bad in ["whsec_", "whsec_AAAA", "whsec_!!!", "", "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg=="] {
+        for bad in [
+            "whsec_",
+            "whsec_AAAA",
+            "whsec_!!!",
+            "",
+            "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==",
+        ] {
             assert_eq!(signature(bad, "a", 0, b"").unwrap_err().failure.code, "SIGNING_KEY_INVALID", "{bad}");
         }
     }

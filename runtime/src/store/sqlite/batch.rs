@@ -18,8 +18,6 @@ pub(super) enum Kind {
     Updates,
 }
 
-/// The numbers of rows that statements are made for.
-pub(super) const SIZES: [usize; 4] = [4, 16, 64, 256];
 /// The largest statement that is put into one text with others.
 pub(super) const LARGEST_JOINED: usize = 64;
 
@@ -29,7 +27,7 @@ pub(super) const INSERT_RUN: &str =
      SELECT column1, column2, column3, column4, column5, iif(column6 = 0, 'pending', 'running'), \
      column6, column7, column8, column9, column10 FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?))";
 
-/// The size of the next statement for `rows` rows that are left.
+/// The size of the next statement (4, 16, 64 or 256 rows) for `rows` rows that are left.
 pub(super) fn size_for(rows: usize) -> usize {
     match rows {
         0..=4 => 4,
@@ -147,7 +145,7 @@ mod tests {
             let mut statements = 0;
             while left > 0 {
                 let size = size_for(left);
-                assert!(SIZES.contains(&size));
+                assert!([4, 16, 64, 256].contains(&size));
                 left -= left.min(size);
                 statements += 1;
             }

@@ -7,7 +7,7 @@
 
 use jiff::Timestamp;
 use serde_json::Value;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Row};
 use triggerd_core::id::{RunId, TenantId};
 
@@ -155,10 +155,34 @@ async fn take(conn: &mut SqliteConnection, seqs: Vec<i64>, lease: i64) -> Result
         "SELECT {RUN_COLUMNS}, e.crc, e.body FROM json_each(?) AS j CROSS JOIN runs AS r ON r.seq = j.value \
          CROSS JOIN events AS e ON e.seq = r.seq >> 18 ORDER BY j.key"
     );
-    let rows = sqlx::query(AssertSqlSafe(sql)).bind(list).fetch_all(conn).await?;
-    rows.iter()
-        .map(|row| Ok(Claimed { run: decode::run(row)?, event: decode::event(row)?, holder_lost: row.try_get("lost")? }))
-        .collect()
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(list).fetch_all(&mut *conn).await?;
+    let mut claimed = Vec::with_capacity(rows.len());
+    for row in &rows {
+        match decode_claimed(row) {
+            Ok(one) => claimed.push(one),
+            Err(Error::Damaged(what)) => bury(conn, row.try_get("seq")?, &what).await?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(claimed)
+}
+
+fn decode_claimed(row: &SqliteRow) -> Result<Claimed, Error> {
+    Ok(Claimed { run: decode::run(row)?, event: decode::event(row)?, holder_lost: row.try_get("lost")? })
+}
+
+/// Makes a run that cannot be read a dead letter: it would be claimed for ever, and its lane would stand still.
+async fn bury(conn: &mut SqliteConnection, seq: i64, what: &str) -> Result<(), Error> {
+    tracing::error!("The store holds a damaged {what}; its run becomes a dead letter");
+    sqlx::query(
+        "UPDATE runs SET state = 'failed', due_at = NULL, finished_at = created_at, error_code = 'STORE_DAMAGED', error = ? \
+         WHERE seq = ?",
+    )
+    .bind(what)
+    .bind(seq)
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Ends all leases: called once, by the process that has just locked the data directory.

@@ -16,6 +16,17 @@ pub(super) fn damaged(what: &str, name: impl std::fmt::Display) -> Error {
     Error::Damaged(format!("{what} ({name})"))
 }
 
+/// For lists: leaves out what is damaged, loudly, so that one bad row does not hide its neighbours.
+pub(super) fn sound<T>(result: Result<T, Error>) -> Option<Result<T, Error>> {
+    match result {
+        Err(Error::Damaged(what)) => {
+            tracing::error!("The store holds a damaged {what}; it is left out");
+            None
+        }
+        other => Some(other),
+    }
+}
+
 /// Milliseconds as an instant.
 pub(super) fn instant(ms: i64) -> Result<Timestamp, Error> {
     Timestamp::from_millisecond(ms).map_err(|_| damaged("timestamp", ms))

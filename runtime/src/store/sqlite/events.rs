@@ -76,7 +76,7 @@ impl Store {
         } else {
             scan.rest().map(Position::cursor)
         };
-        let items = rows.iter().map(decode_event).collect::<Result<_, _>>()?;
+        let items = rows.iter().filter_map(|row| decode::sound(decode_event(row))).collect::<Result<_, _>>()?;
         let total = count(&mut conn, tenant, filter).await?;
         Ok(Page { items, total, cursor })
     }
@@ -112,7 +112,7 @@ impl Store {
         .bind(i64::from(limit))
         .fetch_all(&mut *conn)
         .await?;
-        rows.iter().map(decode::event).collect()
+        rows.iter().filter_map(|row| decode::sound(decode::event(row))).collect()
     }
 
     /// Retention: forgets events accepted before `before` whose runs have all ended, with their runs, `limit` at

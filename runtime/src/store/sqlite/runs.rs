@@ -77,7 +77,8 @@ impl Store {
         let more = rows.len() > limit;
         rows.truncate(limit);
         let last: Option<i64> = rows.last().map(|row| row.try_get("seq")).transpose()?;
-        let items = rows.iter().map(|row| Ok((decode::run(row)?, decode::event(row)?))).collect::<Result<_, Error>>()?;
+        let item = |row| Ok((decode::run(row)?, decode::event(row)?));
+        let items = rows.iter().filter_map(|row| decode::sound(item(row))).collect::<Result<_, Error>>()?;
         let row = dead("count(*) AS n", tenant, filter).build().fetch_one(&mut *conn).await?;
         let cursor = last.filter(|_| more).map(|seq| format!("{seq:x}"));
         Ok(Page { items, total: decode::unsigned(&row, "n")?, cursor })

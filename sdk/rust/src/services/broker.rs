@@ -33,11 +33,7 @@ impl<'a> Broker<'a> {
 impl Message {
     /// A message with this body.
     pub fn new(body: impl Serialize) -> Answer<Self> {
-        Ok(Self {
-            key: None,
-            headers: Vec::new(),
-            body: super::write("the message", &body)?,
-        })
+        Ok(Self { key: None, headers: Vec::new(), body: super::write("the message", &body)? })
     }
 
     /// Kafka's key, and what orders messages elsewhere.

@@ -27,12 +27,7 @@ impl<'a> Cache<'a> {
     }
 
     /// Stores a value, for ever or for so long.
-    pub fn set<T: Serialize + ?Sized>(
-        &self,
-        key: &str,
-        value: &T,
-        ttl: Option<Duration>,
-    ) -> Answer<()> {
+    pub fn set<T: Serialize + ?Sized>(&self, key: &str, value: &T, ttl: Option<Duration>) -> Answer<()> {
         let json = super::write(&format!("the value of {key:?}"), value)?;
         self.host.cache_set(self.tag, key, &json, ttl_seconds(ttl))
     }

@@ -20,18 +20,9 @@ impl<'a> Http<'a> {
 
     /// A request to an absolute `https://` or `http://` address.
     pub fn request(&self, method: impl Into<String>, url: impl Into<String>) -> Request<'a> {
-        let request = HttpRequest {
-            method: method.into(),
-            url: url.into(),
-            headers: Vec::new(),
-            body: None,
-            timeout_ms: None,
-        };
-        Request {
-            host: self.host,
-            request,
-            fault: None,
-        }
+        let request =
+            HttpRequest { method: method.into(), url: url.into(), headers: Vec::new(), body: None, timeout_ms: None };
+        Request { host: self.host, request, fault: None }
     }
 
     /// A `GET` request.
@@ -95,11 +86,7 @@ impl Request<'_> {
             return Err(fault);
         }
         let answer = self.host.send(self.request)?;
-        Ok(Response {
-            status: answer.status,
-            headers: answer.headers,
-            body: answer.body,
-        })
+        Ok(Response { status: answer.status, headers: answer.headers, body: answer.body })
     }
 }
 
@@ -118,10 +105,7 @@ impl Response {
     /// The first header of this name, in whatever case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        let mut found = self
-            .headers
-            .iter()
-            .filter(|(header, _)| header.eq_ignore_ascii_case(name));
+        let mut found = self.headers.iter().filter(|(header, _)| header.eq_ignore_ascii_case(name));
         found.next().map(|(_, value)| value.as_str())
     }
 
@@ -129,20 +113,13 @@ impl Response {
     /// 408, 425, 429 and 5xx may be tried again (after `Retry-After` seconds, where the answer has it),
     /// everything else may not.
     pub fn success(self) -> Result<Self, ActionError> {
-        let (code, message) = (
-            format!("HTTP_{}", self.status),
-            format!("the answer was HTTP {}", self.status),
-        );
-        let delay = self
-            .header("retry-after")
-            .and_then(|seconds| seconds.trim().parse().ok());
+        let (code, message) = (format!("HTTP_{}", self.status), format!("the answer was HTTP {}", self.status));
+        let delay = self.header("retry-after").and_then(|seconds| seconds.trim().parse().ok());
         match (self.status, delay) {
             (200..=299, _) => Ok(self),
-            (408 | 425 | 429 | 500..=599, Some(seconds)) => Err(ActionError::retryable_after(
-                code,
-                message,
-                Duration::from_secs(seconds),
-            )),
+            (408 | 425 | 429 | 500..=599, Some(seconds)) => {
+                Err(ActionError::retryable_after(code, message, Duration::from_secs(seconds)))
+            }
             (408 | 425 | 429 | 500..=599, None) => Err(ActionError::retryable(code, message)),
             _ => Err(ActionError::permanent(code, message)),
         }

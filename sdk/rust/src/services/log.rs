@@ -33,16 +33,12 @@ pub enum Level {
 
 impl<'a> Log<'a> {
     pub(crate) fn new(host: &'a Host) -> Self {
-        Self {
-            host,
-            fields: Map::new(),
-        }
+        Self { host, fields: Map::new() }
     }
 
     /// One more field. A value that cannot be JSON is left out, and its place says so.
     pub fn field(mut self, name: &str, value: impl Serialize) -> Self {
-        let value =
-            serde_json::to_value(value).unwrap_or_else(|error| Value::String(format!("<{error}>")));
+        let value = serde_json::to_value(value).unwrap_or_else(|error| Value::String(format!("<{error}>")));
         self.fields.insert(name.to_owned(), value);
         self
     }
@@ -50,8 +46,7 @@ impl<'a> Log<'a> {
     /// Writes a line.
     pub fn write(self, level: Level, message: impl Display) {
         let fields = (!self.fields.is_empty()).then(|| Value::Object(self.fields).to_string());
-        self.host
-            .log(level, &message.to_string(), fields.as_deref());
+        self.host.log(level, &message.to_string(), fields.as_deref());
     }
 
     /// Writes a line of every step.

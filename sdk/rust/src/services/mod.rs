@@ -15,17 +15,12 @@ use crate::ServiceError;
 
 /// Reads what a service gave; `what` names it for people.
 fn read<T: DeserializeOwned>(what: &str, json: &[u8]) -> Result<T, ServiceError> {
-    serde_json::from_slice(json).map_err(|error| {
-        ServiceError::permanent("VALUE_INVALID", format!("{what} does not fit: {error}"))
-    })
+    serde_json::from_slice(json)
+        .map_err(|error| ServiceError::permanent("VALUE_INVALID", format!("{what} does not fit: {error}")))
 }
 
 /// Writes what a service takes; `what` names it for people.
 fn write(what: &str, value: &(impl Serialize + ?Sized)) -> Result<String, ServiceError> {
-    serde_json::to_string(value).map_err(|error| {
-        ServiceError::permanent(
-            "VALUE_INVALID",
-            format!("{what} cannot be written as JSON: {error}"),
-        )
-    })
+    serde_json::to_string(value)
+        .map_err(|error| ServiceError::permanent("VALUE_INVALID", format!("{what} cannot be written as JSON: {error}")))
 }

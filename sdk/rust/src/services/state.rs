@@ -40,12 +40,7 @@ impl<'a> State<'a> {
     }
 
     /// Stores a value, for ever or for so long; answers with its version.
-    pub fn set<T: Serialize + ?Sized>(
-        &self,
-        key: &str,
-        value: &T,
-        ttl: Option<Duration>,
-    ) -> Answer<u64> {
+    pub fn set<T: Serialize + ?Sized>(&self, key: &str, value: &T, ttl: Option<Duration>) -> Answer<u64> {
         let json = write(key, value)?;
         self.host.state_set(key, json.as_bytes(), ttl_seconds(ttl))
     }
@@ -60,8 +55,7 @@ impl<'a> State<'a> {
         ttl: Option<Duration>,
     ) -> Answer<Option<u64>> {
         let json = write(key, value)?;
-        self.host
-            .state_compare_and_set(key, expected, json.as_bytes(), ttl_seconds(ttl))
+        self.host.state_compare_and_set(key, expected, json.as_bytes(), ttl_seconds(ttl))
     }
 
     /// Changes a value by compare-and-set and answers with the new one.
@@ -86,9 +80,7 @@ impl<'a> State<'a> {
         }
         Err(ServiceError {
             code: "STATE_CONTENDED".into(),
-            message: format!(
-                "the state of {key:?} was changed by others {UPDATE_TRIES} times in a row"
-            ),
+            message: format!("the state of {key:?} was changed by others {UPDATE_TRIES} times in a row"),
             retryable: true,
         })
     }

@@ -106,42 +106,21 @@ impl TestHost {
     pub fn with_http(self, method: &str, url: &str, status: u16, body: Value) -> Self {
         let headers = vec![("content-type".into(), "application/json".into())];
         let body = body.to_string().into_bytes();
-        self.with_http_answer(
-            method,
-            url,
-            Ok(Response {
-                status,
-                headers,
-                body,
-            }),
-        )
+        self.with_http_answer(method, url, Ok(Response { status, headers, body }))
     }
 
     /// Like [`with_http`](Self::with_http), with headers and bytes, or with no answer at all.
     #[must_use]
-    pub fn with_http_answer(
-        self,
-        method: &str,
-        url: &str,
-        answer: Result<Response, ServiceError>,
-    ) -> Self {
+    pub fn with_http_answer(self, method: &str, url: &str, answer: Result<Response, ServiceError>) -> Self {
         let place = (method.to_owned(), url.to_owned());
-        self.inner
-            .borrow_mut()
-            .answers
-            .entry(place)
-            .or_default()
-            .push_back(answer);
+        self.inner.borrow_mut().answers.entry(place).or_default().push_back(answer);
         self
     }
 
     /// Holds a secret.
     #[must_use]
     pub fn with_secret(self, name: &str, value: &str) -> Self {
-        self.inner
-            .borrow_mut()
-            .secrets
-            .insert(name.into(), value.into());
+        self.inner.borrow_mut().secrets.insert(name.into(), value.into());
         self
     }
 
@@ -156,9 +135,7 @@ impl TestHost {
     pub fn set_state(&self, key: &str, value: Value) {
         let mut inner = self.inner.borrow_mut();
         let now = inner.now_seconds;
-        inner
-            .state
-            .set(key, value.to_string().into_bytes(), None, now);
+        inner.state.set(key, value.to_string().into_bytes(), None, now);
     }
 
     /// Lets time pass for whatever has a time to live.
@@ -209,11 +186,7 @@ impl TestHost {
 
 impl Imports for TestHost {
     fn log(&self, level: Level, message: &str, fields: Option<&str>) {
-        let line = Logged {
-            level,
-            message: message.into(),
-            fields: fields.map_or(Value::Null, parsed),
-        };
+        let line = Logged { level, message: message.into(), fields: fields.map_or(Value::Null, parsed) };
         self.inner.borrow_mut().logs.push(line);
     }
 
@@ -249,37 +222,21 @@ impl Imports for TestHost {
 
     fn cache_get(&self, cache: &str, key: &str) -> Answer<Option<String>> {
         let inner = self.inner.borrow();
-        let found = inner
-            .caches
-            .get(cache)
-            .and_then(|cache| cache.get(key, inner.now_seconds));
+        let found = inner.caches.get(cache).and_then(|cache| cache.get(key, inner.now_seconds));
         Ok(found.map(|(json, _)| json))
     }
 
-    fn cache_set(
-        &self,
-        cache: &str,
-        key: &str,
-        json: &str,
-        ttl_seconds: Option<u64>,
-    ) -> Answer<()> {
+    fn cache_set(&self, cache: &str, key: &str, json: &str, ttl_seconds: Option<u64>) -> Answer<()> {
         let mut inner = self.inner.borrow_mut();
         let now = inner.now_seconds;
-        inner
-            .caches
-            .entry(cache.into())
-            .or_default()
-            .set(key, json.into(), ttl_seconds, now);
+        inner.caches.entry(cache.into()).or_default().set(key, json.into(), ttl_seconds, now);
         Ok(())
     }
 
     fn cache_delete(&self, cache: &str, key: &str) -> Answer<bool> {
         let mut inner = self.inner.borrow_mut();
         let now = inner.now_seconds;
-        Ok(inner
-            .caches
-            .get_mut(cache)
-            .is_some_and(|cache| cache.remove(key, now)))
+        Ok(inner.caches.get_mut(cache).is_some_and(|cache| cache.remove(key, now)))
     }
 
     fn cache_invalidate(&self, cache: &str, pattern: &str) -> Answer<u64> {
@@ -288,91 +245,45 @@ impl Imports for TestHost {
         let Some(cache) = inner.caches.get_mut(cache) else {
             return Ok(0);
         };
-        let fits = cache
-            .keys(now)
-            .into_iter()
-            .filter(|key| glob_matches(pattern, key));
+        let fits = cache.keys(now).into_iter().filter(|key| glob_matches(pattern, key));
         Ok(fits.map(|key| u64::from(cache.remove(&key, now))).sum())
     }
 
     fn publish(&self, topic: &str, message: Message) -> Answer<String> {
         let Message { key, headers, body } = message;
         let mut inner = self.inner.borrow_mut();
-        inner.published.push(Published {
-            topic: topic.into(),
-            key,
-            headers,
-            body: parsed(&body),
-        });
+        inner.published.push(Published { topic: topic.into(), key, headers, body: parsed(&body) });
         Ok(json!({"sequence": inner.published.len()}).to_string())
     }
 
     fn emit(&self, event_type: &str, payload: &str) -> Answer<String> {
         let mut inner = self.inner.borrow_mut();
-        inner.emitted.push(Emitted {
-            event_type: event_type.into(),
-            payload: parsed(payload),
-        });
-        Ok(format!(
-            "01890000-0000-7000-8000-{:012}",
-            inner.emitted.len()
-        ))
+        inner.emitted.push(Emitted { event_type: event_type.into(), payload: parsed(payload) });
+        Ok(format!("01890000-0000-7000-8000-{:012}", inner.emitted.len()))
     }
 
     fn secret(&self, name: &str) -> Answer<String> {
         let inner = self.inner.borrow();
         inner.secrets.get(name).cloned().ok_or_else(|| {
-            ServiceError::permanent(
-                "SECRET_NOT_FOUND",
-                format!("the test host holds no secret {name:?}"),
-            )
+            ServiceError::permanent("SECRET_NOT_FOUND", format!("the test host holds no secret {name:?}"))
         })
     }
 
     fn send(&self, request: HttpRequest) -> Answer<HttpResponse> {
-        let HttpRequest {
-            method,
-            url,
-            headers,
-            body,
-            timeout_ms: _,
-        } = request;
+        let HttpRequest { method, url, headers, body, timeout_ms: _ } = request;
         let place = (method.clone(), url.clone());
-        let sent = SentRequest {
-            method,
-            url,
-            headers,
-            body: body.unwrap_or_default(),
-        };
+        let sent = SentRequest { method, url, headers, body: body.unwrap_or_default() };
         let mut inner = self.inner.borrow_mut();
         inner.requests.push(sent);
         let Some(answers) = inner.answers.get_mut(&place) else {
             let (method, url) = place;
-            let message = format!(
-                "the test host has no answer for {method} {url}; give one with `with_http`"
-            );
-            return Err(ServiceError {
-                code: "ECONNREFUSED".into(),
-                message,
-                retryable: true,
-            });
+            let message = format!("the test host has no answer for {method} {url}; give one with `with_http`");
+            return Err(ServiceError { code: "ECONNREFUSED".into(), message, retryable: true });
         };
-        let next = if answers.len() > 1 {
-            answers.pop_front()
-        } else {
-            answers.front().cloned()
-        };
-        let Response {
-            status,
-            headers,
-            body,
-        } = next
-            .unwrap_or_else(|| Err(ServiceError::permanent("ECONNREFUSED", "no answer is left")))?;
-        Ok(HttpResponse {
-            status,
-            headers,
-            body,
-        })
+        let next = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };
+        let Response { status, headers, body } =
+            next.unwrap_or_else(|| Err(ServiceError::permanent("ECONNREFUSED", "no answer is left")))?;
+        Ok(HttpResponse { status, headers, body })
     }
 }
 

@@ -41,22 +41,14 @@ pub fn invocation() -> InvocationBuilder {
         results_json: "{}".into(),
         traceparent: None,
     };
-    InvocationBuilder {
-        invocation,
-        record: Value::Null,
-        previous: None,
-        results: Map::new(),
-    }
+    InvocationBuilder { invocation, record: Value::Null, previous: None, results: Map::new() }
 }
 
 impl InvocationBuilder {
     /// A row change: `change("beforeUpdate", "orders")`.
     #[must_use]
     pub fn change(mut self, event_name: &str, table: &str) -> Self {
-        let operation = event_name
-            .trim_start_matches("before")
-            .trim_start_matches("after")
-            .to_lowercase();
+        let operation = event_name.trim_start_matches("before").trim_start_matches("after").to_lowercase();
         self.invocation.event_type = match operation.as_str() {
             "insert" => format!("{table}.created"),
             "update" => format!("{table}.updated"),
@@ -103,8 +95,7 @@ impl InvocationBuilder {
     /// What an earlier action of the run returned.
     #[must_use]
     pub fn result(mut self, action: &str, output: impl Serialize) -> Self {
-        let output =
-            serde_json::to_value(output).unwrap_or_else(|error| panic!("a result: {error}"));
+        let output = serde_json::to_value(output).unwrap_or_else(|error| panic!("a result: {error}"));
         self.results.insert(action.into(), output);
         self
     }
@@ -149,13 +140,8 @@ impl InvocationBuilder {
     pub fn build(self) -> Invocation {
         let mut invocation = self.invocation;
         if let (Some(Value::Object(old)), Value::Object(new)) = (&self.previous, &self.record) {
-            let fields = new
-                .keys()
-                .chain(old.keys().filter(|field| !new.contains_key(*field)));
-            invocation.changed_fields = fields
-                .filter(|field| new.get(*field) != old.get(*field))
-                .cloned()
-                .collect();
+            let fields = new.keys().chain(old.keys().filter(|field| !new.contains_key(*field)));
+            invocation.changed_fields = fields.filter(|field| new.get(*field) != old.get(*field)).cloned().collect();
         }
         invocation.record_json = self.record.to_string();
         invocation.previous_record_json = self.previous.map(|previous| previous.to_string());

@@ -20,38 +20,25 @@ struct Kept<V> {
 
 impl<V> Default for Memory<V> {
     fn default() -> Self {
-        Self {
-            entries: BTreeMap::new(),
-            last_version: 0,
-        }
+        Self { entries: BTreeMap::new(), last_version: 0 }
     }
 }
 
 impl<V: Clone> Memory<V> {
     pub(super) fn get(&self, key: &str, now: u64) -> Option<(V, u64)> {
         let kept = self.entries.get(key)?;
-        kept.is_there(now)
-            .then(|| (kept.value.clone(), kept.version))
+        kept.is_there(now).then(|| (kept.value.clone(), kept.version))
     }
 
     pub(super) fn set(&mut self, key: &str, value: V, ttl_seconds: Option<u64>, now: u64) -> u64 {
         self.last_version += 1;
         let until = ttl_seconds.map(|ttl| now.saturating_add(ttl));
-        self.entries.insert(
-            key.into(),
-            Kept {
-                value,
-                version: self.last_version,
-                until,
-            },
-        );
+        self.entries.insert(key.into(), Kept { value, version: self.last_version, until });
         self.last_version
     }
 
     pub(super) fn remove(&mut self, key: &str, now: u64) -> bool {
-        self.entries
-            .remove(key)
-            .is_some_and(|kept| kept.is_there(now))
+        self.entries.remove(key).is_some_and(|kept| kept.is_there(now))
     }
 
     /// The keys that are there.
@@ -77,8 +64,7 @@ pub(super) fn glob_matches(pattern: &str, text: &str) -> bool {
             ends.into_iter().any(|at| glob_matches(rest, &text[at..]))
         }
         Some(wanted) => text.chars().next().is_some_and(|found| {
-            (wanted == '?' || wanted == found)
-                && glob_matches(&pattern[wanted.len_utf8()..], &text[found.len_utf8()..])
+            (wanted == '?' || wanted == found) && glob_matches(&pattern[wanted.len_utf8()..], &text[found.len_utf8()..])
         }),
     }
 }

@@ -1,4 +1,4 @@
-//! The helpers, one file each. A new one is a new file, its `mod` line and its line in [`HELPERS`].
+//! The helpers, one file each. A new one is a new file, its `mod` line and its line in `HELPERS`.
 
 use std::borrow::Cow;
 use std::cell::Cell;

@@ -108,7 +108,7 @@ fn parse(pattern: &str) -> Result<Style, String> {
 fn grouped(whole: &str, separator: &str) -> String {
     let mut grouped = String::with_capacity(whole.len() * 2);
     for (i, digit) in whole.chars().enumerate() {
-        if i > 0 && (whole.len() - i) % 3 == 0 {
+        if i > 0 && (whole.len() - i).is_multiple_of(3) {
             grouped.push_str(separator);
         }
         grouped.push(digit);

@@ -121,3 +121,10 @@ fn render_config(config: &Value, strict: bool) -> Result<Rendered, Mistake> {
         .unwrap()
         .render(&World::new().scope(), strict)
 }
+
+#[test]
+fn compiled_templates_are_shared_by_threads() {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<Template>();
+    shared::<TemplatedConfig>();
+}

@@ -48,6 +48,7 @@ fn url_values_are_encoded_in_path_and_query() {
             "a&b",
             "https://h?q=a%26b",
         ),
+        ("{{urlencode record.x}}", "a&b", "a%26b"),
         ("https://h?q={{lower record.x}}", "A&B", "https://h?q=a%26b"),
         (
             "https://{{record.x}}/p",

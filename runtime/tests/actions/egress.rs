@@ -1,0 +1,202 @@
+//! The guard: every spelling of an inside address, every way out, and no connection.
+
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::harness::http_server::HttpServer;
+use crate::harness::{Bench, dead, done};
+
+/// Hosts that lead inside, in whatever spelling; `PORT` is the receiver's.
+const HOSTS: &[&str] = &[
+    "127.0.0.1",
+    "127.1",
+    "127.0.1",
+    "127.255.255.254",
+    "2130706433",
+    "0x7f000001",
+    "0x7f.1",
+    "0x7f.0x0.0x0.0x1",
+    "0177.0.0.1",
+    "0177.1",
+    "017700000001",
+    "127.0.0.1.",
+    "0",
+    "0.0.0.0",
+    "0x0",
+    "00000000",
+    "1",
+    "0.0.0.1",
+    "localhost",
+    "localhost.",
+    "LOCALHOST",
+    "LocalHost.",
+    "ip6-localhost",
+    "\u{ff11}\u{ff12}\u{ff17}.0.0.1",
+    "127\u{3002}0\u{3002}0\u{3002}1",
+    "127\u{ff0e}0\u{ff0e}0\u{ff0e}1",
+    "127\u{ff61}0\u{ff61}0\u{ff61}1",
+    "\u{2460}\u{2461}\u{2466}.0.0.1",
+    "loc\u{2090}lhost",
+    "\u{24db}\u{24de}\u{24d2}\u{24d0}\u{24db}\u{24d7}\u{24de}\u{24e2}\u{24e3}",
+    "%6c%6f%63%61%6c%68%6f%73%74",
+    "%31%32%37.0.0.1",
+    "127.0.0.1%2e",
+    "[::1]",
+    "[0:0:0:0:0:0:0:1]",
+    "[::]",
+    "[::ffff:127.0.0.1]",
+    "[::ffff:7f00:1]",
+    "[0:0:0:0:0:ffff:7f00:0001]",
+    "[::127.0.0.1]",
+    "[::7f00:1]",
+    "[::ffff:0:127.0.0.1]",
+    "[64:ff9b::127.0.0.1]",
+    "[64:ff9b::7f00:1]",
+    "[64:ff9b:1::7f00:1]",
+    "[2002:7f00:1::]",
+    "[2002:7f00:0001::1]",
+    "[2001:0:4136:e378:8000:63bf:80ff:fffe]",
+    "[::ffff:169.254.169.254]",
+    "[64:ff9b::a9fe:a9fe]",
+    "[2002:a9fe:a9fe::]",
+    "[::ffff:10.0.0.1]",
+    "[fe80::1]",
+    "[febf::1]",
+    "[fec0::1]",
+    "[fc00::1]",
+    "[fd00:ec2::254]",
+    "[ff02::1]",
+    "[100::1]",
+    "[2001:db8::1]",
+    "[2001:20::1]",
+    "[2001:10::1]",
+    "[3fff::1]",
+    "[5f00::1]",
+    "[fe80::1%25lo]",
+    "[::1%25lo]",
+    "10.0.0.1",
+    "10.255.255.255",
+    "100.64.0.1",
+    "169.254.169.254",
+    "169.254.170.2",
+    "2852039166",
+    "0xa9fea9fe",
+    "0251.0376.0251.0376",
+    "172.16.0.1",
+    "172.31.255.255",
+    "192.0.0.1",
+    "192.0.2.1",
+    "192.88.99.1",
+    "192.168.0.1",
+    "198.18.0.1",
+    "198.51.100.1",
+    "203.0.113.1",
+    "224.0.0.1",
+    "239.255.255.255",
+    "240.0.0.1",
+    "255.255.255.255",
+    "metadata.google.internal",
+    "metadata.google.internal.",
+    "anything.internal",
+    "printer.local",
+    "x.localhost",
+];
+
+#[tokio::test]
+async fn no_spelling_of_an_inside_address_opens_a_connection() {
+    let bench = Bench::guarded().await;
+    let server = HttpServer::with_status(200, "", "inside").await;
+    let six = TcpListener::bind(("::1", server.address.port())).await.ok();
+    assert!(HOSTS.len() >= 80);
+    let port = server.address.port();
+    let mut urls: Vec<String> = HOSTS.iter().map(|host| format!("http://{host}:{port}/")).collect();
+    urls.extend(HOSTS.iter().map(|host| format!("https://{host}/")));
+    let tricks = [
+        format!("http://good.example@127.0.0.1:{port}/"),
+        format!("http://good:80+&@127.0.0.1:{port}/"),
+        format!("http://127.0.0.1:{port}\\@good.example/"),
+        format!("http:\\\\127.0.0.1:{port}/"),
+        format!("http:127.0.0.1:{port}/"),
+        format!("http:/127.0.0.1:{port}/"),
+        format!("http:///127.0.0.1:{port}/"),
+        format!("HTTP://127.0.0.1:{port}/"),
+        format!("http://user:pass@localhost:{port}/"),
+        "http://1.1.1.1:22/".into(),
+        "http://1.1.1.1:25/".into(),
+        "http://1.1.1.1:6379/".into(),
+        "http://1.1.1.1:0/".into(),
+        "file:///etc/passwd".into(),
+        "gopher://127.0.0.1:70/".into(),
+        "ftp://127.0.0.1/".into(),
+        "unix:///run/docker.sock".into(),
+        "data://text/plain,x".into(),
+        "http+unix://%2frun%2fdocker.sock/".into(),
+        "ws://127.0.0.1/".into(),
+    ];
+    urls.extend(tricks);
+    for url in urls {
+        let failure = dead(bench.run("http.get", json!({ "url": url })).await);
+        assert_eq!(failure.code, "EGRESS_DENIED", "{url}: {}", failure.message);
+        assert!(failure.message.ends_with("destination not allowed"), "{url}: {}", failure.message);
+    }
+    assert_eq!(server.connections(), 0);
+    if let Some(six) = six {
+        let quiet = tokio::time::timeout(std::time::Duration::from_millis(50), six.accept()).await;
+        assert!(quiet.is_err(), "a connection over IPv6");
+    }
+}
+
+#[tokio::test]
+async fn every_other_way_out_is_guarded_too() {
+    let bench = Bench::guarded().await;
+    let server = HttpServer::with_status(200, "", "inside").await;
+    let port = server.address.port();
+    for host in ["127.0.0.1", "localhost", "0x7f000001", "[::ffff:127.0.0.1]"] {
+        bench.put("caches", "inside", json!({"kind": "redis", "url": format!("redis://{host}:{port}")})).await;
+        let failure = dead(bench.run("cache.set", json!({"cache": "inside", "key": "k", "value": 1})).await);
+        assert_eq!(failure.code, "EGRESS_DENIED", "{host}: {}", failure.message);
+        bench.put("brokers", "inside", json!({"kind": "redis", "url": format!("redis://{host}:{port}")})).await;
+        let failure = dead(bench.run("broker.publish", json!({"broker": "inside:t", "message": 1})).await);
+        assert_eq!(failure.code, "EGRESS_DENIED", "{host}: {}", failure.message);
+        let smtp = json!({"smtp": {"host": host, "port": port, "tls": "none"}, "from": "a@example.com"});
+        bench.put("notifications", "inside", smtp).await;
+        let mail = json!({"notification": "inside", "recipients": "b@example.com", "subject": "s", "body": "b"});
+        let failure = dead(bench.run("notification.email", mail).await);
+        assert_eq!(failure.code, "EGRESS_DENIED", "{host}: {}", failure.message);
+        for kind in ["caches", "brokers", "notifications"] {
+            let check = bench.services.resources.check(&bench.tenant(), kind, "inside", "").await.unwrap();
+            assert!(!check.ok && check.detail.ends_with("destination not allowed"), "{}", check.detail);
+        }
+    }
+    assert!(bench.services.egress.connect_tcp("127.0.0.1", port).await.is_err());
+    assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn an_allowed_net_opens_what_it_names_and_no_more() {
+    let allowed = Bench::with(vec![triggerd::config::Net::parse("127.0.0.1/32").unwrap()], false).await;
+    let server = HttpServer::with_status(200, "", "ok").await;
+    let port = server.address.port();
+    for host in ["127.0.0.1", "[::ffff:127.0.0.1]", "0x7f000001"] {
+        done(allowed.run("http.get", json!({"url": format!("http://{host}:{port}/")})).await);
+    }
+    for host in ["127.0.0.2", "[::1]", "10.0.0.1"] {
+        assert_eq!(
+            dead(allowed.run("http.get", json!({"url": format!("http://{host}:{port}/")})).await).code,
+            "EGRESS_DENIED"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_environment_s_proxies_are_not_used() {
+    // Read by most HTTP clients when they are made; ours must not.
+    let proxy = HttpServer::with_status(200, "", "proxied").await;
+    let server = HttpServer::with_status(200, "", "direct").await;
+    // SAFETY: this process reads the environment only through the client under test, made right below.
+    unsafe { std::env::set_var("http_proxy", proxy.url("/")) };
+    let bench = Bench::local().await;
+    unsafe { std::env::remove_var("http_proxy") };
+    assert_eq!(done(bench.run("http.get", json!({ "url": server.url("/") })).await)["body"], "direct");
+    assert_eq!(proxy.connections(), 0);
+}

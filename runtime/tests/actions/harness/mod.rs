@@ -1,0 +1,153 @@
+//! Services with a store of their own, contexts to run actions in, and the servers that actions talk to.
+
+pub mod http_server;
+pub mod redis_server;
+pub mod smtp_server;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+use triggerd::actions::{Context, Emit, Emitted, Registry, Services, Settings};
+use triggerd::clock::Clock;
+use triggerd::components::Components;
+use triggerd::config::{Config, Net};
+use triggerd::egress::Policy;
+use triggerd::store::Store;
+use triggerd::wasm::{Host, HostConfig, Limits};
+use triggerd_core::event::Event;
+use triggerd_core::id::{EventId, RunId, TenantId};
+use triggerd_core::outcome::{Failure, Outcome};
+
+/// A running set of services.
+pub struct Bench {
+    pub services: Arc<Services>,
+    pub emitted: Arc<Mutex<Vec<Emitted>>>,
+    _dir: TempDir,
+}
+
+struct Recorder(Arc<Mutex<Vec<Emitted>>>);
+
+impl Emit for Recorder {
+    fn emit(&self, emitted: Emitted) -> BoxFuture<'_, Result<EventId, Failure>> {
+        self.0.lock().push(emitted);
+        Box::pin(async { Ok(EventId::new(1, [9; 10])) })
+    }
+}
+
+impl Bench {
+    /// May reach loopback.
+    pub async fn local() -> Self {
+        Self::with(Net::loopback(), false).await
+    }
+
+    /// May reach what is public, and nothing else.
+    pub async fn guarded() -> Self {
+        Self::with(Vec::new(), false).await
+    }
+
+    pub async fn with(allow_nets: Vec<Net>, development: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::system();
+        let store = Store::open(dir.path(), Default::default()).await.unwrap();
+        let host = Arc::new(Host::new(HostConfig::default()).unwrap());
+        let components = Arc::new(Components::new(store.clone(), host, Limits::default(), Duration::from_millis(10)));
+        let settings = Settings {
+            egress: Policy { allow_nets, ..Policy::default() },
+            data_dir: dir.path().to_owned(),
+            master_key: None,
+            development,
+        };
+        let services = Services::open(Arc::new(Config::default()), settings, clock, store, components).await.unwrap();
+        let emitted = Arc::new(Mutex::new(Vec::new()));
+        let _ = services.emit.set(Arc::new(Recorder(emitted.clone())));
+        Self { services: Arc::new(services), emitted, _dir: dir }
+    }
+
+    pub fn tenant(&self) -> TenantId {
+        TenantId::new("acme")
+    }
+
+    pub async fn put(&self, kind: &str, tag: &str, settings: Value) {
+        self.services.resources.put(&self.tenant(), kind, tag, settings).await.unwrap();
+    }
+
+    pub fn context(&self) -> Context {
+        let now = Timestamp::now();
+        let run = RunId::new(u64::try_from(now.as_millisecond()).unwrap(), rand::random());
+        Context {
+            services: self.services.clone(),
+            event: Arc::new(event(self.tenant(), now)),
+            run_id: run,
+            trigger: "my-trigger".into(),
+            action: "act".into(),
+            delivery_id: run.delivery("act"),
+            attempt: 1,
+            replay: false,
+            deadline: tokio::time::Instant::now() + Duration::from_secs(30),
+            outputs: Arc::default(),
+            secrets: Arc::default(),
+            excerpt: Arc::default(),
+            effect: Arc::default(),
+        }
+    }
+
+    /// Runs an action with settings that are rendered already.
+    pub async fn run(&self, kind: &str, config: Value) -> Outcome {
+        run(&self.context(), kind, config).await
+    }
+}
+
+pub async fn run(cx: &Context, kind: &str, config: Value) -> Outcome {
+    match Registry::built_in().ready(kind, cx, config) {
+        Ok(ready) => (ready.run)(cx.clone()).await,
+        Err(failure) => Outcome::Dead(failure),
+    }
+}
+
+pub fn event(tenant: TenantId, now: Timestamp) -> Event {
+    Event {
+        id: EventId::new(1, [1; 10]),
+        tenant,
+        event_type: "order.created".into(),
+        source: None,
+        change: None,
+        record: json!({"id": 1}),
+        previous_record: Value::Null,
+        env: "default".into(),
+        user: Value::Null,
+        metadata: Map::new(),
+        attributes: Map::new(),
+        timestamp: now,
+        accepted_at: now,
+        traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
+        causation: Vec::new(),
+    }
+}
+
+pub fn done(outcome: Outcome) -> Value {
+    match outcome {
+        Outcome::Done(output) => output,
+        other => panic!("not done: {other:?}"),
+    }
+}
+
+/// The code of a failure for good.
+pub fn dead(outcome: Outcome) -> Failure {
+    match outcome {
+        Outcome::Dead(failure) => failure,
+        other => panic!("not dead: {other:?}"),
+    }
+}
+
+/// A failure that is tried again.
+pub fn retried(outcome: Outcome) -> Failure {
+    match outcome {
+        Outcome::Retry { failure, .. } => failure,
+        other => panic!("not tried again: {other:?}"),
+    }
+}

@@ -1,0 +1,9 @@
+//! Actions against real receivers: HTTP and SMTP servers on sockets, a real redis-server, the embedded store.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod broker_and_cache;
+mod egress;
+mod email;
+mod harness;
+mod http;
+mod resources;
