@@ -1,0 +1,25 @@
+//! What the tests stand on: the real server, a client, and the systems that the server talks to.
+
+mod api;
+mod cli;
+mod definitions;
+mod guests;
+mod ports;
+mod receiver;
+mod redis;
+mod server;
+mod shared;
+mod smtp;
+mod wait;
+
+pub use api::{Answer, Api};
+pub use cli::{Cli, Ran};
+pub use definitions::{after_insert, call, change, fast, on};
+pub use guests::{guest, guest_examples};
+pub use ports::free_port;
+pub use receiver::{Receiver, Reply, Seen};
+pub use redis::Redis;
+pub use server::{ADMIN_KEY, Server, Settings};
+pub use shared::{Home, home};
+pub use smtp::{Mail, Smtp, SmtpSettings};
+pub use wait::{PATIENCE, eventually};

@@ -1,0 +1,37 @@
+//! What triggerd promises, asked of the real binary from outside: one file per promise.
+//!
+//! Most tests share one server and have a tenant of their own in it; those that end or starve a server start their
+//! own. Servers that the actions talk to (Redis, SMTP, HTTP receivers) are real.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics is a test that failed")]
+
+mod harness;
+
+mod actions_broker;
+mod actions_cache;
+mod actions_email;
+mod actions_emit;
+mod batches;
+mod bodies;
+mod cli;
+mod crash;
+mod dead_letters;
+mod delivery;
+mod egress;
+mod execute;
+mod fairness;
+mod flow;
+mod full_disk;
+mod idempotency;
+mod inbox;
+mod keys;
+mod layout;
+mod ordering;
+mod retries;
+mod scopes;
+mod secrets;
+mod trigger_trial;
+mod triggers;
+mod wasm_guests;
+mod wasm_hostile;
+mod wasm_uploads;
