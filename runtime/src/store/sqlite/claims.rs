@@ -119,7 +119,7 @@ impl Store {
                 let list: Vec<Value> =
                     held.iter().map(|(id, epoch)| serde_json::json!([hex::encode(id.as_bytes()), epoch])).collect();
                 let rows = sqlx::query(
-                    "UPDATE runs SET due_at = ? FROM json_each(?) AS held WHERE runs.id = unhex(held.value ->> 0) \
+                    "UPDATE runs INDEXED BY runs_id SET due_at = ? FROM json_each(?) AS held WHERE runs.id = unhex(held.value ->> 0) \
                      AND runs.epoch = held.value ->> 1 AND runs.state = 'running' RETURNING runs.id, runs.epoch",
                 )
                 .bind(until)
