@@ -22,16 +22,20 @@ const MAX_RUNS: usize = 1 << RUN_BITS;
 
 /// The first and the last `seq` that runs of an event can have.
 pub(super) fn run_range(event_seq: i64) -> (i64, i64) {
-    (event_seq << RUN_BITS, (event_seq << RUN_BITS) | (MAX_RUNS as i64 - 1))
+    (
+        event_seq << RUN_BITS,
+        (event_seq << RUN_BITS) | (MAX_RUNS as i64 - 1),
+    )
 }
 
 /// An event as a row, made in its caller's task: the writer only binds.
 pub(super) struct AppendRow {
     id: EventId,
     tenant: TenantId,
-    event_type: String,
-    source: Option<String>,
-    table: Option<String>,
+    // Shared texts are bound without another copy.
+    event_type: Arc<str>,
+    source: Option<Arc<str>>,
+    table: Option<Arc<str>>,
     accepted_at: i64,
     crc: u32,
     body: Arc<str>,
@@ -43,15 +47,19 @@ impl AppendRow {
     pub(super) fn of(append: Append) -> Result<Self, Error> {
         let event: &Event = &append.event;
         if append.runs.len() > MAX_RUNS {
-            return Err(Error::Conflict(format!("an event makes {MAX_RUNS} runs at most, not {}", append.runs.len())));
+            return Err(Error::Conflict(format!(
+                "an event makes {MAX_RUNS} runs at most, not {}",
+                append.runs.len()
+            )));
         }
-        let body = serde_json::to_string(event).map_err(|e| Error::Conflict(format!("event {}: {e}", event.id)))?;
+        let body = serde_json::to_string(event)
+            .map_err(|e| Error::Conflict(format!("event {}: {e}", event.id)))?;
         Ok(Self {
             id: event.id,
             tenant: event.tenant.clone(),
-            event_type: event.event_type.clone(),
-            source: event.source.clone(),
-            table: event.table().map(str::to_owned),
+            event_type: event.event_type.as_str().into(),
+            source: event.source.as_deref().map(Arc::from),
+            table: event.table().map(Arc::from),
             accepted_at: event.accepted_at.as_millisecond(),
             crc: crc32fast::hash(body.as_bytes()),
             body: body.into(),
@@ -76,9 +84,9 @@ impl AppendRow {
         out.push(seq);
         out.push(self.id.as_bytes().as_slice());
         out.push(self.tenant.0.clone());
-        out.push(self.event_type.as_str());
-        out.push(self.source.as_deref());
-        out.push(self.table.as_deref());
+        out.push(self.event_type.clone());
+        out.push(self.source.clone());
+        out.push(self.table.clone());
         out.push(self.accepted_at);
         out.push(self.runs.len() as i64);
         out.push(i64::from(self.crc));
@@ -87,7 +95,14 @@ impl AppendRow {
 }
 
 /// Binds a new run as a row of [`Kind::Runs`].
-pub(super) fn bind_run(run: &NewRun, seq: i64, tenant: &TenantId, created_at: i64, due: i64, out: &mut Parameters) {
+pub(super) fn bind_run(
+    run: &NewRun,
+    seq: i64,
+    tenant: &TenantId,
+    created_at: i64,
+    due: i64,
+    out: &mut Parameters,
+) {
     out.push(seq);
     out.push(run.id.as_bytes().as_slice());
     out.push(tenant.0.clone());
@@ -100,11 +115,20 @@ pub(super) fn bind_run(run: &NewRun, seq: i64, tenant: &TenantId, created_at: i6
     out.push(created_at);
 }
 
+/// A run's state as [`Kind::Updates`] takes it: a number, which needs no allocation.
+#[derive(Clone, Copy)]
+enum State {
+    Pending,
+    Running,
+    Delivered,
+    Failed,
+}
+
 /// A holder's report as a row, made in its caller's task.
 pub(super) struct UpdateRow {
     id: RunId,
     epoch: i64,
-    state: &'static str,
+    state: State,
     due: Option<i64>,
     queue: Option<String>,
     progress: Arc<str>,
@@ -122,7 +146,7 @@ impl UpdateRow {
         let mut row = Self {
             id: update.id,
             epoch: update.epoch,
-            state: "running",
+            state: State::Running,
             due: None,
             queue: None,
             progress: progress.into(),
@@ -134,11 +158,15 @@ impl UpdateRow {
         match update.next {
             RunNext::Hold(until) => row.due = Some(until.as_millisecond()),
             RunNext::Release { due, queue } => {
-                (row.state, row.due, row.queue) = ("pending", Some(due.as_millisecond()), queue);
+                (row.state, row.due, row.queue) =
+                    (State::Pending, Some(due.as_millisecond()), queue);
             }
-            RunNext::Delivered => (row.state, row.finished) = ("delivered", Some(clock.now_ms())),
+            RunNext::Delivered => {
+                (row.state, row.finished) = (State::Delivered, Some(clock.now_ms()))
+            }
             RunNext::Failed { code, message } => {
-                (row.state, row.finished, row.error) = ("failed", Some(clock.now_ms()), Some((code, message)));
+                (row.state, row.finished, row.error) =
+                    (State::Failed, Some(clock.now_ms()), Some((code, message)));
             }
         }
         Ok(row)
@@ -151,7 +179,7 @@ impl UpdateRow {
     fn bind(&self, out: &mut Parameters) {
         out.push(self.id.as_bytes().as_slice());
         out.push(self.epoch);
-        out.push(self.state);
+        out.push(self.state as i64);
         out.push(self.due);
         out.push(self.queue.as_deref());
         out.push(self.progress.clone());
@@ -166,26 +194,49 @@ impl UpdateRow {
 /// How many attempts there were, and when the last of them ended.
 pub(super) fn tally(progress: &Progress) -> (i64, Option<i64>) {
     let ended = |a: &triggerd_core::run::Attempt| {
-        a.started_at.as_millisecond().saturating_add(i64::try_from(a.duration_ms).unwrap_or(i64::MAX))
+        a.started_at
+            .as_millisecond()
+            .saturating_add(i64::try_from(a.duration_ms).unwrap_or(i64::MAX))
     };
-    let attempts = progress.actions.iter().map(|a| i64::from(a.last_attempt())).sum();
-    let last = progress.actions.iter().flat_map(|a| &a.attempts).map(ended).max();
+    let attempts = progress
+        .actions
+        .iter()
+        .map(|a| i64::from(a.last_attempt()))
+        .sum();
+    let last = progress
+        .actions
+        .iter()
+        .flat_map(|a| &a.attempts)
+        .map(ended)
+        .max();
     (attempts, last)
 }
 
 /// One operation of the hot path, with its result once it is applied.
 pub(super) enum Hot {
-    Append { rows: Vec<AppendRow>, result: Result<Vec<AppendOutcome>, Error> },
-    Record { rows: Vec<UpdateRow>, result: Result<Vec<bool>, Error> },
+    Append {
+        rows: Vec<AppendRow>,
+        result: Result<Vec<AppendOutcome>, Error>,
+    },
+    Record {
+        rows: Vec<UpdateRow>,
+        result: Result<Vec<bool>, Error>,
+    },
 }
 
 impl Hot {
     pub(super) fn append(rows: Vec<AppendRow>) -> Self {
-        Self::Append { rows, result: Ok(Vec::new()) }
+        Self::Append {
+            rows,
+            result: Ok(Vec::new()),
+        }
     }
 
     pub(super) fn record(rows: Vec<UpdateRow>) -> Self {
-        Self::Record { rows, result: Ok(Vec::new()) }
+        Self::Record {
+            rows,
+            result: Ok(Vec::new()),
+        }
     }
 
     /// An append's outcome.
@@ -220,8 +271,13 @@ pub(super) struct Applier {
 
 impl Applier {
     pub(super) async fn of(conn: &mut SqliteConnection) -> Result<Self, Error> {
-        let last: i64 = sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM events").fetch_one(conn).await?;
-        Ok(Self { next_seq: last + 1, texts: Texts::default() })
+        let last: i64 = sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM events")
+            .fetch_one(conn)
+            .await?;
+        Ok(Self {
+            next_seq: last + 1,
+            texts: Texts::default(),
+        })
     }
 
     /// Begins a transaction and applies all of `hot`; commits it where asked to. An operation at fault fails alone.
@@ -241,7 +297,10 @@ impl Applier {
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *conn).await?;
         for op in hot {
             sqlx::query("SAVEPOINT op").execute(&mut *conn).await?;
-            match self.apply_all(conn, std::slice::from_mut(op), false, false).await {
+            match self
+                .apply_all(conn, std::slice::from_mut(op), false, false)
+                .await
+            {
                 Ok(()) => {}
                 Err(error) if fault::is_of_one_row(&error) => {
                     sqlx::query("ROLLBACK TO op").execute(&mut *conn).await?;
@@ -271,7 +330,9 @@ impl Applier {
         let mut outcomes = Vec::new();
         for op in hot.iter() {
             match &**op {
-                Hot::Append { rows, .. } => outcomes.push(work.add_appends(rows, &known, &mut keys, &mut self.next_seq)),
+                Hot::Append { rows, .. } => {
+                    outcomes.push(work.add_appends(rows, &known, &mut keys, &mut self.next_seq))
+                }
                 Hot::Record { rows, .. } => {
                     work.add_updates(rows);
                     outcomes.push(Vec::new());
@@ -280,12 +341,18 @@ impl Applier {
         }
         let kept = idempotency::Rows::of(&keys);
         let applied = self.run(conn, &work, kept, begin, commit).await?;
-        let held: Vec<bool> = work.places.iter().map(|(round, id)| applied.holds(*round, *id)).collect();
+        let held: Vec<bool> = work
+            .places
+            .iter()
+            .map(|(round, id)| applied.holds(*round, *id))
+            .collect();
         let mut held = held.into_iter();
         for (op, outcome) in hot.iter_mut().zip(outcomes) {
             match &mut **op {
                 Hot::Append { result, .. } => *result = Ok(outcome),
-                Hot::Record { rows, result } => *result = Ok(held.by_ref().take(rows.len()).collect()),
+                Hot::Record { rows, result } => {
+                    *result = Ok(held.by_ref().take(rows.len()).collect())
+                }
             }
         }
         Ok(())
@@ -303,7 +370,11 @@ impl Applier {
         if keys.is_none()
             && let Some(statements) = work.joined()
         {
-            let shape = Shape { begin, statements, commit };
+            let shape = Shape {
+                begin,
+                statements,
+                commit,
+            };
             let ids = self.send(conn, work, shape, [0; 3]).await?;
             applied.take(ids, work.updates.first());
             return Ok(applied);
@@ -311,11 +382,18 @@ impl Applier {
         if begin {
             sqlx::query("BEGIN IMMEDIATE").execute(&mut *conn).await?;
         }
-        self.run_in_chunks(conn, Kind::Events, work, work.events.len()).await?;
-        self.run_in_chunks(conn, Kind::Runs, work, work.runs.len()).await?;
+        self.run_in_chunks(conn, Kind::Events, work, work.events.len())
+            .await?;
+        self.run_in_chunks(conn, Kind::Runs, work, work.runs.len())
+            .await?;
         for round in 0..work.updates.len() {
-            let part = Rows { updates: vec![work.updates[round].clone()], ..Rows::default() };
-            let ids = self.run_in_chunks(conn, Kind::Updates, &part, part.updates[0].len()).await?;
+            let part = Rows {
+                updates: vec![work.updates[round].clone()],
+                ..Rows::default()
+            };
+            let ids = self
+                .run_in_chunks(conn, Kind::Updates, &part, part.updates[0].len())
+                .await?;
             applied.take(ids, part.updates.first());
         }
         if let Some(keys) = keys {
@@ -338,7 +416,11 @@ impl Applier {
         let mut ids = Vec::new();
         while done < rows {
             let size = size_for(rows - done);
-            let shape = Shape { begin: false, statements: vec![(kind, size)], commit: false };
+            let shape = Shape {
+                begin: false,
+                statements: vec![(kind, size)],
+                commit: false,
+            };
             ids.extend(self.send(conn, work, shape, [done; 3]).await?);
             done += size;
         }
@@ -386,7 +468,11 @@ async fn known_keys(
         .flatten()
         .filter(|row| row.idempotency.is_some())
         .collect();
-    if asked.is_empty() { Ok(HashMap::new()) } else { idempotency::find_all(conn, &asked).await }
+    if asked.is_empty() {
+        Ok(HashMap::new())
+    } else {
+        idempotency::find_all(conn, &asked).await
+    }
 }
 
 /// The rows of many operations, table by table.
@@ -413,7 +499,11 @@ impl<'a> Rows<'a> {
         for row in rows {
             if let Some(answer) = &row.idempotency {
                 let first = known.get(&(row.tenant.clone(), answer.key.clone()));
-                let in_group = || keys.iter().find(|(t, i)| **t == row.tenant && i.key == answer.key).map(|(_, i)| *i);
+                let in_group = || {
+                    keys.iter()
+                        .find(|(t, i)| **t == row.tenant && i.key == answer.key)
+                        .map(|(_, i)| *i)
+                };
                 if let Some(first) = first.or_else(in_group) {
                     outcomes.push(AppendOutcome::Replayed(first.clone()));
                     continue;
@@ -423,7 +513,12 @@ impl<'a> Rows<'a> {
             let seq = *next_seq;
             *next_seq += 1;
             self.events.push((seq, row));
-            self.runs.extend(row.runs.iter().enumerate().map(|(n, run)| ((seq << RUN_BITS) | n as i64, row, run)));
+            self.runs.extend(
+                row.runs
+                    .iter()
+                    .enumerate()
+                    .map(|(n, run)| ((seq << RUN_BITS) | n as i64, row, run)),
+            );
             outcomes.push(AppendOutcome::Kept);
         }
         outcomes
@@ -446,23 +541,50 @@ impl<'a> Rows<'a> {
             return None;
         }
         let updates = self.updates.first().map_or(0, Vec::len);
-        let counts = [(Kind::Events, self.events.len()), (Kind::Runs, self.runs.len()), (Kind::Updates, updates)];
+        let counts = [
+            (Kind::Events, self.events.len()),
+            (Kind::Runs, self.runs.len()),
+            (Kind::Updates, updates),
+        ];
         if counts.iter().any(|(_, n)| *n > LARGEST_JOINED) {
             return None;
         }
-        Some(counts.iter().filter(|(_, n)| *n > 0).map(|(kind, n)| (*kind, size_for(*n))).collect())
+        Some(
+            counts
+                .iter()
+                .filter(|(_, n)| *n > 0)
+                .map(|(kind, n)| (*kind, size_for(*n)))
+                .collect(),
+        )
     }
 
     /// Binds up to `size` rows from `from` on; answers with how many there were.
     fn bind(&self, kind: Kind, from: usize, size: usize, out: &mut Parameters) -> usize {
         match kind {
-            Kind::Events => self.events[from..].iter().take(size).map(|(seq, row)| row.bind(*seq, out)).count(),
+            Kind::Events => self.events[from..]
+                .iter()
+                .take(size)
+                .map(|(seq, row)| row.bind(*seq, out))
+                .count(),
             Kind::Runs => self.runs[from..]
                 .iter()
                 .take(size)
-                .map(|(seq, row, run)| bind_run(run, *seq, &row.tenant, row.accepted_at, row.accepted_at, out))
+                .map(|(seq, row, run)| {
+                    bind_run(
+                        run,
+                        *seq,
+                        &row.tenant,
+                        row.accepted_at,
+                        row.accepted_at,
+                        out,
+                    )
+                })
                 .count(),
-            Kind::Updates => self.updates[0][from..].iter().take(size).map(|row| row.bind(out)).count(),
+            Kind::Updates => self.updates[0][from..]
+                .iter()
+                .take(size)
+                .map(|row| row.bind(out))
+                .count(),
         }
     }
 }
@@ -475,10 +597,16 @@ impl Applied {
     fn take(&mut self, ids: Vec<RunId>, asked: Option<&Vec<&UpdateRow>>) {
         // Nearly always nobody is fenced, and there is nothing to look up.
         let all = asked.is_some_and(|rows| rows.len() == ids.len());
-        self.0.push(if all { None } else { Some(ids.into_iter().collect()) });
+        self.0.push(if all {
+            None
+        } else {
+            Some(ids.into_iter().collect())
+        });
     }
 
     fn holds(&self, round: usize, id: RunId) -> bool {
-        self.0.get(round).is_some_and(|ids| ids.as_ref().is_none_or(|ids| ids.contains(&id)))
+        self.0
+            .get(round)
+            .is_some_and(|ids| ids.as_ref().is_none_or(|ids| ids.contains(&id)))
     }
 }

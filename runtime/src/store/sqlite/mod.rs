@@ -3,10 +3,10 @@
 //! One file per table below; `writer.rs` tells how writes are kept, `hot.rs` what the hot path costs.
 
 mod batch;
-mod claims;
 mod checkpoint;
-mod components;
+mod claims;
 mod component_state;
+mod components;
 mod decode;
 mod events;
 mod fault;
