@@ -119,7 +119,7 @@ async fn a_full_disk_refuses_reads_on_and_recovers() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).await;
     let run = held_run(t(99));
-    keep(&store, 0, vec![run.clone()]).await;
+    let first = keep(&store, 0, vec![run.clone()]).await;
     store.limit_size(Some(0)).await.unwrap();
     let mut refused = 0;
     for second in 1..200 {
@@ -132,6 +132,19 @@ async fn a_full_disk_refuses_reads_on_and_recovers() {
         }
     }
     assert!(refused > 100);
+    let batch = (0..200)
+        .map(|n| append(event_at(&tenant(), "b", t(n)), vec![new_run()]))
+        .collect();
+    assert!(matches!(
+        store.append_batch(batch).await,
+        Err(Error::Unavailable(_))
+    ));
+    let settings = serde_json::Value::from("x".repeat(100_000));
+    let put = store
+        .put_resource(&tenant(), "caches", "a", settings, t(0))
+        .await;
+    assert!(matches!(put, Err(Error::Unavailable(_))));
+    store.event(&tenant(), first.id).await.unwrap().unwrap();
     let before = store
         .events(&tenant(), &EventFilter::default(), &page(1, None))
         .await

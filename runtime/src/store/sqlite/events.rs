@@ -15,8 +15,8 @@ use triggerd_core::id::{EventId, TenantId};
 
 use super::decode::{self, at_if_any};
 use super::filter::{self, Position};
-use super::hot::{AppendRow, run_range};
 use super::open::{Store, closed};
+use super::rows::{AppendRow, run_range};
 use super::writer::Op;
 use crate::store::{
     Append, AppendOutcome, Error, EventFilter, EventStatus, Page, PageRequest, StoredEvent,

@@ -4,7 +4,7 @@ use sqlx::{QueryBuilder, Sqlite};
 
 use crate::store::{Error, EventFilter, EventStatus};
 
-/// The first and last `seq` of an event's runs: see `hot::run_range`.
+/// The first and last `seq` of an event's runs: see `rows::run_range`.
 pub(super) const RUNS_OF_E: &str =
     "SELECT 1 FROM runs AS r WHERE r.seq BETWEEN e.seq << 18 AND (e.seq << 18) | 262143";
 

@@ -9,8 +9,8 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use triggerd_core::id::TenantId;
 
 use super::decode::{self, at};
-use super::hot::AppendRow;
 use super::open::Store;
+use super::rows::AppendRow;
 use crate::store::{Error, Idempotency};
 
 const FIND: &str = "SELECT tenant, key, fingerprint, status, body, expires_at FROM idempotency \
@@ -80,7 +80,7 @@ pub(super) async fn find_all(
         .filter_map(|row| {
             row.idempotency
                 .as_ref()
-                .map(|i| json!([row.tenant().as_str(), i.key, row.accepted_at()]))
+                .map(|i| json!([row.tenant.as_str(), i.key, row.accepted_at]))
         })
         .collect();
     let found = sqlx::query(

@@ -21,10 +21,12 @@ mod open;
 mod quotas;
 mod replay;
 mod resources;
+mod rows;
 mod runs;
 mod tenants;
 mod topics;
 mod triggers;
+mod work;
 mod writer;
 
 pub use open::{Options, Store};

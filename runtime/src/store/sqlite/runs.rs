@@ -1,8 +1,9 @@
 //! Runs: what their holders report, and how they are looked at.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite};
-use std::sync::Arc;
 use tokio::sync::oneshot;
 use triggerd_core::event::Event;
 use triggerd_core::id::{EventId, RunId, TenantId};
@@ -10,8 +11,8 @@ use triggerd_core::id::{EventId, RunId, TenantId};
 use super::batch::Parameters;
 use super::decode::{self, RUN_COLUMNS};
 use super::filter;
-use super::hot::{self, UpdateRow};
 use super::open::{Store, closed};
+use super::rows::{self, UpdateRow};
 use super::writer::Op;
 use crate::store::{Error, EventFilter, NewRun, Page, PageRequest, Run, RunUpdate};
 
@@ -140,7 +141,7 @@ impl Store {
                 let seq = found.ok_or_else(|| {
                     Error::Conflict(format!("event {event} is not there any more"))
                 })?;
-                let (first, last) = hot::run_range(seq);
+                let (first, last) = rows::run_range(seq);
                 let next: i64 = sqlx::query_scalar(
                     "SELECT coalesce(max(seq) + 1, ?) FROM runs WHERE seq BETWEEN ? AND ?",
                 )
@@ -154,7 +155,7 @@ impl Store {
                 }
                 for (n, run) in runs.iter().enumerate() {
                     let mut parameters = Parameters::default();
-                    hot::bind_run(run, next + n as i64, &tenant, now, now, &mut parameters);
+                    rows::bind_run(run, next + n as i64, &tenant, now, now, &mut parameters);
                     sqlx::query_with(super::batch::INSERT_RUN, parameters.into_inner())
                         .execute(&mut *conn)
                         .await?;

@@ -21,8 +21,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::checkpoint::{self, Checkpoint};
 use super::fault;
-use super::hot::{AppendRow, Hot, UpdateRow};
+use super::hot::Hot;
 use super::open::{close, closed};
+use super::rows::{AppendRow, UpdateRow};
 use crate::store::{AppendOutcome, Error};
 
 /// Operations of one group, at most.
