@@ -33,7 +33,10 @@ pub async fn each_change_of_a_trigger_is_a_version(store: Store) {
         (second.version, second.stored_at, second.created_at),
         (2, t(3), t(0))
     );
-    assert_eq!(store.triggers_all().await.unwrap(), [second.clone()]);
+    assert_eq!(
+        store.triggers_all().await.unwrap(),
+        std::slice::from_ref(&second)
+    );
     assert!(store.delete_trigger(&me, "a", t(5)).await.unwrap());
     assert!(!store.delete_trigger(&me, "a", t(5)).await.unwrap());
     assert!(store.triggers_all().await.unwrap().is_empty());

@@ -126,7 +126,10 @@ pub async fn tenants_and_keys_are_kept(store: Store) {
     };
     store.put_key(key.clone()).await.unwrap();
     assert!(is_conflict(store.put_key(key.clone()).await));
-    assert_eq!(store.keys(&acme.id).await.unwrap(), [key.clone()]);
+    assert_eq!(
+        store.keys(&acme.id).await.unwrap(),
+        std::slice::from_ref(&key)
+    );
     assert_eq!(store.keys_all().await.unwrap(), [key]);
     assert!(store.keys(&tenant()).await.unwrap().is_empty());
     assert!(
