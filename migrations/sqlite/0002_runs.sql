@@ -9,7 +9,7 @@
 -- hold is that the first unfinished run of a lane is never parked; `runs_unpark` sees to it.
 CREATE TABLE runs (
     seq             INTEGER PRIMARY KEY,
-    id              BLOB    NOT NULL UNIQUE CHECK (length(id) = 16),
+    id              BLOB    NOT NULL CHECK (length(id) = 16),
     tenant          TEXT    NOT NULL,
     trigger         TEXT    NOT NULL,
     version         INTEGER NOT NULL,
@@ -35,6 +35,8 @@ CREATE TABLE runs (
     CHECK (parked = 0 OR (state = 'pending' AND ordering_key IS NOT NULL))
 ) STRICT;
 
+-- Named, because the statements that report on many runs at once have to say that they want it.
+CREATE UNIQUE INDEX runs_id ON runs (id);
 CREATE INDEX runs_due  ON runs (due_at) WHERE due_at IS NOT NULL AND parked = 0;
 CREATE INDEX runs_lane ON runs (tenant, trigger, ordering_key, seq) WHERE ordering_key IS NOT NULL AND due_at IS NOT NULL;
 CREATE INDEX runs_dead ON runs (tenant, seq) WHERE state = 'failed';

@@ -22,8 +22,7 @@ pub(super) enum Kind {
 pub(super) const LARGEST_JOINED: usize = 64;
 
 /// One run, with the parameters of a row of [`Kind::Runs`].
-pub(super) const INSERT_RUN: &str =
-    "INSERT INTO runs (seq, id, tenant, trigger, version, state, epoch, due_at, queue, ordering_key, created_at) \
+pub(super) const INSERT_RUN: &str = "INSERT INTO runs (seq, id, tenant, trigger, version, state, epoch, due_at, queue, ordering_key, created_at) \
      SELECT column1, column2, column3, column4, column5, iif(column6 = 0, 'pending', 'running'), \
      column6, column7, column8, column9, column10 FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?))";
 
@@ -60,10 +59,12 @@ impl Kind {
                 ") WHERE column1 IS NOT NULL",
             ),
             Self::Updates => (
-                "UPDATE runs SET state = v.column3, due_at = v.column4, queue = v.column5, progress = v.column6, \
+                // The index and the `+` keep the planner from scanning all runs for the few values.
+                "UPDATE runs INDEXED BY runs_id SET \
+                 state = CASE v.column3 WHEN 0 THEN 'pending' WHEN 1 THEN 'running' WHEN 2 THEN 'delivered' ELSE 'failed' END, due_at = v.column4, queue = v.column5, progress = v.column6, \
                  attempts = v.column7, last_attempt_at = v.column8, error_code = v.column9, error = v.column10, \
                  finished_at = v.column11 FROM (VALUES ",
-                ") AS v WHERE runs.id = v.column1 AND runs.epoch = v.column2 AND runs.state = 'running' RETURNING runs.id",
+                ") AS v WHERE runs.id = +v.column1 AND runs.epoch = +v.column2 AND runs.state = 'running' RETURNING runs.id",
             ),
         }
     }
@@ -115,11 +116,19 @@ pub(super) struct Parameters(SqliteArguments);
 
 impl Parameters {
     pub(super) fn reserve(&mut self, statements: &[(Kind, usize)]) {
-        self.0.reserve(statements.iter().map(|(kind, rows)| kind.columns() * rows).sum(), 0);
+        self.0.reserve(
+            statements
+                .iter()
+                .map(|(kind, rows)| kind.columns() * rows)
+                .sum(),
+            0,
+        );
     }
 
     pub(super) fn push<'t, T: Encode<'t, Sqlite> + Type<Sqlite>>(&mut self, value: T) {
-        self.0.add(value).expect("integers, texts and blobs always encode");
+        self.0
+            .add(value)
+            .expect("integers, texts and blobs always encode");
     }
 
     /// Fills up a statement with rows that it skips.
@@ -136,7 +145,37 @@ impl Parameters {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
+
     use super::*;
+
+    #[tokio::test]
+    async fn no_statement_scans_a_table() {
+        let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        super::super::migrate::run(&mut conn).await.unwrap();
+        for kind in [Kind::Events, Kind::Runs, Kind::Updates] {
+            for rows in [4, 256] {
+                let mut sql = "EXPLAIN QUERY PLAN ".to_owned();
+                kind.write_sql(rows, &mut sql);
+                for step in sqlx::query(AssertSqlSafe(sql))
+                    .fetch_all(&mut conn)
+                    .await
+                    .unwrap()
+                {
+                    let step: String = step.get("detail");
+                    assert!(
+                        !step.contains("SCAN runs") && !step.contains("SCAN events"),
+                        "{kind:?}: {step}"
+                    );
+                    assert!(
+                        kind != Kind::Updates || !step.contains("AUTOMATIC"),
+                        "{step}"
+                    );
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_group_of_any_size_is_cut_into_sizes_that_hold_it() {

@@ -23,7 +23,12 @@ const LANE_IS_FREE: &str = "(r.ordering_key IS NULL OR NOT EXISTS (SELECT 1 FROM
 
 impl Store {
     /// Claims up to `limit` runs that are due, oldest due first, until `lease_until`.
-    pub async fn claim(&self, now: Timestamp, limit: u32, lease_until: Timestamp) -> Result<Vec<Claimed>, Error> {
+    pub async fn claim(
+        &self,
+        now: Timestamp,
+        limit: u32,
+        lease_until: Timestamp,
+    ) -> Result<Vec<Claimed>, Error> {
         let (now, lease) = (now.as_millisecond(), lease_until.as_millisecond());
         // A claim that finds nothing, which most do, costs the writer nothing.
         if !self.is_any_due(now).await? {
@@ -49,10 +54,12 @@ impl Store {
 
     async fn is_any_due(&self, now: i64) -> Result<bool, Error> {
         let mut conn = self.reader().await?;
-        let due = sqlx::query("SELECT 1 FROM runs WHERE due_at IS NOT NULL AND parked = 0 AND due_at <= ? LIMIT 1")
-            .bind(now)
-            .fetch_optional(&mut *conn)
-            .await?;
+        let due = sqlx::query(
+            "SELECT 1 FROM runs WHERE due_at IS NOT NULL AND parked = 0 AND due_at <= ? LIMIT 1",
+        )
+        .bind(now)
+        .fetch_optional(&mut *conn)
+        .await?;
         Ok(due.is_some())
     }
 
@@ -89,7 +96,12 @@ impl Store {
     }
 
     /// Claims one run, if it is due and its lane lets it.
-    pub async fn claim_run(&self, id: RunId, now: Timestamp, lease_until: Timestamp) -> Result<Option<Claimed>, Error> {
+    pub async fn claim_run(
+        &self,
+        id: RunId,
+        now: Timestamp,
+        lease_until: Timestamp,
+    ) -> Result<Option<Claimed>, Error> {
         let (now, lease) = (now.as_millisecond(), lease_until.as_millisecond());
         self.write(move |conn| {
             Box::pin(async move {
@@ -109,7 +121,11 @@ impl Store {
     }
 
     /// Lengthens leases; `false` for each run that is not the caller's any more. Called well before they end.
-    pub async fn renew(&self, held: Vec<(RunId, i64)>, until: Timestamp) -> Result<Vec<bool>, Error> {
+    pub async fn renew(
+        &self,
+        held: Vec<(RunId, i64)>,
+        until: Timestamp,
+    ) -> Result<Vec<bool>, Error> {
         if held.is_empty() {
             return Ok(Vec::new());
         }
@@ -119,7 +135,7 @@ impl Store {
                 let list: Vec<Value> =
                     held.iter().map(|(id, epoch)| serde_json::json!([hex::encode(id.as_bytes()), epoch])).collect();
                 let rows = sqlx::query(
-                    "UPDATE runs SET due_at = ? FROM json_each(?) AS held WHERE runs.id = unhex(held.value ->> 0) \
+                    "UPDATE runs INDEXED BY runs_id SET due_at = ? FROM json_each(?) AS held WHERE runs.id = unhex(held.value ->> 0) \
                      AND runs.epoch = held.value ->> 1 AND runs.state = 'running' RETURNING runs.id, runs.epoch",
                 )
                 .bind(until)
@@ -138,7 +154,11 @@ impl Store {
 }
 
 /// Claims these runs, which may be claimed; answers in their order.
-async fn take(conn: &mut SqliteConnection, seqs: Vec<i64>, lease: i64) -> Result<Vec<Claimed>, Error> {
+async fn take(
+    conn: &mut SqliteConnection,
+    seqs: Vec<i64>,
+    lease: i64,
+) -> Result<Vec<Claimed>, Error> {
     if seqs.is_empty() {
         return Ok(Vec::new());
     }
@@ -155,7 +175,10 @@ async fn take(conn: &mut SqliteConnection, seqs: Vec<i64>, lease: i64) -> Result
         "SELECT {RUN_COLUMNS}, e.crc, e.body FROM json_each(?) AS j CROSS JOIN runs AS r ON r.seq = j.value \
          CROSS JOIN events AS e ON e.seq = r.seq >> 18 ORDER BY j.key"
     );
-    let rows = sqlx::query(AssertSqlSafe(sql)).bind(list).fetch_all(&mut *conn).await?;
+    let rows = sqlx::query(AssertSqlSafe(sql))
+        .bind(list)
+        .fetch_all(&mut *conn)
+        .await?;
     let mut claimed = Vec::with_capacity(rows.len());
     for row in &rows {
         match decode_claimed(row) {
@@ -168,7 +191,11 @@ async fn take(conn: &mut SqliteConnection, seqs: Vec<i64>, lease: i64) -> Result
 }
 
 fn decode_claimed(row: &SqliteRow) -> Result<Claimed, Error> {
-    Ok(Claimed { run: decode::run(row)?, event: decode::event(row)?, holder_lost: row.try_get("lost")? })
+    Ok(Claimed {
+        run: decode::run(row)?,
+        event: decode::event(row)?,
+        holder_lost: row.try_get("lost")?,
+    })
 }
 
 /// Makes a run that cannot be read a dead letter: it would be claimed for ever, and its lane would stand still.

@@ -16,12 +16,18 @@ impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::Database(fault) => match code(&error).map(|c| c & 0xff) {
-                _ if fault.kind() == ErrorKind::UniqueViolation => Self::Conflict(format!("it exists already: {fault}")),
+                _ if fault.kind() == ErrorKind::UniqueViolation => {
+                    Self::Conflict(format!("it exists already: {fault}"))
+                }
                 Some(CONSTRAINT) => Self::Conflict(format!("the store refused a row: {fault}")),
-                Some(CORRUPT | NOT_A_DATABASE) => Self::Damaged(format!("database file: {fault}; restore it from a backup")),
+                Some(CORRUPT | NOT_A_DATABASE) => {
+                    Self::Damaged(format!("database file: {fault}; restore it from a backup"))
+                }
                 _ => Self::Unavailable(fault.to_string()),
             },
-            sqlx::Error::ColumnDecode { index, source } => Self::Damaged(format!("column {index}: {source}")),
+            sqlx::Error::ColumnDecode { index, source } => {
+                Self::Damaged(format!("column {index}: {source}"))
+            }
             sqlx::Error::PoolTimedOut => Self::Unavailable("every reader is busy".to_owned()),
             _ => Self::Unavailable(error.to_string()),
         }

@@ -9,8 +9,8 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use triggerd_core::id::TenantId;
 
 use super::decode::{self, at};
-use super::hot::AppendRow;
 use super::open::Store;
+use super::rows::AppendRow;
 use crate::store::{Error, Idempotency};
 
 const FIND: &str = "SELECT tenant, key, fingerprint, status, body, expires_at FROM idempotency \
@@ -18,7 +18,12 @@ const FIND: &str = "SELECT tenant, key, fingerprint, status, body, expires_at FR
 
 impl Store {
     /// The answer that was given under this key, unless it is forgotten by `now`.
-    pub async fn idempotency(&self, tenant: &TenantId, key: &str, now: Timestamp) -> Result<Option<Idempotency>, Error> {
+    pub async fn idempotency(
+        &self,
+        tenant: &TenantId,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<Option<Idempotency>, Error> {
         let mut conn = self.reader().await?;
         let row = sqlx::query(FIND)
             .bind(tenant.as_str())
@@ -26,7 +31,8 @@ impl Store {
             .bind(now.as_millisecond())
             .fetch_optional(&mut *conn)
             .await?;
-        row.map(|row| decode_row(&row).map(|(_, found)| found)).transpose()
+        row.map(|row| decode_row(&row).map(|(_, found)| found))
+            .transpose()
     }
 
     /// Forgets what has expired: idempotency keys, component state and quota windows. Called every few minutes;
@@ -47,7 +53,9 @@ impl Store {
                 let count = self
                     .write_one(move |conn| {
                         Box::pin(async move {
-                            let query = sqlx::query(sql).bind(now.as_millisecond()).bind(SLICE as i64);
+                            let query = sqlx::query(sql)
+                                .bind(now.as_millisecond())
+                                .bind(SLICE as i64);
                             Ok(query.execute(conn).await?.rows_affected())
                         })
                     })
@@ -69,7 +77,11 @@ pub(super) async fn find_all(
 ) -> Result<HashMap<(TenantId, String), Idempotency>, sqlx::Error> {
     let asked: Vec<Value> = rows
         .iter()
-        .filter_map(|row| row.idempotency.as_ref().map(|i| json!([row.tenant().as_str(), i.key, row.accepted_at()])))
+        .filter_map(|row| {
+            row.idempotency
+                .as_ref()
+                .map(|i| json!([row.tenant.as_str(), i.key, row.accepted_at]))
+        })
         .collect();
     let found = sqlx::query(
         "SELECT i.tenant, i.key, i.fingerprint, i.status, i.body, i.expires_at FROM json_each(?) AS asked \
@@ -101,7 +113,14 @@ impl Rows {
             .iter()
             .map(|(tenant, i)| {
                 let expires = i.expires_at.as_millisecond();
-                json!([tenant.as_str(), i.key, hex::encode(i.fingerprint), i.status, i.body, expires])
+                json!([
+                    tenant.as_str(),
+                    i.key,
+                    hex::encode(i.fingerprint),
+                    i.status,
+                    i.body,
+                    expires
+                ])
             })
             .collect();
         Some(Self(Value::Array(rows).to_string()))

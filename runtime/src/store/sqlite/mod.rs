@@ -3,10 +3,10 @@
 //! One file per table below; `writer.rs` tells how writes are kept, `hot.rs` what the hot path costs.
 
 mod batch;
-mod claims;
 mod checkpoint;
-mod components;
+mod claims;
 mod component_state;
+mod components;
 mod decode;
 mod events;
 mod fault;
@@ -23,10 +23,12 @@ mod open;
 mod quotas;
 mod replay;
 mod resources;
+mod rows;
 mod runs;
 mod tenants;
 mod topics;
 mod triggers;
+mod work;
 mod writer;
 
 pub use open::{Options, Store};

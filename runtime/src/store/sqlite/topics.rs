@@ -78,7 +78,11 @@ impl Store {
     }
 
     /// A broker's topics, each with the offset that its next message gets.
-    pub async fn topics(&self, tenant: &TenantId, broker: &str) -> Result<Vec<(String, u64)>, Error> {
+    pub async fn topics(
+        &self,
+        tenant: &TenantId,
+        broker: &str,
+    ) -> Result<Vec<(String, u64)>, Error> {
         let mut conn = self.reader().await?;
         // From topic to topic through the primary key: the number of messages does not count.
         let rows = sqlx::query(
@@ -95,7 +99,9 @@ impl Store {
         .bind(broker)
         .fetch_all(&mut *conn)
         .await?;
-        rows.iter().map(|row| Ok((row.try_get("topic")?, decode::unsigned(row, "next_offset")?))).collect()
+        rows.iter()
+            .map(|row| Ok((row.try_get("topic")?, decode::unsigned(row, "next_offset")?)))
+            .collect()
     }
 }
 
