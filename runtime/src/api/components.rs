@@ -16,9 +16,12 @@ use super::params::Params;
 use super::problem::{Answer, ApiError, Problem};
 use super::{Api, Router, body, merge, sample};
 use crate::access::Caller;
-use crate::components::{Error, Loaded};
+use crate::components::{Error, Loaded, Trial};
 use crate::store::StoredComponent;
-use crate::wasm::{Capabilities, Export, GuestAnswer};
+use crate::wasm::{Capabilities, Export, GuardVerdict, GuestAnswer, RefusalCode};
+
+/// How long somebody waits whose component could not be compiled just now.
+const COMPILE_RETRY: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// The routes.
 pub fn routes() -> Router {
@@ -36,7 +39,10 @@ pub struct Doc;
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         match error {
-            Error::Refused(refusal) if refusal.code == "COMPONENT_TOO_LARGE" => Self::too_large(refusal.message),
+            Error::Refused(refusal) if refusal.code == RefusalCode::TooLarge => Self::too_large(refusal.message),
+            Error::Refused(refusal) if matches!(refusal.code, RefusalCode::Busy | RefusalCode::Internal) => {
+                Self::unavailable(refusal.message, COMPILE_RETRY)
+            }
             Error::Refused(refusal) => Self::invalid(vec![Mistake::new("", refusal.message)]),
             Error::Invalid(mistakes) => Self::invalid(mistakes),
             Error::Absent(name) => Self::absent(&format!("component `{name}`")),
@@ -180,11 +186,9 @@ async fn run(
     capabilities: Capabilities,
 ) -> Value {
     let run = RunId::new(u64::try_from(api.app.clock.now_ms()).unwrap_or(0), api.app.clock.id_bits());
-    let trigger: Arc<str> = Arc::from("invoke");
-    let invocation = crate::actions::guest_invocation(&api.app, event, &trigger, run, "invoke", &input);
-    let services = crate::actions::guest_services(&api.app, event, &trigger, run, loaded);
-    let host = api.app.components.host();
-    let report = host.call(&loaded.prepared, export, invocation, capabilities, &loaded.limits, services).await;
+    let delivery = run.delivery("invoke");
+    let trial = Trial { export, input, capabilities, limits: loaded.limits.clone() };
+    let report = api.app.components.try_out(&api.app.services, event, "invoke", delivery, loaded, trial).await;
     let (result, error) = match report.result {
         Ok(answer) => (answer_json(answer), Value::Null),
         Err(error) => (Value::Null, json!({"code": error.code, "message": error.message, "retryable": error.retryable})),
@@ -194,7 +198,7 @@ async fn run(
         "version": loaded.version,
         "result": result,
         "error": error,
-        "logs": report.logs,
+        "logs": report.logs.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "duration_ms": report.duration.as_secs_f64() * 1000.0,
         "memory_bytes": report.memory_peak,
     })
@@ -205,7 +209,11 @@ fn answer_json(answer: GuestAnswer) -> Value {
         GuestAnswer::Json(value) => value,
         GuestAnswer::Matches(verdict) => json!(verdict),
         GuestAnswer::Transform(event) => event.unwrap_or(Value::Null),
-        GuestAnswer::Guard(verdict) => json!(verdict),
+        GuestAnswer::Guard(GuardVerdict::Proceed) => json!({"verdict": "proceed"}),
+        GuestAnswer::Guard(GuardVerdict::Change(record)) => json!({"verdict": "change", "record": record}),
+        GuestAnswer::Guard(GuardVerdict::Refuse { code, message }) => {
+            json!({"verdict": "refuse", "code": code, "message": message})
+        }
     }
 }
 

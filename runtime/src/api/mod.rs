@@ -23,6 +23,7 @@ mod openapi;
 mod params;
 mod problem;
 mod replay;
+mod resources;
 pub mod routes;
 mod sample;
 pub mod serve;
@@ -83,6 +84,7 @@ fn resources() -> Vec<(Router, utoipa::openapi::OpenApi)> {
         (triggers::routes(), triggers::Doc::openapi()),
         (execute::routes(), execute::Doc::openapi()),
         (components::routes(), components::Doc::openapi()),
+        (resources::routes(), resources::Doc::openapi()),
         (topics::routes(), topics::Doc::openapi()),
         (caches::routes(), caches::Doc::openapi()),
         (mailbox::routes(), mailbox::Doc::openapi()),

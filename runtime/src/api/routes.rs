@@ -62,6 +62,13 @@ pub const ROUTES: &[Route] = &[
     post("/api/v1/dead-letters/{run_id}/replay", WRITE_EVENTS),
     delete("/api/v1/dead-letters/{run_id}", WRITE_EVENTS),
 
+    get("/api/v1/{kind}", READ_RESOURCES),
+    get("/api/v1/{kind}/{tag}", READ_RESOURCES),
+    put("/api/v1/{kind}/{tag}", WRITE_RESOURCES),
+    patch("/api/v1/{kind}/{tag}", WRITE_RESOURCES),
+    delete("/api/v1/{kind}/{tag}", WRITE_RESOURCES),
+    post("/api/v1/{kind}/{tag}/check", WRITE_RESOURCES),
+
     get("/api/v1/brokers/{tag}/topics", READ_EVENTS),
     get("/api/v1/brokers/{tag}/topics/{topic}/messages", READ_EVENTS),
     get("/api/v1/caches/{tag}/entries/{key}", READ_EVENTS),

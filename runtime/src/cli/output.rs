@@ -21,7 +21,7 @@ impl Output {
             return;
         }
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
         table.set_header(columns.iter().map(|(heading, _)| heading.to_uppercase()));
         for item in items {
             table.add_row(columns.iter().map(|(_, place)| text_at(item, place)));

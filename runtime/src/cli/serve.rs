@@ -28,7 +28,7 @@ pub struct ShowConfig {
 impl ShowConfig {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        print!("{}", Config::load(&self.flags)?.redacted());
+        print!("{}", Config::load(&self.flags)?.config.redacted());
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -36,8 +36,12 @@ impl ShowConfig {
 impl Serve {
     /// Runs the server until it is told to stop.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let config = Arc::new(Config::load(&self.flags)?.config);
+        let loaded = Config::load(&self.flags)?;
+        let config = Arc::new(loaded.config);
         telemetry::start(&config)?;
+        for warning in loaded.warnings {
+            tracing::warn!("{warning}");
+        }
         // Runs are walked on threads of their own, so that guests' CPU work cannot hold up the API or the store.
         let (front, engine) = (runtime("triggerd-api")?, runtime("triggerd-engine")?);
         let served = front.block_on(serve(config.clone(), engine.handle().clone()));

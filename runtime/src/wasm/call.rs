@@ -52,6 +52,22 @@ pub enum Export {
     Transform,
 }
 
+impl Export {
+    /// All of them, in the order in which one is chosen where nobody says which.
+    pub const ALL: [Self; 4] = [Self::Run, Self::Guard, Self::Transform, Self::Matches];
+
+    /// The world that exports it.
+    #[must_use]
+    pub fn world(self) -> &'static str {
+        match self {
+            Self::Run => "action",
+            Self::Guard => "guard",
+            Self::Matches => "condition",
+            Self::Transform => "transform",
+        }
+    }
+}
+
 /// How a call went.
 #[derive(Clone, PartialEq, Debug)]
 pub struct CallReport {

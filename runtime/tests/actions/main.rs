@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod broker_and_cache;
+mod custom;
 mod egress;
 mod email;
 mod harness;

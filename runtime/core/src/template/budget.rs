@@ -16,6 +16,9 @@ const MAX_WORK: usize = 8 * MAX_OUTPUT;
 /// What one visit of a node, or one step of a path, counts as work.
 pub(super) const VISIT: usize = 32;
 
+/// What a helper that hashes or formats counts as work, above what it reads and makes.
+pub(super) const COSTLY: usize = 512;
+
 /// What is left of the bounds.
 pub(super) struct Budget {
     output: Cell<usize>,

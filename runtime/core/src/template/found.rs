@@ -100,6 +100,11 @@ impl<'v> Found<'v> {
         }
     }
 
+    /// How many bytes [`Self::is_truthy`] may read: a number is true by its digits, and may have very many.
+    pub fn digits(&self) -> usize {
+        self.as_number().map_or(0, |number| number.as_str().len())
+    }
+
     /// Whether a block's condition holds. `zero` counts as true where `include_zero` is set.
     pub fn is_truthy(&self, include_zero: bool) -> bool {
         let Some(value) = self.json() else {

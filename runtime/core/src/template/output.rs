@@ -39,7 +39,7 @@ impl<'b> Output<'b> {
     /// Appends the template's own text.
     pub fn literal(&mut self, text: &str) -> Result<(), String> {
         self.append(text)?;
-        self.find_path();
+        self.find_path(text);
         Ok(())
     }
 
@@ -94,17 +94,20 @@ impl<'b> Output<'b> {
                 .to_owned());
         }
         self.append(text)?;
-        self.find_path();
+        self.find_path(text);
         Ok(())
     }
 
-    fn find_path(&mut self) {
-        if self.place == Place::Url && !self.in_path {
+    /// Looks whether `appended` brought us behind scheme and host. Only these characters can, so that a long
+    /// host is not searched again at every piece of it.
+    fn find_path(&mut self, appended: &str) {
+        const ENDS_HOST: [char; 4] = ['/', '?', '#', '\\'];
+        if self.place == Place::Url && !self.in_path && appended.contains(ENDS_HOST) {
             let rest = self
                 .text
                 .split_once("://")
                 .map_or(self.text.as_str(), |(_, rest)| rest);
-            self.in_path = rest.contains(['/', '?', '#', '\\']);
+            self.in_path = rest.contains(ENDS_HOST);
         }
     }
 }

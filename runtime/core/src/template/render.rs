@@ -101,7 +101,9 @@ impl<'d> Renderer<'d> {
                     then,
                     otherwise,
                 } => {
-                    let verdict = self.quietly(condition, frame)?.is_truthy(*include_zero);
+                    let found = self.quietly(condition, frame)?;
+                    self.budget.work(found.digits())?;
+                    let verdict = found.is_truthy(*include_zero);
                     self.nodes(if verdict { then } else { otherwise }, frame, out)?;
                 }
                 Node::Each {
@@ -118,6 +120,7 @@ impl<'d> Renderer<'d> {
                     otherwise,
                 } => {
                     let found = self.block_value(value, otherwise.is_some(), frame)?;
+                    self.budget.work(found.digits())?;
                     if found.is_truthy(false) {
                         let mut hold = Value::Null;
                         let item = found.hold(&mut hold);
@@ -250,10 +253,13 @@ impl<'d> Renderer<'d> {
     where
         'd: 'f,
     {
+        self.budget.work(VISIT)?;
         match expr {
             Expr::Literal(value) => Ok(Found::Json(value)),
             Expr::Reference(reference) => {
-                self.budget.work(VISIT * reference.steps.len())?;
+                // Long names are long to look up.
+                self.budget
+                    .work(VISIT * reference.steps.len() + reference.text.len())?;
                 let found = self.find(reference, frame)?;
                 if matches!(found, Found::Missing) {
                     self.missing(&reference.text)?;
@@ -337,8 +343,14 @@ impl<'d> Renderer<'d> {
             let detail = format!("{} {detail}", call.helper.name);
             Failure::from(detail).at(&call.to_string())
         })?;
-        if matches!(found, Found::Missing) && passes {
-            self.missing(&call.to_string())?;
+        match &found {
+            Found::Made(Value::String(text)) => self.budget.work(text.len())?,
+            Found::Missing if passes && self.quiet == 0 => {
+                let label = call.to_string();
+                self.budget.work(label.len())?;
+                self.missing(&label)?;
+            }
+            _ => {}
         }
         Ok(found)
     }

@@ -172,7 +172,7 @@ fn writing(path: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
-fn reading(path: &Path) -> SqliteConnectOptions {
+pub(super) fn reading(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .read_only(true)

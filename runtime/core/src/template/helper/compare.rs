@@ -81,6 +81,7 @@ fn order(call: &Call<'_, '_>) -> Result<Option<Ordering>, String> {
     if let (Some(Value::Bool(a)), Some(Value::Bool(b))) = (a.json(), b.json()) {
         return Ok(Some(a.cmp(b)));
     }
+    call.budget.work(a.digits() + b.digits())?;
     Ok(number(a)
         .zip(number(b))
         .and_then(|(a, b)| decimal::compare(&a, &b)))

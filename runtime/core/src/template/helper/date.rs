@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
 use super::{Absent, Call, Helper};
+use crate::template::budget::COSTLY;
 use crate::template::found::Found;
 
 pub(super) static DATE: Helper = Helper {
@@ -41,6 +42,9 @@ pub(super) fn write<'v>(
         None => instant.to_zoned(TimeZone::UTC),
         Some(zone) => instant.to_zoned(time_zone(&zone)?),
     };
+    // A format's two bytes can stand for a whole date.
+    let length = format.as_deref().map_or(0, str::len).min(MAX_FORMAT);
+    call.budget.work(COSTLY + 64 * length)?;
     Ok(match format.as_deref() {
         None | Some("iso") => Found::text(rfc3339(&zoned)),
         Some("unix") => Found::Made(instant.as_second().into()),

@@ -7,6 +7,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::{Absent, Call, Helper};
+use crate::template::budget::COSTLY;
 use crate::template::found::Found;
 
 pub(super) static HMAC_SHA256: Helper = Helper {
@@ -25,6 +26,7 @@ fn run<'v>(call: &Call<'_, 'v>) -> Result<Found<'v>, String> {
         .text_at(1, "key")?
         .filter(|key| !key.is_empty())
         .ok_or("wants a key that is not empty")?;
+    call.budget.work(COSTLY)?;
     let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).map_err(|e| e.to_string())?;
     mac.update(value.as_bytes());
     let code = mac.finalize().into_bytes();

@@ -19,17 +19,24 @@ const fn verdict(name: &'static str, args: (usize, usize), run: Run) -> Helper {
 }
 
 fn and<'v>(call: &Call<'_, 'v>) -> Result<Found<'v>, String> {
+    weigh(call)?;
     Ok(Found::Made(
         call.args.iter().all(|arg| arg.is_truthy(false)).into(),
     ))
 }
 
 fn or<'v>(call: &Call<'_, 'v>) -> Result<Found<'v>, String> {
+    weigh(call)?;
     Ok(Found::Made(
         call.args.iter().any(|arg| arg.is_truthy(false)).into(),
     ))
 }
 
 fn not<'v>(call: &Call<'_, 'v>) -> Result<Found<'v>, String> {
+    weigh(call)?;
     Ok(Found::Made((!call.first().is_truthy(false)).into()))
+}
+
+fn weigh(call: &Call<'_, '_>) -> Result<(), String> {
+    call.budget.work(call.args.iter().map(Found::digits).sum())
 }

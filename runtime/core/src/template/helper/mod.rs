@@ -165,6 +165,7 @@ impl<'c, 'v> Call<'c, 'v> {
             .as_number()
             .map(|number| number.as_str())
             .or_else(|| found.as_str());
+        self.budget.work(text.map_or(0, str::len))?;
         match text {
             Some(text) => Decimal::parse(text)
                 .ok_or_else(|| format!("{} is no number of at most 38 digits", found.kind())),

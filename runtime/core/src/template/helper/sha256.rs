@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::{Absent, Call, Helper};
+use crate::template::budget::COSTLY;
 use crate::template::found::Found;
 
 pub(super) static SHA256: Helper = Helper {
@@ -15,6 +16,7 @@ pub(super) static SHA256: Helper = Helper {
 };
 
 fn run<'v>(call: &Call<'_, 'v>) -> Result<Found<'v>, String> {
+    call.budget.work(COSTLY)?;
     Ok(Found::text(hex::encode(Sha256::digest(
         call.first_text()?.as_bytes(),
     ))))

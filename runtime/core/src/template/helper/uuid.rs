@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 use uuid::Builder;
 
 use super::{Absent, Call, Helper};
+use crate::template::budget::COSTLY;
 use crate::template::found::Found;
 
 pub(super) static UUID: Helper = Helper {
@@ -23,6 +24,7 @@ fn run<'v>(call: &Call<'_, 'v>) -> Result<Found<'v>, String> {
         .map_or(scope.event.id.0, |delivery| delivery.0);
     let nth = call.uuids.get();
     call.uuids.set(nth.wrapping_add(1));
+    call.budget.work(COSTLY)?;
     let mut hash = Sha256::new();
     hash.update(id.as_bytes());
     for part in [scope.trigger_tag, call.pointer] {

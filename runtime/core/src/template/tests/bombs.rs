@@ -8,6 +8,21 @@ use crate::template::{MAX_NESTING, MAX_OUTPUT, MAX_SOURCE};
 /// Debug builds under load are many times slower than what the bound of 50 ms is for.
 const PATIENCE_MS: u128 = if cfg!(debug_assertions) { 5_000 } else { 50 };
 
+/// Runs `work` until it is within `patience`, five times at most, and fails with its best time: a neighbour that
+/// takes the processor away makes one run slow, work without a bound makes all of them slow.
+fn in_time<T>(what: &str, patience: u128, work: impl Fn() -> T) -> T {
+    let mut best = u128::MAX;
+    for _ in 0..5 {
+        let started = Instant::now();
+        let result = work();
+        best = best.min(started.elapsed().as_millis());
+        if best < patience {
+            return result;
+        }
+    }
+    panic!("{what}: {best} ms at best, {patience} ms are allowed");
+}
+
 fn large() -> World {
     let mut world = World::new();
     let many: Vec<Value> = (0..100_000).map(Value::from).collect();
@@ -44,26 +59,69 @@ fn bombs_end_in_an_error_quickly() {
         &visits,
         &long_path,
     ] {
-        let started = Instant::now();
-        let template = Template::compile(source, Place::Plain);
-        let compiled = started.elapsed().as_millis();
-        let result = template.map(|template| {
-            let started = Instant::now();
-            let result = template.render(&world.scope(), &mut Vec::new());
-            (result.is_err(), started.elapsed().as_millis())
-        });
         let shown: String = source.chars().take(80).collect();
-        match result {
-            Ok((failed, rendered)) => {
-                assert!(failed, "{shown}");
-                assert!(rendered < PATIENCE_MS, "{shown}: {rendered} ms");
-            }
-            Err(error) => assert!(source.len() > 1_000, "{shown}: {error}"),
-        }
-        assert!(
-            compiled < PATIENCE_MS * 4,
-            "{shown}: compiled in {compiled} ms"
-        );
+        let compiled = in_time(&shown, PATIENCE_MS * 4, || {
+            Template::compile(source, Place::Plain)
+        });
+        let template = compiled.unwrap_or_else(|e| panic!("{shown}: {e}"));
+        let scope = world.scope();
+        let rendered = in_time(&shown, PATIENCE_MS, || {
+            template.render(&scope, &mut Vec::new())
+        });
+        assert!(rendered.is_err(), "{shown}");
+    }
+}
+
+#[test]
+fn no_single_step_is_costly_for_nothing() {
+    let mut world = large();
+    let zeros = format!("0.{}", "0".repeat(900_000));
+    world.event.record["zeros"] = serde_json::from_str(&zeros).unwrap();
+    let each = |body: &str| format!("{{{{#each record.many}}}}{body}{{{{/each}}}}");
+    let key = "k".repeat(30_000);
+    for (source, place) in [
+        (
+            each(&format!(
+                "{{{{#if (date 1 '{}')}}}}{{{{/if}}}}",
+                "%c".repeat(128)
+            )),
+            Place::Plain,
+        ),
+        (
+            each(&format!(
+                "{{{{#if (and {})}}}}{{{{/if}}}}",
+                "type ".repeat(10_000)
+            )),
+            Place::Plain,
+        ),
+        (
+            each(&format!(
+                "{{{{#if (or {})}}}}{{{{/if}}}}",
+                "0 ".repeat(20_000)
+            )),
+            Place::Plain,
+        ),
+        (each(&format!("{{{{record.[{key}]}}}}")), Place::Plain),
+        (each(&format!("{{{{lookup this '{key}'}}}}")), Place::Plain),
+        (each("{{#if record.zeros}}{{/if}}"), Place::Plain),
+        (each("{{#if (not record.zeros)}}{{/if}}"), Place::Plain),
+        (each("{{#if (gt record.zeros 1)}}{{/if}}"), Place::Plain),
+        (each("{{#if (add record.zeros 1)}}{{/if}}"), Place::Plain),
+        (
+            each("{{#if (hmacSha256 this 'k')}}{{/if}}{{#if (uuid)}}{{/if}}"),
+            Place::Plain,
+        ),
+        (each("a"), Place::Url),
+        (each("{{record.none}}a{{this}}"), Place::Url),
+        (each("<{{this}}>"), Place::Html),
+    ] {
+        let shown: String = source.chars().take(60).collect();
+        let template = Template::compile(&source, place).unwrap_or_else(|e| panic!("{shown}: {e}"));
+        let scope = world.scope();
+        let rendered = in_time(&shown, PATIENCE_MS, || {
+            template.render(&scope, &mut Vec::new())
+        });
+        assert!(rendered.is_err(), "{shown}");
     }
 }
 
@@ -139,9 +197,7 @@ fn deep_and_long_templates_are_refused_before_they_are_parsed() {
         "{{record.id}}".repeat(4_000),
         "x".repeat(MAX_SOURCE) + "{{record.id}}",
     ] {
-        let started = Instant::now();
-        compile_error(&source);
-        let took = started.elapsed().as_millis();
-        assert!(took < PATIENCE_MS, "{}: {took} ms", &source[..40]);
+        let shown: String = source.chars().take(40).collect();
+        in_time(&shown, PATIENCE_MS, || compile_error(&source));
     }
 }

@@ -1,0 +1,164 @@
+//! Resources of every kind (caches, brokers, notifications, secrets): one shape for all.
+
+use axum::Json;
+use axum::extract::{Path, RawQuery, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http::StatusCode;
+use serde_json::{Value, json};
+use triggerd_core::id::is_tag;
+
+use super::params::Params;
+use super::problem::{Answer, ApiError, Problem};
+use super::{Api, Router, body};
+use crate::access::Caller;
+use crate::resources::{Error, Kind};
+use crate::store::StoredResource;
+
+/// The routes.
+pub fn routes() -> Router {
+    Router::new()
+        .route("/api/v1/{kind}", get(list))
+        .route("/api/v1/{kind}/{tag}", get(show).put(replace).patch(patch).delete(remove))
+        .route("/api/v1/{kind}/{tag}/check", post(check))
+}
+
+/// The OpenAPI fragment.
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(list, show, replace, patch, remove, check))]
+pub struct Doc;
+
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::UnknownKind(kind) => Self::absent(&format!("kind of resource `{kind}`")),
+            Error::Invalid(mistakes) => Self::invalid(mistakes),
+            Error::Store(error) => error.into(),
+            other => Self::internal(&other),
+        }
+    }
+}
+
+/// List the resources of a kind
+#[utoipa::path(get, path = "/api/v1/{kind}", tag = "resources",
+    params(("kind" = String, Path, description = "`caches`, `brokers`, `notifications`, `secrets`"),
+        ("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query)),
+    responses((status = 200, description = "`{<kind>, total, cursor, has_more}`"), (status = 404, body = Problem)))]
+async fn list(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(kind): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Answer<Json<Value>> {
+    let kind = known(&kind)?;
+    let page = Params::read(query.as_deref(), &["limit", "cursor"])?.page()?;
+    let all = api.app.services.resources.list(&caller.tenant, kind.name);
+    let total = all.len();
+    let after = page.cursor.as_deref().unwrap_or_default();
+    let mut rest = all.into_iter().filter(|resource| resource.tag.as_str() > after);
+    let items: Vec<Value> = rest.by_ref().take(page.limit as usize).map(|resource| shown(&resource)).collect();
+    let has_more = rest.next().is_some();
+    let cursor = items.last().filter(|_| has_more).map(|last| last["tag"].clone());
+    let mut answer = json!({"total": total, "cursor": cursor, "has_more": has_more});
+    answer[kind.name] = Value::Array(items);
+    Ok(Json(answer))
+}
+
+/// Show a resource; a secret's value is never shown
+#[utoipa::path(get, path = "/api/v1/{kind}/{tag}", tag = "resources",
+    params(("kind" = String, Path), ("tag" = String, Path)),
+    responses((status = 200, description = "`{tag, settings, version, created_at, updated_at}`"), (status = 404, body = Problem)))]
+async fn show(
+    State(api): State<Api>,
+    caller: Caller,
+    Path((kind, tag)): Path<(String, String)>,
+) -> Answer<Json<Value>> {
+    let kind = known(&kind)?;
+    let found = api.app.services.resources.get(&caller.tenant, kind.name, &tag);
+    found.map(|found| Json(shown(&found))).ok_or_else(|| absent(kind, &tag))
+}
+
+/// Create or replace a resource
+#[utoipa::path(put, path = "/api/v1/{kind}/{tag}", tag = "resources",
+    params(("kind" = String, Path), ("tag" = String, Path)), request_body = Object,
+    responses((status = 201, description = "Created"), (status = 200, description = "Replaced"), (status = 422, body = Problem)))]
+async fn replace(
+    State(api): State<Api>,
+    caller: Caller,
+    Path((kind, tag)): Path<(String, String)>,
+    request: Request,
+) -> Answer<Response> {
+    let kind = known(&kind)?;
+    if kind.name != "secrets" && !is_tag(&tag) {
+        return Err(ApiError::unprocessable("a tag begins with a small letter or digit; letters, digits, `.`, `_`, `-` follow"));
+    }
+    let settings = body::document(request, api.app.config.server.body_timeout).await?;
+    let (resource, made) = api.app.services.resources.put(&caller.tenant, kind.name, &tag, settings).await?;
+    let status = if made { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(shown(&resource))).into_response())
+}
+
+/// Merge a patch (RFC 7396) into a resource's settings
+#[utoipa::path(patch, path = "/api/v1/{kind}/{tag}", tag = "resources",
+    params(("kind" = String, Path), ("tag" = String, Path)), request_body = Object,
+    responses((status = 200, description = "Changed"), (status = 404, body = Problem), (status = 422, body = Problem)))]
+async fn patch(
+    State(api): State<Api>,
+    caller: Caller,
+    Path((kind, tag)): Path<(String, String)>,
+    request: Request,
+) -> Answer<Json<Value>> {
+    let kind = known(&kind)?;
+    let patch = Value::Object(body::object(request, api.app.config.server.body_timeout).await?);
+    let changed = api.app.services.resources.patch(&caller.tenant, kind.name, &tag, &patch).await?;
+    changed.map(|changed| Json(shown(&changed))).ok_or_else(|| absent(kind, &tag))
+}
+
+/// Delete a resource
+#[utoipa::path(delete, path = "/api/v1/{kind}/{tag}", tag = "resources",
+    params(("kind" = String, Path), ("tag" = String, Path)),
+    responses((status = 204, description = "Deleted"), (status = 404, body = Problem)))]
+async fn remove(
+    State(api): State<Api>,
+    caller: Caller,
+    Path((kind, tag)): Path<(String, String)>,
+) -> Answer<StatusCode> {
+    let kind = known(&kind)?;
+    let deleted = api.app.services.resources.delete(&caller.tenant, kind.name, &tag).await?;
+    if deleted { Ok(StatusCode::NO_CONTENT) } else { Err(absent(kind, &tag)) }
+}
+
+/// Try a resource's connection and say what is wrong
+#[utoipa::path(post, path = "/api/v1/{kind}/{tag}/check", tag = "resources",
+    params(("kind" = String, Path), ("tag" = String, Path), ("env" = Option<String>, Query)),
+    responses((status = 200, description = "`{ok, detail}`"), (status = 404, body = Problem)))]
+async fn check(
+    State(api): State<Api>,
+    caller: Caller,
+    Path((kind, tag)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
+) -> Answer<Json<Value>> {
+    let kind = known(&kind)?;
+    let params = Params::read(query.as_deref(), &["env"])?;
+    let env = params.get("env").unwrap_or_default();
+    let found = api.app.services.resources.check(&caller.tenant, kind.name, &tag, env).await;
+    found.map(|found| Json(json!({"ok": found.ok, "detail": found.detail}))).ok_or_else(|| absent(kind, &tag))
+}
+
+fn known(kind: &str) -> Answer<&'static Kind> {
+    Kind::named(kind).ok_or_else(super::no_such_path)
+}
+
+fn absent(kind: &Kind, tag: &str) -> ApiError {
+    ApiError::absent(&format!("{} `{tag}`", kind.name.trim_end_matches('s')))
+}
+
+fn shown(resource: &StoredResource) -> Value {
+    json!({
+        "tag": resource.tag,
+        "settings": resource.settings,
+        "version": resource.version,
+        "created_at": format!("{:.3}", resource.created_at),
+        "updated_at": format!("{:.3}", resource.updated_at),
+    })
+}
