@@ -26,6 +26,7 @@ mod idempotency;
 mod inbox;
 mod keys;
 mod layout;
+mod lifecycle;
 mod ordering;
 mod retries;
 mod scopes;

@@ -153,10 +153,9 @@ impl Server {
         self.up();
     }
 
-    /// Other settings, from the next start on.
-    pub fn change(&mut self, name: &str, value: &str) {
-        let settings = std::mem::take(&mut self.settings);
-        self.settings = settings.set(name, value);
+    /// Lets files grow again, from the next start on.
+    pub fn remove_file_limit(&mut self) {
+        self.settings.largest_file = None;
     }
 
     /// A client with the operator's key.

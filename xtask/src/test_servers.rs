@@ -1,0 +1,65 @@
+//! The servers that the integration tests talk to: Redis, and Python with aiosmtpd as the mail server.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::debian_packages::run;
+use crate::guest_toolchain::workspace_root;
+
+/// The mail server's version: the tests' script uses what this one has.
+const AIOSMTPD: &str = "aiosmtpd==1.4.6";
+
+/// Installs what is missing. What is there is left alone.
+pub fn prepare() -> Result<()> {
+    if !answers("redis-server", &["--version"]) {
+        install("redis-server", "redis-server")?;
+    }
+    let python = python();
+    if !answers(&python.to_string_lossy(), &["-c", "import aiosmtpd"]) {
+        prepare_python().context("the tests' mail server needs Python 3 with venv and a package index")?;
+        ensure!(answers(&python.to_string_lossy(), &["-c", "import aiosmtpd"]), "{} has no aiosmtpd", python.display());
+    }
+    Ok(())
+}
+
+/// The Python that the tests look for where `TRIGGERD_TEST_PYTHON` names no other.
+fn python() -> PathBuf {
+    let named = std::env::var_os("TRIGGERD_TEST_PYTHON").map(PathBuf::from);
+    named.unwrap_or_else(|| venv().join("bin/python"))
+}
+
+fn venv() -> PathBuf {
+    workspace_root().join(".toolchain/python")
+}
+
+/// An environment of its own: the system's Python is not changed.
+fn prepare_python() -> Result<()> {
+    if !answers("python3", &["-c", "import venv, ensurepip"]) {
+        install("python3 with venv", "python3-venv")?;
+    }
+    let venv = venv();
+    eprintln!("Preparing {} …", venv.display());
+    // What is there does not work, or we would not be here: a half-made environment is made anew.
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+    run(Command::new(venv.join("bin/python")).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", AIOSMTPD]))?;
+    Ok(())
+}
+
+fn install(what: &str, package: &str) -> Result<()> {
+    eprintln!("Installing {package} …");
+    let apt = |arguments: &[&str]| run(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"));
+    let installed = apt(&["install", "--yes", "--no-install-recommends", package]).or_else(|_| {
+        // The package lists may be missing or old.
+        apt(&["--quiet", "update"])?;
+        apt(&["install", "--yes", "--no-install-recommends", package])
+    });
+    installed.with_context(|| format!("{what} is missing; install Debian's package `{package}`, or its like"))?;
+    Ok(())
+}
+
+/// Whether the command can be started and succeeds.
+fn answers(command: &str, arguments: &[&str]) -> bool {
+    run(Command::new(command).args(arguments)).is_ok()
+}
