@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use http::Method;
 
-use crate::access::Scope::{self, Admin, ComponentsWrite, EventsRead, EventsWrite, TriggersWrite};
+use crate::access::Scope::{self, Admin, ComponentsWrite, EventsRead, EventsWrite, ResourcesWrite, TriggersWrite};
 use crate::config::Config;
 
 /// What a caller needs.
@@ -39,6 +39,8 @@ const ADMIN: Need = Need::Any(&[Admin]);
 const READ_TRIGGERS: Need = Need::Any(&[EventsRead, TriggersWrite]);
 const WRITE_TRIGGERS: Need = Need::Any(&[TriggersWrite]);
 const READ_COMPONENTS: Need = Need::Any(&[EventsRead, ComponentsWrite, TriggersWrite]);
+const READ_RESOURCES: Need = Need::Any(&[EventsRead, ResourcesWrite, TriggersWrite]);
+const WRITE_RESOURCES: Need = Need::Any(&[ResourcesWrite]);
 const WRITE_COMPONENTS: Need = Need::Any(&[ComponentsWrite]);
 
 /// The list.
