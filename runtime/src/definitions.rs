@@ -66,7 +66,14 @@ impl Definitions {
                 ),
             }
         }
-        Ok(Self { store, catalog, components, index: ArcSwap::from_pointee(index), change: tokio::sync::Mutex::default(), old: Mutex::default() })
+        Ok(Self {
+            store,
+            catalog,
+            components,
+            index: ArcSwap::from_pointee(index),
+            change: tokio::sync::Mutex::default(),
+            old: Mutex::default(),
+        })
     }
 
     /// The index in force, as a snapshot.
@@ -83,7 +90,13 @@ impl Definitions {
     }
 
     /// Stores a definition under its own tag. A definition equal to the one in force makes no new version.
-    pub async fn put(&self, tenant: &TenantId, definition: Value, mode: PutMode, now: Timestamp) -> Result<PutOutcome, Error> {
+    pub async fn put(
+        &self,
+        tenant: &TenantId,
+        definition: Value,
+        mode: PutMode,
+        now: Timestamp,
+    ) -> Result<PutOutcome, Error> {
         let _one_at_a_time = self.change.lock().await;
         let draft = self.check(tenant, &definition).await?;
         let outcome = self.store.put_trigger(tenant, &draft.tag, definition, mode, now).await?;
@@ -117,7 +130,12 @@ impl Definitions {
     }
 
     /// The compiled trigger of a version, in force or not: what a run that began with it goes on with.
-    pub async fn version(&self, tenant: &TenantId, tag: &Arc<str>, version: u32) -> Result<Option<Arc<Trigger>>, store::Error> {
+    pub async fn version(
+        &self,
+        tenant: &TenantId,
+        tag: &Arc<str>,
+        version: u32,
+    ) -> Result<Option<Arc<Trigger>>, store::Error> {
         if let Some(current) = self.index.load().get(tenant, tag).filter(|t| t.version == version) {
             return Ok(Some(current));
         }

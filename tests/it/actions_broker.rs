@@ -72,7 +72,8 @@ async fn redis_streams_get_message_key_headers_and_delivery_id() {
     home.resource("brokers", "streams", json!({"kind": "redis", "url": redis.url()})).await;
     let receiver = Receiver::start().await;
     receiver.script("/flaky", [Reply::status(503), Reply::status(200)]);
-    home.trigger(on("stream", "stream", json!([publish("streams:orders"), call("then", &receiver.url("/flaky"))]))).await;
+    home.trigger(on("stream", "stream", json!([publish("streams:orders"), call("then", &receiver.url("/flaky"))])))
+        .await;
     let event = home.event_ended("stream", json!({"n": 1, "customer": "c"})).await;
     assert_eq!(event["status"], "delivered", "{event:#}");
     let action = &event["runs"][0]["actions"][0];
@@ -84,7 +85,11 @@ async fn redis_streams_get_message_key_headers_and_delivery_id() {
     assert_eq!(found, id);
     let all = format!("{fields:?}");
     assert!(all.contains(action["delivery_id"].as_str().unwrap()), "{all}");
-    assert!(fields.values().any(|value| serde_json::from_str::<Value>(value).is_ok_and(|v| v == json!({"order": {"n": 1, "customer": "c"}}))), "{all}");
+    assert!(
+        fields.values().any(|value| serde_json::from_str::<Value>(value)
+            .is_ok_and(|v| v == json!({"order": {"n": 1, "customer": "c"}}))),
+        "{all}"
+    );
     // The same delivery again finds its message there.
     home.post(&format!("/api/v1/events/{}/replay", event["event_id"].as_str().unwrap()), json!({})).await.expect(202);
     receiver.wait_for("/flaky", 3).await;

@@ -11,7 +11,12 @@ async fn cache_triggers(home: &Home, cache: &str) {
         config["cache"] = json!(cache);
         json!([{"name": "do", "type": kind, "config": config, "retry": {"maxAttempts": 1}}])
     };
-    home.trigger(on("set", "set", action("cache.set", json!({"key": "{{record.key}}", "value": "{{record.value}}", "ttl": "{{record.ttl}}"})))).await;
+    home.trigger(on(
+        "set",
+        "set",
+        action("cache.set", json!({"key": "{{record.key}}", "value": "{{record.value}}", "ttl": "{{record.ttl}}"})),
+    ))
+    .await;
     home.trigger(on("delete", "delete", action("cache.delete", json!({"key": "{{record.key}}"})))).await;
     home.trigger(on("invalidate", "invalidate", action("cache.invalidate", json!({"key": "{{record.glob}}"})))).await;
 }
@@ -30,7 +35,10 @@ async fn entry(home: &Home, cache: &str, key: &str) -> Value {
 /// What both kinds of cache promise.
 async fn a_cache_keeps_deletes_and_invalidates(home: &Home, cache: &str) {
     for key in ["order:1", "order:2", "order:10", "user:1"] {
-        assert_eq!(output(home, "set", json!({"key": key, "value": {"k": key, "big": 9_007_199_254_740_993_u64}})).await["count"], 1);
+        assert_eq!(
+            output(home, "set", json!({"key": key, "value": {"k": key, "big": 9_007_199_254_740_993_u64}})).await["count"],
+            1
+        );
     }
     assert_eq!(entry(home, cache, "order:1").await, json!({"k": "order:1", "big": 9_007_199_254_740_993_u64}));
     assert_eq!(output(home, "delete", json!({"key": "order:2"})).await["count"], 1);

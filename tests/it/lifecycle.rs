@@ -11,7 +11,11 @@ use crate::harness::{Receiver, Reply, Server, Settings, call, free_port, on};
 async fn a_second_process_on_the_same_data_directory_is_refused() {
     let server = Server::start();
     let mut second = Command::new(env!("CARGO_BIN_EXE_triggerd"));
-    second.arg("serve").env_clear().env("TRIGGERD_DATA_DIR", server.data_dir()).env("TRIGGERD_LISTEN", format!("127.0.0.1:{}", free_port()));
+    second
+        .arg("serve")
+        .env_clear()
+        .env("TRIGGERD_DATA_DIR", server.data_dir())
+        .env("TRIGGERD_LISTEN", format!("127.0.0.1:{}", free_port()));
     let output = tokio::task::spawn_blocking(move || second.output().unwrap()).await.unwrap();
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
@@ -54,7 +58,8 @@ async fn a_run_that_a_crash_interrupts_goes_on_at_its_first_unfinished_action() 
     let mut server = Server::start();
     let receiver = Receiver::start().await;
     receiver.script("/second", [Reply::Hang, Reply::status(200)]);
-    let definition = on("resumed", "resumed", json!([call("one", &receiver.url("/first")), call("two", &receiver.url("/second"))]));
+    let definition =
+        on("resumed", "resumed", json!([call("one", &receiver.url("/first")), call("two", &receiver.url("/second"))]));
     server.api().trigger(definition).await;
     let id = server.api().event("resumed", json!({})).await;
     receiver.wait_for("/second", 1).await;
@@ -96,7 +101,9 @@ async fn a_generated_admin_key_is_printed_once_and_kept_for_its_owner_alone() {
 
 #[tokio::test]
 async fn a_wrong_setting_ends_the_start_with_its_name() {
-    for (name, value, said) in [("LISTN", "x", "LISTEN"), ("LISTEN", "nowhere", "listen"), ("RETENTION", "soon", "retention")] {
+    for (name, value, said) in
+        [("LISTN", "x", "LISTEN"), ("LISTEN", "nowhere", "listen"), ("RETENTION", "soon", "retention")]
+    {
         let mut server = Server::prepare(Settings::default().set(name, value));
         server.spawn();
         assert!(!server.wait_for_exit().success());

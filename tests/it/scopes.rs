@@ -97,7 +97,13 @@ async fn a_key_of_the_wrong_scope_is_403_and_one_of_the_right_is_not() {
         let let_in = ask(&home.with_scopes(scopes).await, &route, &path).await;
         // Trying and looking are reading, though they are posts.
         let reads = ["/backtest", "/validate", "/test", "/check"].iter().any(|end| route.path.ends_with(end));
-        assert!(reads || !matches!(let_in.status, 401 | 403), "{} {} with {writes}: {}", route.method, route.path, let_in.text);
+        assert!(
+            reads || !matches!(let_in.status, 401 | 403),
+            "{} {} with {writes}: {}",
+            route.method,
+            route.path,
+            let_in.text
+        );
     }
 }
 
@@ -110,7 +116,8 @@ async fn furnished(home: &Home) -> Value {
     home.resource("secrets", "thing", json!({"value": "v"})).await;
     let mut failing = call("fail", "http://127.0.0.1:9/");
     failing["retry"] = fast(1);
-    let publish = json!({"name": "publish", "type": "broker.publish", "config": {"broker": "embedded:thing", "message": 1}});
+    let publish =
+        json!({"name": "publish", "type": "broker.publish", "config": {"broker": "embedded:thing", "message": 1}});
     home.trigger(on("thing", "thing", json!([publish, failing]))).await;
     let event = home.event_ended("thing", json!({})).await;
     let key = home.post("/api/v1/keys", json!({"scopes": ["events:read"]})).await.expect(201);
@@ -139,10 +146,22 @@ async fn what_another_tenant_has_is_answered_as_what_nobody_has() {
         let theirs = ask(&stranger, &route, &filled(&route.path, |_| text.into())).await;
         let nobody_s = ask(&stranger, &route, &filled(&route.path, |_| absent.into())).await;
         assert_eq!(theirs.status, nobody_s.status, "{} {}: {}", route.method, route.path, theirs.text);
-        assert_eq!(theirs.text.replace(text, "X"), nobody_s.text.replace(absent, "X"), "{} {}", route.method, route.path);
+        assert_eq!(
+            theirs.text.replace(text, "X"),
+            nobody_s.text.replace(absent, "X"),
+            "{} {}",
+            route.method,
+            route.path
+        );
         let lists_nothing = theirs.status == 200 && theirs.body["total"] == 0;
         let refused_before = theirs.status == 422 || theirs.status == 415;
-        assert!(theirs.status == 404 || lists_nothing || refused_before, "{} {}: {}", route.method, route.path, theirs.text);
+        assert!(
+            theirs.status == 404 || lists_nothing || refused_before,
+            "{} {}: {}",
+            route.method,
+            route.path,
+            theirs.text
+        );
         asked += 1;
     }
     assert!(asked > 15, "{asked} routes name a thing");

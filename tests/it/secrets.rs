@@ -15,7 +15,8 @@ async fn a_secret_reaches_its_receiver_and_is_seen_nowhere_else() {
     let api = server.api();
     let receiver = Receiver::start().await;
     // A receiver that repeats what it was sent, in an answer that is kept.
-    receiver.script("/echo", [Reply::json(400, json!({"you_sent": format!("Bearer {CANARY}")})).header("x-echo", CANARY)]);
+    receiver
+        .script("/echo", [Reply::json(400, json!({"you_sent": format!("Bearer {CANARY}")})).header("x-echo", CANARY)]);
     api.resource("secrets", "TOKEN", json!({"value": CANARY})).await;
     let mut echoed = call("echoed", &receiver.url("/echo"));
     echoed["config"]["auth"] = json!({"bearer": "{{secrets.TOKEN}}"});
@@ -36,7 +37,14 @@ async fn a_secret_reaches_its_receiver_and_is_seen_nowhere_else() {
     assert!(receiver.seen_at("/u")[0].target.contains(CANARY));
     let id = event["event_id"].as_str().unwrap();
     let mut shown = vec![("the event", event.to_string())];
-    for path in ["/api/v1/inbox", "/api/v1/secrets", "/api/v1/secrets/TOKEN", "/api/v1/triggers/canary", "/api/v1/dead-letters", "/metrics"] {
+    for path in [
+        "/api/v1/inbox",
+        "/api/v1/secrets",
+        "/api/v1/secrets/TOKEN",
+        "/api/v1/triggers/canary",
+        "/api/v1/dead-letters",
+        "/metrics",
+    ] {
         shown.push((path, api.get(path).await.text));
     }
     let tried = api.post("/api/v1/triggers/canary/test", json!({"type": "canary", "payload": {}})).await;

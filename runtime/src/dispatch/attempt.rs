@@ -109,7 +109,9 @@ async fn perform(app: &Arc<App>, cx: &mut Context, action: &Action) -> Result<Ou
             tracing::error!(run.id = %cx.run_id, action = %cx.action, kind = action.kind, "Action {} panicked", cx.action);
             Outcome::retry("INTERNAL", "the action failed inside triggerd; the server's log says more")
         }
-        Err(_) => Outcome::retry("ETIMEDOUT", format!("no end within {} ms (the action's `timeout`)", action.timeout_ms)),
+        Err(_) => {
+            Outcome::retry("ETIMEDOUT", format!("no end within {} ms (the action's `timeout`)", action.timeout_ms))
+        }
     })
 }
 
@@ -120,7 +122,10 @@ fn render(app: &Arc<App>, cx: &mut Context, action: &Action) -> Result<Value, Fa
     for name in names {
         let secret = app.services.secrets.get(cx.tenant(), name);
         let Some(secret) = secret else {
-            return Err(Failure::new("SECRET_NOT_FOUND", format!("there is no secret `{name}`; PUT /api/v1/secrets/{name} makes it")));
+            return Err(Failure::new(
+                "SECRET_NOT_FOUND",
+                format!("there is no secret `{name}`; PUT /api/v1/secrets/{name} makes it"),
+            ));
         };
         secrets.insert(name.clone(), Value::String(secret));
     }

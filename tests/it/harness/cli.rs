@@ -29,7 +29,13 @@ impl Cli {
     /// Runs a command in a directory, with something on its standard input.
     pub async fn run_in(&self, dir: &Path, arguments: &[&str], input: &str) -> Ran {
         let mut command = Command::new(env!("CARGO_BIN_EXE_triggerd"));
-        command.args(arguments).current_dir(dir).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(arguments)
+            .current_dir(dir)
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command.env("TRIGGERD_URL", &self.url).env("TRIGGERD_KEY", &self.key);
         command.envs(self.tenant.as_ref().map(|tenant| ("TRIGGERD_TENANT", tenant)));
         command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
