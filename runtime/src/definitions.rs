@@ -37,6 +37,9 @@ pub enum Error {
     Store(#[from] store::Error),
 }
 
+/// Names one version of one trigger.
+type VersionKey = (TenantId, Arc<str>, u32);
+
 /// All definitions of all tenants.
 pub struct Definitions {
     store: Store,
@@ -45,7 +48,7 @@ pub struct Definitions {
     index: ArcSwap<Index>,
     /// One change at a time: the index is read, changed and swapped.
     change: tokio::sync::Mutex<()>,
-    old: Mutex<HashMap<(TenantId, Arc<str>, u32), Arc<Trigger>>>,
+    old: Mutex<HashMap<VersionKey, Arc<Trigger>>>,
 }
 
 impl Definitions {
@@ -155,7 +158,7 @@ impl Definitions {
         }
     }
 
-    fn keep(&self, key: (TenantId, Arc<str>, u32), trigger: Arc<Trigger>) -> Arc<Trigger> {
+    fn keep(&self, key: VersionKey, trigger: Arc<Trigger>) -> Arc<Trigger> {
         let mut old = self.old.lock();
         if old.len() >= MAX_OLD_VERSIONS {
             old.clear();

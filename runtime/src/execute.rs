@@ -126,7 +126,7 @@ async fn act(app: &Arc<App>, job: &mut Job, action: &Action, path: &str) -> Resu
         Tried::NoPlace => Failure::new("BUSY", "too many calls to this destination are under way"),
         Tried::Ended { attempt, outcome, effect } => {
             let chance = app.clock.chance();
-            let decision = record::settle(job.progress_of(path, action), action, attempt, outcome, chance);
+            let decision = record::settle(job.progress_of(path, action), action, *attempt, outcome, chance);
             match decision {
                 Decision::Delivered => {
                     job.take_effect(path, effect);

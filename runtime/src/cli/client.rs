@@ -44,7 +44,6 @@ impl Client {
     }
 
     /// A request that is still to be filled in and sent.
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let mut request = self.http.request(method, format!("{}{path}", self.url));
         if let Some(key) = &self.key {

@@ -20,11 +20,12 @@ use crate::redact::Redactor;
 use crate::store;
 
 /// How an attempt went.
+#[allow(clippy::large_enum_variant, reason = "made and taken apart at once, one per attempt")]
 pub(crate) enum Tried {
     /// It was made; how it ended is for `record` to settle.
     Ended {
         /// Filled in but for how it ended.
-        attempt: Attempt,
+        attempt: Box<Attempt>,
         /// How it ended.
         outcome: Outcome,
         /// What it did to the event; `Refuse` where it refused the write.
@@ -78,7 +79,7 @@ pub(crate) async fn attempt(app: &Arc<App>, job: &mut Job, action: &Action, path
     count(action, &outcome, began.elapsed());
     let done = matches!(outcome, Outcome::Done(_));
     let effect = cx.effect.lock().take().filter(|effect| done || *effect == Effect::Refuse);
-    Tried::Ended { attempt, outcome, effect }
+    Tried::Ended { attempt: Box::new(attempt), outcome, effect }
 }
 
 /// Why an attempt was not made.

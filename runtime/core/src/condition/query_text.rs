@@ -47,7 +47,9 @@ pub fn split(text: &str) -> Result<Parts<'_>, String> {
             match byte {
                 b'=' => return Err("`=` is no comparison: write `==`".to_owned()),
                 b'&' | b'|' => {
-                    return Err("comparisons are joined by `and` and `or` around them, not inside a jsonpath".to_owned());
+                    return Err(
+                        "comparisons are joined by `and` and `or` around them, not inside a jsonpath".to_owned()
+                    );
                 }
                 _ => {}
             }
