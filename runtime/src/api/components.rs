@@ -198,7 +198,7 @@ async fn run(
         "version": loaded.version,
         "result": result,
         "error": error,
-        "logs": report.logs.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "logs": report.logs,
         "duration_ms": report.duration.as_secs_f64() * 1000.0,
         "memory_bytes": report.memory_peak,
     })

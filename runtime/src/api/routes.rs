@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use http::Method;
 
-use crate::access::Scope::{self, Admin, ComponentsWrite, EventsRead, EventsWrite, TriggersWrite};
+use crate::access::Scope::{self, Admin, ComponentsWrite, EventsRead, EventsWrite, ResourcesWrite, TriggersWrite};
 use crate::config::Config;
 
 /// What a caller needs.
@@ -40,6 +40,8 @@ const READ_TRIGGERS: Need = Need::Any(&[EventsRead, TriggersWrite]);
 const WRITE_TRIGGERS: Need = Need::Any(&[TriggersWrite]);
 const READ_COMPONENTS: Need = Need::Any(&[EventsRead, ComponentsWrite, TriggersWrite]);
 const WRITE_COMPONENTS: Need = Need::Any(&[ComponentsWrite]);
+const READ_RESOURCES: Need = Need::Any(&[EventsRead, ResourcesWrite, TriggersWrite]);
+const WRITE_RESOURCES: Need = Need::Any(&[ResourcesWrite]);
 
 /// The list.
 #[rustfmt::skip]
