@@ -33,8 +33,8 @@ impl From<Error> for ApiError {
         match error {
             Error::UnknownKind(kind) => Self::absent(&format!("kind of resource `{kind}`")),
             Error::Invalid(mistakes) => Self::invalid(mistakes),
+            Error::Absent => Self::absent("such resource"),
             Error::Store(error) => error.into(),
-            other => Self::internal(&other),
         }
     }
 }
@@ -111,7 +111,7 @@ async fn patch(
     let kind = known(&kind)?;
     let patch = Value::Object(body::object(request, api.app.config.server.body_timeout).await?);
     let changed = api.app.services.resources.patch(&caller.tenant, kind.name, &tag, &patch).await?;
-    changed.map(|changed| Json(shown(&changed))).ok_or_else(|| absent(kind, &tag))
+    Ok(Json(shown(&changed)))
 }
 
 /// Delete a resource
