@@ -71,7 +71,10 @@ async fn tls_from_the_first_byte_works_too() {
 #[tokio::test]
 async fn a_server_with_the_wrong_certificate_or_without_tls_gets_no_mail() {
     let home = home().await;
-    let (smtp, other) = (Smtp::start(&SmtpSettings { tls: "starttls", ..SmtpSettings::default() }), Smtp::start(&SmtpSettings::default()));
+    let (smtp, other) = (
+        Smtp::start(&SmtpSettings { tls: "starttls", ..SmtpSettings::default() }),
+        Smtp::start(&SmtpSettings::default()),
+    );
     notification(&home, &smtp, "starttls", None).await;
     home.patch("/api/v1/notifications/orders", json!({"smtp": {"ca": other.ca}})).await.expect(200);
     assert_eq!(send(&home, "Ann").await["status"], "failed");
@@ -84,7 +87,8 @@ async fn a_server_with_the_wrong_certificate_or_without_tls_gets_no_mail() {
 #[tokio::test]
 async fn a_wrong_password_is_refused_for_good_and_not_told() {
     let home = home().await;
-    let smtp = Smtp::start(&SmtpSettings { tls: "starttls", login: Some(("mailer", "right")), ..SmtpSettings::default() });
+    let smtp =
+        Smtp::start(&SmtpSettings { tls: "starttls", login: Some(("mailer", "right")), ..SmtpSettings::default() });
     notification(&home, &smtp, "starttls", LOGIN).await;
     let event = send(&home, "Ann").await;
     assert_eq!(event["runs"][0]["error_code"], "SMTP_535", "{event:#}");
@@ -113,7 +117,11 @@ async fn line_ends_cannot_add_headers_or_recipients() {
     let home = home().await;
     let smtp = Smtp::start(&SmtpSettings::default());
     notification(&home, &smtp, "none", None).await;
-    for (field, value) in [("to", "ann@example.com\r\nBcc: evil@example.com"), ("number", "1\r\nBcc: evil@example.com"), ("to", "a@example.com, evil@example.com\n")] {
+    for (field, value) in [
+        ("to", "ann@example.com\r\nBcc: evil@example.com"),
+        ("number", "1\r\nBcc: evil@example.com"),
+        ("to", "a@example.com, evil@example.com\n"),
+    ] {
         let mut payload = json!({"to": "ann@example.com", "number": "1", "name": "n", "total": 1});
         payload[field] = json!(value);
         let event = home.event_ended("mail", payload).await;
@@ -127,7 +135,12 @@ async fn line_ends_cannot_add_headers_or_recipients() {
 #[tokio::test]
 async fn without_a_mail_server_development_keeps_messages_in_the_mailbox() {
     let home = home().await;
-    home.resource("notifications", "local", json!({"from": "me@example.com", "messages": {"hi": {"subject": "Hi {{name}}", "text": "Hello {{name}}"}}})).await;
+    home.resource(
+        "notifications",
+        "local",
+        json!({"from": "me@example.com", "messages": {"hi": {"subject": "Hi {{name}}", "text": "Hello {{name}}"}}}),
+    )
+    .await;
     let action = json!([{"name": "mail", "type": "notification.email",
         "config": {"notification": "local:hi", "recipients": ["ann@example.com"], "subject": {"name": "Ann"}, "template": {"name": "{{record.name}}"},
                    "attachments": [{"filename": "a.txt", "content": "aGVsbG8=", "contentType": "text/plain"}]}}]);
@@ -136,9 +149,12 @@ async fn without_a_mail_server_development_keeps_messages_in_the_mailbox() {
     assert_eq!(event["status"], "delivered", "{event:#}");
     let mailbox = home.get("/api/v1/mailbox").await.expect(200);
     let mail = &mailbox["messages"][0];
-    assert_eq!((&mail["to"], &mail["subject"], &mail["text"]), (&json!(["ann@example.com"]), &json!("Hi Ann"), &json!("Hello Bob")));
+    assert_eq!(
+        (&mail["to"], &mail["subject"], &mail["text"]),
+        (&json!(["ann@example.com"]), &json!("Hi Ann"), &json!("Hello Bob"))
+    );
     assert_eq!(mail["attachments"], json!(["a.txt"]));
     assert_eq!(mail["message_id"], event["runs"][0]["actions"][0]["output"]["messageId"]);
     let source = home.get(&format!("/api/v1/mailbox/{}/source", mail["id"].as_str().unwrap())).await;
-    assert!(source.text.contains("aGVsbG8="), "{}", source.text);
+    assert!(source.text.contains("a.txt") && source.text.contains("\r\nhello\r\n"), "{}", source.text);
 }

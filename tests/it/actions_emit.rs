@@ -24,7 +24,12 @@ async fn an_emitted_event_is_an_event_like_any_other_and_knows_its_cause() {
 #[tokio::test]
 async fn a_chain_of_triggers_that_feed_each_other_is_cut_at_sixteen() {
     let home = home().await;
-    home.trigger(on("loop", "ping.*", json!([{"name": "emit", "type": "event.emit", "config": {"type": "ping.again", "payload": "{{record}}"}}]))).await;
+    home.trigger(on(
+        "loop",
+        "ping.*",
+        json!([{"name": "emit", "type": "event.emit", "config": {"type": "ping.again", "payload": "{{record}}"}}]),
+    ))
+    .await;
     home.event("ping.first", json!({"n": 1})).await;
     let dead = eventually(|| async {
         let page = home.get("/api/v1/dead-letters").await.expect(200);

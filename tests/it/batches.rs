@@ -60,7 +60,12 @@ async fn a_batch_that_is_none_is_refused_whole() {
 #[tokio::test]
 async fn every_event_of_a_batch_has_its_own_runs() {
     let home = home().await;
-    home.trigger(on("batched", "run.me", json!([{"name": "note", "type": "log.info", "config": {"message": "{{record.n}}"}}]))).await;
+    home.trigger(on(
+        "batched",
+        "run.me",
+        json!([{"name": "note", "type": "log.info", "config": {"message": "{{record.n}}"}}]),
+    ))
+    .await;
     let batch: Vec<Value> = (0..20).map(|n| json!({"type": "run.me", "payload": {"n": n}})).collect();
     let answer = home.post("/api/v1/events/batch", json!(batch)).await.expect(202);
     for result in answer["results"].as_array().unwrap() {

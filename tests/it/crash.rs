@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rand::{Rng as _, SeedableRng as _};
+use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 
 use crate::harness::{Api, Receiver, Reply, Server, Settings, call, eventually, on};
@@ -66,7 +66,9 @@ async fn send(api: Api, ledger: Arc<Ledger>, next: Arc<AtomicU64>, stop: Arc<Ato
         let n = next.fetch_add(1, Ordering::Relaxed);
         let event = |n: u64| json!({"type": "crash", "payload": {"n": n, "key": format!("k{}", n % 5)}});
         let request = match n % 4 {
-            0 => api.request(reqwest::Method::POST, "/api/v1/events/batch").json(&(0..5).map(|_| event(n)).collect::<Vec<Value>>()),
+            0 => api
+                .request(reqwest::Method::POST, "/api/v1/events/batch")
+                .json(&(0..5).map(|_| event(n)).collect::<Vec<Value>>()),
             _ => api.request(reqwest::Method::POST, "/events").json(&event(n)),
         };
         match api.try_send(request).await {
@@ -87,10 +89,14 @@ async fn crashes(cycles: u64, settings: Settings) -> Findings {
     let mut random = rand::rngs::StdRng::seed_from_u64(seed);
     let mut server = Server::with(settings);
     let receiver = Receiver::start().await;
-    receiver.script("/flaky", (0..20).flat_map(|_| [Reply::status(503), Reply::Reset, Reply::status(200)]).chain([Reply::status(200)]));
+    receiver.script(
+        "/flaky",
+        (0..20).flat_map(|_| [Reply::status(503), Reply::Reset, Reply::status(200)]).chain([Reply::status(200)]),
+    );
     define(&server.api(), &receiver).await;
     let (ledger, next, stop) = (Arc::new(Ledger::new()), Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-    let clients: Vec<_> = (0..CLIENTS).map(|_| tokio::spawn(send(server.api(), ledger.clone(), next.clone(), stop.clone()))).collect();
+    let clients: Vec<_> =
+        (0..CLIENTS).map(|_| tokio::spawn(send(server.api(), ledger.clone(), next.clone(), stop.clone()))).collect();
     for _ in 0..cycles {
         // The moment of the crash is the one thing here that is to be waited for by the clock.
         tokio::time::sleep(Duration::from_millis(random.random_range(30..600))).await;
@@ -140,17 +146,27 @@ async fn findings(api: &Api, receiver: &Receiver, acknowledged: &BTreeSet<String
     let (mut deliveries, mut delivered) = (0, BTreeSet::new());
     for seen in receiver.seen() {
         let event = seen.header("triggerd-event").to_owned();
-        keys.entry((event.clone(), seen.path().to_owned())).or_default().insert(seen.header("idempotency-key").to_owned());
+        keys.entry((event.clone(), seen.path().to_owned()))
+            .or_default()
+            .insert(seen.header("idempotency-key").to_owned());
         delivered.insert((event, seen.path().to_owned()));
         deliveries += 1;
     }
     let dead = dead_events(api).await;
-    let done = |id: &String| ["/first", "/flaky", "/ordered", "/queued"].iter().all(|path| delivered.contains(&(id.clone(), (*path).to_owned())));
+    let done = |id: &String| {
+        ["/first", "/flaky", "/ordered", "/queued"]
+            .iter()
+            .all(|path| delivered.contains(&(id.clone(), (*path).to_owned())))
+    };
     Findings {
         acknowledged: acknowledged.len(),
         lost: acknowledged.iter().filter(|id| !done(id) && !dead.contains(*id)).cloned().collect(),
         repeated: deliveries - keys.len(),
-        rekeyed: keys.into_iter().filter(|(_, keys)| keys.len() > 1).map(|((event, path), _)| format!("{event} {path}")).collect(),
+        rekeyed: keys
+            .into_iter()
+            .filter(|(_, keys)| keys.len() > 1)
+            .map(|((event, path), _)| format!("{event} {path}"))
+            .collect(),
         dead: dead.len(),
     }
 }
@@ -159,7 +175,9 @@ async fn dead_events(api: &Api) -> BTreeSet<String> {
     let (mut found, mut cursor) = (BTreeSet::new(), String::new());
     loop {
         let page = api.get(&format!("/api/v1/dead-letters?limit=1000{cursor}")).await.expect(200);
-        found.extend(page["dead_letters"].as_array().unwrap().iter().map(|dead| dead["event_id"].as_str().unwrap().to_owned()));
+        found.extend(
+            page["dead_letters"].as_array().unwrap().iter().map(|dead| dead["event_id"].as_str().unwrap().to_owned()),
+        );
         match page["cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
             None => return found,
@@ -169,12 +187,25 @@ async fn dead_events(api: &Api) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_accepted_event_is_lost_when_the_server_is_killed_at_random_moments() {
-    let cycles = std::env::var("TRIGGERD_CRASH_CYCLES").map_or(20, |cycles| cycles.parse().expect("TRIGGERD_CRASH_CYCLES is a number"));
+    let cycles = std::env::var("TRIGGERD_CRASH_CYCLES")
+        .map_or(20, |cycles| cycles.parse().expect("TRIGGERD_CRASH_CYCLES is a number"));
     let found = crashes(cycles, Settings::default()).await;
-    eprintln!("{cycles} crashes: {} acknowledged, {} delivered again, {} dead letters", found.acknowledged, found.repeated, found.dead);
+    eprintln!(
+        "{cycles} crashes: {} acknowledged, {} delivered again, {} dead letters",
+        found.acknowledged, found.repeated, found.dead
+    );
     assert!(found.acknowledged as u64 > cycles * 10, "{} events are no load", found.acknowledged);
-    assert!(found.lost.is_empty(), "{} acknowledged events are lost: {:?}", found.lost.len(), &found.lost[..found.lost.len().min(20)]);
-    assert!(found.rekeyed.is_empty(), "delivered under another key: {:?}", &found.rekeyed[..found.rekeyed.len().min(20)]);
+    assert!(
+        found.lost.is_empty(),
+        "{} acknowledged events are lost: {:?}",
+        found.lost.len(),
+        &found.lost[..found.lost.len().min(20)]
+    );
+    assert!(
+        found.rekeyed.is_empty(),
+        "delivered under another key: {:?}",
+        &found.rekeyed[..found.rekeyed.len().min(20)]
+    );
 }
 
 /// Release builds cannot be made to acknowledge early.

@@ -21,7 +21,12 @@ async fn settled(home: &Home, id: &str, status: &str) -> Value {
 async fn broken(home: &Home, receiver: &Receiver) {
     for name in ["one", "two"] {
         receiver.script(&format!("/{name}"), [Reply::json(400, json!({"why": "no such order"})), Reply::status(200)]);
-        home.trigger(on(name, &format!("dead.{name}"), json!([call("first", &receiver.url("/first")), call("c", &receiver.url(&format!("/{name}")))]))).await;
+        home.trigger(on(
+            name,
+            &format!("dead.{name}"),
+            json!([call("first", &receiver.url("/first")), call("c", &receiver.url(&format!("/{name}")))]),
+        ))
+        .await;
     }
 }
 
@@ -33,7 +38,13 @@ async fn dead_letters_are_listed_filtered_and_shown() {
     let one = home.event_ended("dead.one", json!({"n": 1})).await;
     home.event_ended("dead.two", json!({"n": 2})).await;
     assert_eq!(dead(&home, "").await.len(), 2);
-    for (filter, count) in [("trigger=one", 1), ("event_type=dead.two", 1), ("trigger=one&event_type=dead.two", 0), ("start_time=2100-01-01T00:00:00Z", 0), ("limit=1", 1)] {
+    for (filter, count) in [
+        ("trigger=one", 1),
+        ("event_type=dead.two", 1),
+        ("trigger=one&event_type=dead.two", 0),
+        ("start_time=2100-01-01T00:00:00Z", 0),
+        ("limit=1", 1),
+    ] {
         assert_eq!(dead(&home, filter).await.len(), count, "{filter}");
     }
     let listed = dead(&home, "trigger=one").await.remove(0);

@@ -29,16 +29,20 @@ async fn the_idempotency_key_is_the_same_on_every_try_and_another_for_every_othe
     let home = home().await;
     let receiver = Receiver::start().await;
     receiver.script("/a", [Reply::status(500), Reply::status(502), Reply::status(200)]);
-    home.trigger(on("keys-1", "keyed", json!([call("one", &receiver.url("/a")), call("two", &receiver.url("/b"))]))).await;
+    home.trigger(on("keys-1", "keyed", json!([call("one", &receiver.url("/a")), call("two", &receiver.url("/b"))])))
+        .await;
     home.trigger(on("keys-2", "keyed", json!([call("one", &receiver.url("/c"))]))).await;
     let id = home.event("keyed", json!({})).await;
     assert_eq!(home.ended(&id).await["status"], "delivered");
     home.event_ended("keyed", json!({})).await;
-    let keys = |path: &str| -> Vec<String> { receiver.seen_at(path).iter().map(|s| s.header("idempotency-key").to_owned()).collect() };
+    let keys = |path: &str| -> Vec<String> {
+        receiver.seen_at(path).iter().map(|s| s.header("idempotency-key").to_owned()).collect()
+    };
     let a = keys("/a");
     assert_eq!(a.len(), 4, "three tries of the first event and one of the second");
     assert!(a[0] == a[1] && a[1] == a[2] && a[2] != a[3], "{a:?}");
-    let attempts: Vec<String> = receiver.seen_at("/a").iter().map(|s| s.header("triggerd-attempt").to_owned()).collect();
+    let attempts: Vec<String> =
+        receiver.seen_at("/a").iter().map(|s| s.header("triggerd-attempt").to_owned()).collect();
     assert_eq!(attempts, ["1", "2", "3", "1"]);
     let all: BTreeSet<String> = ["/a", "/b", "/c"].into_iter().flat_map(keys).collect();
     assert_eq!(all.len(), 6, "one for each of two events' three actions");
@@ -68,7 +72,11 @@ async fn every_method_sends_what_its_settings_say() {
     for (path, method) in [("/get", "GET"), ("/put", "PUT"), ("/delete", "DELETE"), ("/alias", "PATCH")] {
         let seen = &receiver.seen_at(path)[0];
         assert_eq!((seen.method.as_str(), seen.header("x-mine")), (method, "a b&c"));
-        assert!(seen.target.contains("n=1") && (seen.target.contains("q=a%20b%26c") || seen.target.contains("q=a+b%26c")), "{}", seen.target);
+        assert!(
+            seen.target.contains("n=1") && (seen.target.contains("q=a%20b%26c") || seen.target.contains("q=a+b%26c")),
+            "{}",
+            seen.target
+        );
     }
     assert_eq!(receiver.seen_at("/put")[0].text(), "plain a b&c");
     assert_eq!(receiver.seen_at("/put")[0].header("content-type"), "text/plain");
@@ -85,6 +93,7 @@ async fn an_answer_is_the_output_that_later_actions_read() {
     second["config"]["body"] = json!({"id": "{{actions.first.output.body.id}}", "status": "{{actions.first.output.status}}", "made": "{{actions.first.output.headers.x-made}}"});
     home.trigger(on("chain", "chain", json!([call("first", &receiver.url("/first")), second]))).await;
     let event = home.event_ended("chain", json!({})).await;
+    assert_eq!(event["status"], "delivered", "{event:#}");
     let output = &event["runs"][0]["actions"][0]["output"];
     assert_eq!((&output["status"], &output["body"]), (&json!(201), &json!({"id": 42, "tags": ["x"]})));
     assert_eq!(receiver.seen_at("/second/42")[0].json(), json!({"id": 42, "status": 201, "made": "yes"}));
@@ -121,7 +130,8 @@ async fn a_redirect_is_not_followed() {
     let home = home().await;
     let receiver = Receiver::start().await;
     for status in [301, 302, 307, 308] {
-        receiver.script(&format!("/r{status}"), [Reply::status(status).header("location", &receiver.url("/elsewhere"))]);
+        receiver
+            .script(&format!("/r{status}"), [Reply::status(status).header("location", &receiver.url("/elsewhere"))]);
     }
     home.trigger(on("moved", "moved", json!([call("c", &receiver.url("/r{{record.status}}"))]))).await;
     for status in [301, 302, 307, 308] {
@@ -136,7 +146,11 @@ async fn a_redirect_is_not_followed() {
 async fn a_large_answer_is_kept_as_an_excerpt() {
     let home = home().await;
     let receiver = Receiver::start().await;
-    let large = Reply::Answer { status: 400, headers: vec![("content-type".into(), "text/plain".into())], body: vec![b'x'; 3 << 20] };
+    let large = Reply::Answer {
+        status: 400,
+        headers: vec![("content-type".into(), "text/plain".into())],
+        body: vec![b'x'; 3 << 20],
+    };
     receiver.script("/large", [large]);
     home.trigger(on("large", "large", json!([call("c", &receiver.url("/large"))]))).await;
     let event = home.event_ended("large", json!({})).await;
@@ -169,7 +183,12 @@ async fn an_expected_status_is_a_success_and_another_is_not() {
         action["config"]["expectStatus"] = expected;
         action
     };
-    home.trigger(on("expected", "expected", json!([action("gone", "/gone", json!([200, 410])), action("ok", "/ok", json!(204))]))).await;
+    home.trigger(on(
+        "expected",
+        "expected",
+        json!([action("gone", "/gone", json!([200, 410])), action("ok", "/ok", json!(204))]),
+    ))
+    .await;
     let event = home.event_ended("expected", json!({})).await;
     let actions = &event["runs"][0]["actions"];
     assert_eq!((&actions[0]["status"], &actions[1]["status"]), (&json!("delivered"), &json!("failed")), "{event:#}");

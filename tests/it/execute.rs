@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 use crate::harness::{Home, Receiver, Reply, call, guest, home};
 
 async fn before(home: &Home, tag: &str, priority: u32, actions: Value) {
-    home.trigger(json!({"tag": tag, "tables": ["orders"], "events": ["beforeInsert"], "priority": priority, "actions": actions})).await;
+    home.trigger(
+        json!({"tag": tag, "tables": ["orders"], "events": ["beforeInsert"], "priority": priority, "actions": actions}),
+    )
+    .await;
 }
 
 async fn execute(home: &Home, record: Value) -> Value {
@@ -20,7 +23,10 @@ async fn before_triggers_change_the_record_in_order_each_seeing_the_one_before()
     before(&home, "first", 1, json!([{"type": "record.set", "config": {"fields": {"amount": 100}}}])).await;
     let answer = execute(&home, json!({"amount": 1, "items": [{"sku": "a"}]})).await;
     assert_eq!((&answer["allowed"], &answer["rejection"]), (&json!(true), &Value::Null));
-    assert_eq!(answer["record"], json!({"amount": 100, "items": [{"sku": "x"}], "total": 100, "address": {"city": "Bern"}}));
+    assert_eq!(
+        answer["record"],
+        json!({"amount": 100, "items": [{"sku": "x"}], "total": 100, "address": {"city": "Bern"}})
+    );
     let ran: Vec<&Value> = answer["runs"].as_array().unwrap().iter().map(|run| &run["trigger"]).collect();
     assert_eq!(ran, ["first", "second"]);
 }
@@ -28,12 +34,21 @@ async fn before_triggers_change_the_record_in_order_each_seeing_the_one_before()
 #[tokio::test]
 async fn a_rejection_refuses_the_write_and_names_the_trigger() {
     let home = home().await;
-    before(&home, "no-free-orders", 1, json!([{"type": "record.reject", "condition": {"field": "record.total", "operator": "EQUALS", "value": 0},
-        "config": {"message": "Order {{record.id}} is free", "code": "FREE"}}])).await;
+    before(
+        &home,
+        "no-free-orders",
+        1,
+        json!([{"type": "record.reject", "condition": {"field": "record.total", "operator": "EQUALS", "value": 0},
+        "config": {"message": "Order {{record.id}} is free", "code": "FREE"}}]),
+    )
+    .await;
     before(&home, "later", 2, json!([{"type": "record.set", "config": {"fields": {"seen": true}}}])).await;
     let refused = execute(&home, json!({"id": 7, "total": 0})).await;
     assert_eq!(refused["allowed"], false);
-    assert_eq!((&refused["rejection"]["trigger"], &refused["rejection"]["message"]), (&json!("no-free-orders"), &json!("Order 7 is free")));
+    assert_eq!(
+        (&refused["rejection"]["trigger"], &refused["rejection"]["message"]),
+        (&json!("no-free-orders"), &json!("Order 7 is free"))
+    );
     assert_eq!(refused["record"]["seen"], Value::Null, "nothing after the refusal runs");
     assert_eq!(execute(&home, json!({"id": 8, "total": 1})).await["record"]["seen"], true);
 }
@@ -63,7 +78,10 @@ async fn after_events_are_accepted_and_waited_for() {
     home.trigger(json!({"tag": "after", "tables": ["orders"], "events": ["afterUpdate"], "actions": [call("c", &receiver.url("/after"))]})).await;
     let context = json!({"table": "orders", "record": {"n": 2}, "previousRecord": {"n": 1}});
     let answer = home.post("/api/v1/execute", json!({"event": "afterUpdate", "context": context})).await.expect(200);
-    assert_eq!((&answer["allowed"], &answer["record"], &answer["runs"][0]["status"]), (&json!(true), &json!({"n": 2}), &json!("delivered")));
+    assert_eq!(
+        (&answer["allowed"], &answer["record"], &answer["runs"][0]["status"]),
+        (&json!(true), &json!({"n": 2}), &json!("delivered"))
+    );
     assert_eq!(receiver.seen_at("/after").len(), 1);
 }
 
@@ -85,7 +103,13 @@ async fn a_guard_in_wasm_proceeds_changes_or_refuses() {
     let home = home().await;
     home.component("order-guard", guest("order-guard")).await;
     let input = json!({"currencies": ["EUR"], "maxTotal": 1000});
-    before(&home, "check-order", 1, json!([{"name": "check", "type": "custom", "config": {"component": "order-guard", "input": input}}])).await;
+    before(
+        &home,
+        "check-order",
+        1,
+        json!([{"name": "check", "type": "custom", "config": {"component": "order-guard", "input": input}}]),
+    )
+    .await;
     let order = |currency: &str, total: Value| json!({"currency": currency, "total": total, "items": [{"sku": "TEA", "quantity": 2, "price": "12.50"}]});
     let fine = execute(&home, order("EUR", json!(25))).await;
     assert_eq!((&fine["allowed"], &fine["record"]), (&json!(true), &order("EUR", json!(25))), "{fine:#}");
@@ -94,6 +118,9 @@ async fn a_guard_in_wasm_proceeds_changes_or_refuses() {
     assert!(changed["record"]["total"].is_number() || changed["record"]["total"].is_string(), "{changed:#}");
     let refused = execute(&home, order("USD", Value::Null)).await;
     assert_eq!(refused["allowed"], false);
-    assert_eq!((&refused["rejection"]["trigger"], &refused["rejection"]["code"]), (&json!("check-order"), &json!("ORDER_INVALID")));
+    assert_eq!(
+        (&refused["rejection"]["trigger"], &refused["rejection"]["code"]),
+        (&json!("check-order"), &json!("ORDER_INVALID"))
+    );
     assert!(refused["rejection"]["message"].as_str().unwrap().contains("currency"), "{refused:#}");
 }

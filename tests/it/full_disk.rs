@@ -26,7 +26,9 @@ async fn on_a_full_disk_nothing_is_acknowledged_and_reads_go_on() {
     for _ in 0..5 {
         api.post("/events", json!({"type": "big", "payload": {"x": "y".repeat(200_000)}})).await.problem(503);
     }
-    api.post("/api/v1/events/batch", json!([{"type": "big", "payload": {"x": "y".repeat(500_000)}}])).await.problem(503);
+    api.post("/api/v1/events/batch", json!([{"type": "big", "payload": {"x": "y".repeat(500_000)}}]))
+        .await
+        .problem(503);
     for id in &acknowledged {
         api.get(&format!("/api/v1/events/{id}")).await.expect(200);
     }

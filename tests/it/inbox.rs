@@ -4,7 +4,7 @@ use futures_util::StreamExt as _;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, Receiver, Reply, call, change, fast, home, on};
+use crate::harness::{PATIENCE, Receiver, Reply, call, change, fast, free_port, home, on};
 
 fn types(page: &Value) -> Vec<String> {
     page["events"].as_array().unwrap().iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect()
@@ -56,7 +56,11 @@ async fn filters_let_through_what_they_say_and_wrong_ones_are_refused() {
     }
     let from = home.get(&format!("/api/v1/inbox?start_time={middle}")).await.expect(200);
     let until = home.get(&format!("/api/v1/inbox?end_time={middle}")).await.expect(200);
-    assert_eq!(from["total"].as_u64().unwrap() + until["total"].as_u64().unwrap(), 3, "the end is exclusive, the start not");
+    assert_eq!(
+        from["total"].as_u64().unwrap() + until["total"].as_u64().unwrap(),
+        3,
+        "the end is exclusive, the start not"
+    );
     for wrong in ["limit=0", "limit=1001", "limit=x", "status=done", "start_time=now", "cursor=%00", "colour=red"] {
         home.get(&format!("/api/v1/inbox?{wrong}")).await.problem(400);
     }
@@ -65,10 +69,20 @@ async fn filters_let_through_what_they_say_and_wrong_ones_are_refused() {
 #[tokio::test]
 async fn an_event_has_the_fields_that_clients_read() {
     let home = home().await;
-    home.trigger(on("fields", "fields", json!([{"name": "note", "type": "log.info", "config": {"message": "x"}}]))).await;
+    home.trigger(on("fields", "fields", json!([{"name": "note", "type": "log.info", "config": {"message": "x"}}])))
+        .await;
     let event = home.event_ended("fields", json!({"a": 1})).await;
     let listed = &home.get("/api/v1/inbox").await.expect(200)["events"][0];
-    for field in ["event_id", "customer_id", "type", "payload", "status", "timestamp", "delivery_attempts", "last_delivery_timestamp"] {
+    for field in [
+        "event_id",
+        "customer_id",
+        "type",
+        "payload",
+        "status",
+        "timestamp",
+        "delivery_attempts",
+        "last_delivery_timestamp",
+    ] {
         assert!(!listed[field].is_null(), "{field}: {listed}");
         assert_eq!(listed[field], event[field], "{field}");
     }
@@ -76,7 +90,10 @@ async fn an_event_has_the_fields_that_clients_read() {
     let run = &event["runs"][0];
     assert_eq!((&run["trigger"], &run["version"], &run["status"]), (&json!("fields"), &json!(1), &json!("delivered")));
     let action = &run["actions"][0];
-    assert_eq!((&action["name"], &action["type"], &action["status"]), (&json!("note"), &json!("log.info"), &json!("delivered")));
+    assert_eq!(
+        (&action["name"], &action["type"], &action["status"]),
+        (&json!("note"), &json!("log.info"), &json!("delivered"))
+    );
     assert!(action["delivery_id"].is_string() && run["run_id"].is_string());
     let attempt = &action["attempts"][0];
     assert_eq!((&attempt["attempt"], &attempt["outcome"]), (&json!(1), &json!("delivered")));
@@ -109,7 +126,8 @@ async fn the_statuses_are_pending_delivered_failed_and_unmatched() {
 #[tokio::test]
 async fn a_trigger_that_did_not_match_says_which_part_of_its_condition_said_no() {
     let home = home().await;
-    let mut trigger = on("big-only", "afterInsert", json!([{"name": "note", "type": "log.info", "config": {"message": "x"}}]));
+    let mut trigger =
+        on("big-only", "afterInsert", json!([{"name": "note", "type": "log.info", "config": {"message": "x"}}]));
     trigger["tables"] = json!(["orders"]);
     trigger["condition"] = json!({"and": [
         {"field": "record.status", "operator": "EQUALS", "value": "paid"},
@@ -127,7 +145,10 @@ async fn a_trigger_that_did_not_match_says_which_part_of_its_condition_said_no()
     let children = tree["children"].as_array().unwrap();
     assert_eq!(children[0]["verdict"], true);
     let no = &children[1];
-    assert_eq!((&no["node"], &no["verdict"], &no["path"], &no["operator"]), (&json!("field"), &json!(false), &json!("record.total"), &json!("GREATER_THAN")));
+    assert_eq!(
+        (&no["node"], &no["verdict"], &no["path"], &no["operator"]),
+        (&json!("field"), &json!(false), &json!("record.total"), &json!("GREATER_THAN"))
+    );
     assert_eq!((&no["found"], &no["wanted"]), (&json!(50), &json!(100)));
 }
 
@@ -135,7 +156,12 @@ async fn a_trigger_that_did_not_match_says_which_part_of_its_condition_said_no()
 async fn what_is_not_there_is_404() {
     let home = home().await;
     let unknown = uuid::Uuid::now_v7();
-    for path in [format!("/api/v1/events/{unknown}"), "/api/v1/events/nonsense".into(), format!("/api/v1/dead-letters/{unknown}"), "/api/v1/nothing".into()] {
+    for path in [
+        format!("/api/v1/events/{unknown}"),
+        "/api/v1/events/nonsense".into(),
+        format!("/api/v1/dead-letters/{unknown}"),
+        "/api/v1/nothing".into(),
+    ] {
         home.get(&path).await.problem(404);
     }
     home.post(&format!("/api/v1/events/{unknown}/replay"), json!({})).await.problem(404);
@@ -173,7 +199,7 @@ async fn whoever_waits_too_long_gets_202() {
 #[tokio::test]
 async fn a_listener_is_told_of_events_and_of_what_becomes_of_them() {
     let (home, other) = (home().await, home().await);
-    let mut failing = call("c", "http://127.0.0.1:9/closed");
+    let mut failing = call("c", &format!("http://127.0.0.1:{}/closed", free_port()));
     failing["retry"] = fast(1);
     home.trigger(on("told", "told", json!([failing]))).await;
     let response = home.request(Method::GET, "/api/v1/events/stream").send().await.unwrap();
@@ -186,7 +212,11 @@ async fn a_listener_is_told_of_events_and_of_what_becomes_of_them() {
         let (mut text, mut items) = (String::new(), Vec::<Value>::new());
         while !items.iter().any(|item| item["status"] == "failed") {
             text.push_str(&String::from_utf8(chunks.next().await.unwrap().unwrap().to_vec()).unwrap());
-            items = text.lines().filter_map(|line| line.strip_prefix("data:")).filter_map(|data| serde_json::from_str(data.trim()).ok()).collect();
+            items = text
+                .lines()
+                .filter_map(|line| line.strip_prefix("data:"))
+                .filter_map(|data| serde_json::from_str(data.trim()).ok())
+                .collect();
         }
         items
     };

@@ -50,7 +50,9 @@ async fn an_expired_key_opens_nothing() {
     })
     .await;
     assert!(jiff::Timestamp::now() >= soon);
-    home.post("/api/v1/keys", json!({"scopes": ["events:read"], "expires_at": "2020-01-01T00:00:00Z"})).await.problem(422);
+    home.post("/api/v1/keys", json!({"scopes": ["events:read"], "expires_at": "2020-01-01T00:00:00Z"}))
+        .await
+        .problem(422);
 }
 
 #[tokio::test]

@@ -8,10 +8,45 @@ const RUNTIME: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Modules, and those of this crate that they may not use.
 const ONE_WAY: &[(&str, &[&str])] = &[
-    ("store", &["access", "actions", "api", "app", "cli", "components", "connections", "definitions", "dispatch", "execute", "intake", "record", "resources", "sweep", "wasm"]),
+    (
+        "store",
+        &[
+            "access",
+            "actions",
+            "api",
+            "app",
+            "cli",
+            "components",
+            "connections",
+            "definitions",
+            "dispatch",
+            "execute",
+            "intake",
+            "record",
+            "resources",
+            "sweep",
+            "wasm",
+        ],
+    ),
     ("wasm", &["actions", "api", "app", "cli", "dispatch", "intake", "record", "sweep"]),
     ("connections", &["actions", "api", "app", "cli", "dispatch", "intake", "record", "sweep"]),
-    ("egress", &["actions", "api", "app", "cli", "connections", "dispatch", "intake", "record", "resources", "store", "sweep", "wasm"]),
+    (
+        "egress",
+        &[
+            "actions",
+            "api",
+            "app",
+            "cli",
+            "connections",
+            "dispatch",
+            "intake",
+            "record",
+            "resources",
+            "store",
+            "sweep",
+            "wasm",
+        ],
+    ),
     ("actions", &["api", "app", "cli", "dispatch", "intake", "record", "sweep"]),
     ("config", &["access", "actions", "api", "app", "cli", "dispatch", "intake", "record", "store", "sweep", "wasm"]),
     ("clock", &["actions", "api", "app", "cli", "dispatch", "intake", "record", "store", "sweep", "wasm"]),
@@ -70,7 +105,9 @@ fn dependencies_of_the_runtime_s_folders_point_one_way() {
         let used = used(&std::fs::read_to_string(&file).unwrap());
         let forbidden = ONE_WAY.iter().find(|(module, _)| *module == own).map_or(&[][..], |(_, forbidden)| forbidden);
         let above = used.contains("api") && !ABOVE_API.contains(&own.as_str());
-        for name in used.iter().filter(|name| forbidden.contains(&name.as_str())).chain(above.then_some(&"api".to_owned())) {
+        for name in
+            used.iter().filter(|name| forbidden.contains(&name.as_str())).chain(above.then_some(&"api".to_owned()))
+        {
             wrong.push(format!("{} uses crate::{name}", file.strip_prefix(&root).unwrap().display()));
         }
     }
@@ -88,7 +125,19 @@ fn groups_and_paths_of_use_lines_are_read() {
 fn the_core_depends_on_nothing_that_reaches_outside() {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let tree = Command::new(cargo)
-        .args(["tree", "--offline", "--locked", "-p", "triggerd-core", "-e", "normal", "--prefix", "none", "--format", "{p}"])
+        .args([
+            "tree",
+            "--offline",
+            "--locked",
+            "-p",
+            "triggerd-core",
+            "-e",
+            "normal",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+        ])
         .current_dir(RUNTIME)
         .output()
         .unwrap();
@@ -108,9 +157,14 @@ fn every_file_of_actions_is_registered() {
     for entry in std::fs::read_dir(&folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        let text = if path.is_dir() { std::fs::read_to_string(path.join("mod.rs")) } else { std::fs::read_to_string(&path) }.unwrap();
+        let text =
+            if path.is_dir() { std::fs::read_to_string(path.join("mod.rs")) } else { std::fs::read_to_string(&path) }
+                .unwrap();
         if text.contains("const KIND: &'static str") && name != "mod" {
-            assert!(list.contains(&format!("Kind::of::<{name}::")), "actions/{name} is a family that KINDS does not list");
+            assert!(
+                list.contains(&format!("Kind::of::<{name}::")),
+                "actions/{name} is a family that KINDS does not list"
+            );
         }
     }
 }

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use serde_json::json;
+use tokio::task::block_in_place;
 
 use crate::harness::{Receiver, Reply, Server, Settings, call, free_port, on};
 
@@ -11,7 +12,11 @@ use crate::harness::{Receiver, Reply, Server, Settings, call, free_port, on};
 async fn a_second_process_on_the_same_data_directory_is_refused() {
     let server = Server::start();
     let mut second = Command::new(env!("CARGO_BIN_EXE_triggerd"));
-    second.arg("serve").env_clear().env("TRIGGERD_DATA_DIR", server.data_dir()).env("TRIGGERD_LISTEN", format!("127.0.0.1:{}", free_port()));
+    second
+        .arg("serve")
+        .env_clear()
+        .env("TRIGGERD_DATA_DIR", server.data_dir())
+        .env("TRIGGERD_LISTEN", format!("127.0.0.1:{}", free_port()));
     let output = tokio::task::spawn_blocking(move || second.output().unwrap()).await.unwrap();
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
@@ -19,7 +24,7 @@ async fn a_second_process_on_the_same_data_directory_is_refused() {
     server.api().event("still", json!({})).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_server_finishes_what_runs_and_ends_well() {
     let mut server = Server::start();
     let receiver = Receiver::start().await;
@@ -27,14 +32,14 @@ async fn a_stopped_server_finishes_what_runs_and_ends_well() {
     server.api().trigger(on("held", "held", json!([call("c", &receiver.url("/held"))]))).await;
     let id = server.api().event("held", json!({})).await;
     receiver.wait_for("/held", 1).await;
-    assert!(server.stop().success(), "{}", server.log_tail(20));
+    assert!(block_in_place(|| server.stop()).success(), "{}", server.log_tail(20));
     server.up();
     let event = server.api().ended(&id).await;
     assert_eq!(event["status"], "delivered");
-    assert_eq!(receiver.seen_at("/held").len(), 1, "it was finished before the end");
+    assert_eq!(receiver.seen_at("/held").len(), 1, "it was finished before the end: {event:#}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_finished_in_time_is_handed_back() {
     let mut server = Server::with(Settings::default().set("SERVER_DRAIN_TIMEOUT", "1s"));
     let receiver = Receiver::start().await;
@@ -42,7 +47,7 @@ async fn what_cannot_be_finished_in_time_is_handed_back() {
     server.api().trigger(on("hang", "hang", json!([call("c", &receiver.url("/hang"))]))).await;
     let id = server.api().event("hang", json!({})).await;
     receiver.wait_for("/hang", 1).await;
-    assert!(server.stop().success(), "{}", server.log_tail(20));
+    assert!(block_in_place(|| server.stop()).success(), "{}", server.log_tail(20));
     server.up();
     let seen = receiver.wait_for("/hang", 2).await;
     assert_eq!(seen[0].header("idempotency-key"), seen[1].header("idempotency-key"));
@@ -54,7 +59,8 @@ async fn a_run_that_a_crash_interrupts_goes_on_at_its_first_unfinished_action() 
     let mut server = Server::start();
     let receiver = Receiver::start().await;
     receiver.script("/second", [Reply::Hang, Reply::status(200)]);
-    let definition = on("resumed", "resumed", json!([call("one", &receiver.url("/first")), call("two", &receiver.url("/second"))]));
+    let definition =
+        on("resumed", "resumed", json!([call("one", &receiver.url("/first")), call("two", &receiver.url("/second"))]));
     server.api().trigger(definition).await;
     let id = server.api().event("resumed", json!({})).await;
     receiver.wait_for("/second", 1).await;
@@ -96,7 +102,9 @@ async fn a_generated_admin_key_is_printed_once_and_kept_for_its_owner_alone() {
 
 #[tokio::test]
 async fn a_wrong_setting_ends_the_start_with_its_name() {
-    for (name, value, said) in [("LISTN", "x", "LISTEN"), ("LISTEN", "nowhere", "listen"), ("RETENTION", "soon", "retention")] {
+    for (name, value, said) in
+        [("LISTN", "x", "LISTEN"), ("LISTEN", "nowhere", "listen"), ("RETENTION", "soon", "retention")]
+    {
         let mut server = Server::prepare(Settings::default().set(name, value));
         server.spawn();
         assert!(!server.wait_for_exit().success());

@@ -25,7 +25,8 @@ async fn runs_of_one_key_execute_one_after_another_in_event_order() {
     // The head of the line fails again and again; those behind it wait, those of other keys do not.
     receiver.script("/in", (0..6).map(|_| Reply::status(503)).chain([Reply::status(200).late(5)]));
     home.trigger(ordered(&receiver)).await;
-    let batch: Vec<Value> = (0..60).map(|n| json!({"type": "ordered", "payload": {"key": format!("k{}", n % 3), "n": n}})).collect();
+    let batch: Vec<Value> =
+        (0..60).map(|n| json!({"type": "ordered", "payload": {"key": format!("k{}", n % 3), "n": n}})).collect();
     home.post("/api/v1/events/batch", json!(batch)).await.expect(202);
     receiver.wait_until("all 60 with their retries", |seen| seen.len() >= 66).await;
     for key in ["k0", "k1", "k2"] {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Receiver, Reply, Server, call, fast, on};
+use crate::harness::{Receiver, Reply, Server, call, fast, free_port, on};
 
 /// Parts of it are looked for too: what is cut in two is still told.
 const CANARY: &str = "canary-9f8e7d6c5b4a39281706f5e4d3c2b1a0";
@@ -15,7 +15,8 @@ async fn a_secret_reaches_its_receiver_and_is_seen_nowhere_else() {
     let api = server.api();
     let receiver = Receiver::start().await;
     // A receiver that repeats what it was sent, in an answer that is kept.
-    receiver.script("/echo", [Reply::json(400, json!({"you_sent": format!("Bearer {CANARY}")})).header("x-echo", CANARY)]);
+    receiver
+        .script("/echo", [Reply::json(400, json!({"you_sent": format!("Bearer {CANARY}")})).header("x-echo", CANARY)]);
     api.resource("secrets", "TOKEN", json!({"value": CANARY})).await;
     let mut echoed = call("echoed", &receiver.url("/echo"));
     echoed["config"]["auth"] = json!({"bearer": "{{secrets.TOKEN}}"});
@@ -24,7 +25,7 @@ async fn a_secret_reaches_its_receiver_and_is_seen_nowhere_else() {
     echoed["continueOnError"] = json!(true);
     let mut in_url = call("in-url", &receiver.url("/u?t={{secrets.TOKEN}}"));
     in_url["continueOnError"] = json!(true);
-    let mut unreachable = call("unreachable", "http://127.0.0.1:9/{{secrets.TOKEN}}");
+    let mut unreachable = call("unreachable", &format!("http://127.0.0.1:{}/{{{{secrets.TOKEN}}}}", free_port()));
     unreachable["retry"] = fast(2);
     unreachable["continueOnError"] = json!(true);
     let logged = json!({"name": "logged", "type": "log.warn", "config": {"message": "token {{secrets.TOKEN}}", "data": {"t": "{{secrets.TOKEN}}"}}});
@@ -36,7 +37,14 @@ async fn a_secret_reaches_its_receiver_and_is_seen_nowhere_else() {
     assert!(receiver.seen_at("/u")[0].target.contains(CANARY));
     let id = event["event_id"].as_str().unwrap();
     let mut shown = vec![("the event", event.to_string())];
-    for path in ["/api/v1/inbox", "/api/v1/secrets", "/api/v1/secrets/TOKEN", "/api/v1/triggers/canary", "/api/v1/dead-letters", "/metrics"] {
+    for path in [
+        "/api/v1/inbox",
+        "/api/v1/secrets",
+        "/api/v1/secrets/TOKEN",
+        "/api/v1/triggers/canary",
+        "/api/v1/dead-letters",
+        "/metrics",
+    ] {
         shown.push((path, api.get(path).await.text));
     }
     let tried = api.post("/api/v1/triggers/canary/test", json!({"type": "canary", "payload": {}})).await;

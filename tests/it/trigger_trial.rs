@@ -9,12 +9,16 @@ async fn a_test_renders_the_settings_and_does_nothing() {
     let home = home().await;
     let receiver = Receiver::start().await;
     home.resource("secrets", "TOKEN", json!({"value": "canary-of-the-test"})).await;
-    let mut trigger = after_insert("tried", "orders", json!([
-        {"name": "call", "type": "http.post", "config": {
-            "url": receiver.url("/x?name={{record.name}}"), "auth": {"bearer": "{{secrets.TOKEN}}"},
-            "body": {"total": "{{record.total}}", "text": "{{record.total}} EUR", "whole": "{{record}}", "missing": "{{record.nobody}}"}}},
-        {"name": "note", "type": "log.info", "condition": {"field": "record.total", "operator": "LESS_THAN", "value": 10}, "config": {"message": "after {{actions.call.output.status}}"}}
-    ]));
+    let mut trigger = after_insert(
+        "tried",
+        "orders",
+        json!([
+            {"name": "call", "type": "http.post", "config": {
+                "url": receiver.url("/x?name={{record.name}}"), "auth": {"bearer": "{{secrets.TOKEN}}"},
+                "body": {"total": "{{record.total}}", "text": "{{record.total}} EUR", "whole": "{{record}}", "missing": "{{record.nobody}}"}}},
+            {"name": "note", "type": "log.info", "condition": {"field": "record.total", "operator": "LESS_THAN", "value": 10}, "config": {"message": "after {{actions.call.output.status}}"}}
+        ]),
+    );
     trigger["condition"] = json!({"field": "record.total", "operator": "GREATER_THAN", "value": 10});
     home.trigger(trigger).await;
     let sample = change("insert", "orders", json!({"total": 1000, "name": "a b&c/ü"}), Value::Null);
@@ -31,7 +35,10 @@ async fn a_test_renders_the_settings_and_does_nothing() {
     assert_eq!(config["body"]["missing"], Value::Null);
     assert!(call["warnings"].to_string().contains("record.nobody"), "{call:#}");
     assert!(!tried.to_string().contains("canary"), "{tried:#}");
-    let small = home.post("/api/v1/triggers/tried/test", change("insert", "orders", json!({"total": 1}), Value::Null)).await.expect(200);
+    let small = home
+        .post("/api/v1/triggers/tried/test", change("insert", "orders", json!({"total": 1}), Value::Null))
+        .await
+        .expect(200);
     assert_eq!((&small["matched"], &small["explanation"]["found"]), (&json!(false), &json!(1)));
     let other = home.post("/api/v1/triggers/tried/test", json!({"type": "x", "payload": {}})).await.expect(200);
     assert_eq!(other["matched"], false);

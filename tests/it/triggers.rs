@@ -25,8 +25,12 @@ async fn a_trigger_is_created_read_replaced_merged_and_deleted() {
     let mut changed = note("life");
     changed["priority"] = json!(5);
     assert_eq!(home.put("/api/v1/triggers/life", changed).await.expect(200)["version"], 2);
-    let merged = home.patch("/api/v1/triggers/life", json!({"priority": null, "description": "merged"})).await.expect(200);
-    assert_eq!((&merged["version"], &merged["description"], &merged["priority"]), (&json!(3), &json!("merged"), &Value::Null));
+    let merged =
+        home.patch("/api/v1/triggers/life", json!({"priority": null, "description": "merged"})).await.expect(200);
+    assert_eq!(
+        (&merged["version"], &merged["description"], &merged["priority"]),
+        (&json!(3), &json!("merged"), &Value::Null)
+    );
     home.delete("/api/v1/triggers/life").await.expect(204);
     home.get("/api/v1/triggers/life").await.problem(404);
     home.delete("/api/v1/triggers/life").await.problem(404);
@@ -88,7 +92,8 @@ async fn all_mistakes_come_at_once_with_places_and_nearest_names() {
         let found = errors.iter().find(|error| error["pointer"].as_str().unwrap().starts_with(pointer));
         found.unwrap_or_else(|| panic!("no mistake at {pointer}: {checked:#}"))["detail"].as_str().unwrap()
     };
-    for pointer in ["/tag", "/events", "/tables", "/condition/and/1", "/actions/2/config/message", "/actions/4/timing"] {
+    for pointer in ["/tag", "/events", "/tables", "/condition/and/1", "/actions/2/config/message", "/actions/4/timing"]
+    {
         at(pointer);
     }
     for (pointer, nearest) in [
@@ -121,7 +126,11 @@ async fn a_definition_that_cannot_be_read_is_400() {
 async fn lists_are_filtered_and_paged() {
     let home = home().await;
     for n in 0..5 {
-        let mut trigger = after_insert(&format!("t{n}"), if n == 0 { "leads" } else { "orders" }, json!([{"type": "log.info", "config": {"message": "x"}}]));
+        let mut trigger = after_insert(
+            &format!("t{n}"),
+            if n == 0 { "leads" } else { "orders" },
+            json!([{"type": "log.info", "config": {"message": "x"}}]),
+        );
         trigger["enabled"] = json!(n != 4);
         trigger["database"] = json!("crm");
         home.trigger(trigger).await;
@@ -170,7 +179,9 @@ async fn an_event_runs_with_the_version_in_force_when_it_was_accepted() {
     let home = home().await;
     let receiver = Receiver::start().await;
     receiver.script("/gate", [Reply::status(200).held(), Reply::status(200)]);
-    let definition = |path: &str| on("moving", "moving", json!([call("gate", &receiver.url("/gate")), call("then", &receiver.url(path))]));
+    let definition = |path: &str| {
+        on("moving", "moving", json!([call("gate", &receiver.url("/gate")), call("then", &receiver.url(path))]))
+    };
     home.trigger(definition("/old")).await;
     let first = home.event("moving", json!({})).await;
     receiver.wait_for("/gate", 1).await;
@@ -187,7 +198,12 @@ async fn a_deleted_trigger_s_runs_go_on_to_their_end() {
     let home = home().await;
     let receiver = Receiver::start().await;
     receiver.script("/gate", [Reply::status(503), Reply::status(200).held()]);
-    home.trigger(on("gone", "gone", json!([call("gate", &receiver.url("/gate")), call("then", &receiver.url("/then"))]))).await;
+    home.trigger(on(
+        "gone",
+        "gone",
+        json!([call("gate", &receiver.url("/gate")), call("then", &receiver.url("/then"))]),
+    ))
+    .await;
     let id = home.event("gone", json!({})).await;
     receiver.wait_for("/gate", 1).await;
     home.delete("/api/v1/triggers/gone").await.expect(204);

@@ -29,7 +29,11 @@ async fn every_example_has_its_trigger_stored_and_its_event_run() {
         }
         let id = home.accept(event).await;
         let ended = home.ended(&id).await;
-        assert_eq!((&ended["status"], &ended["runs"][0]["trigger"]), (&json!("delivered"), &trigger["tag"]), "{name}: {ended:#}");
+        assert_eq!(
+            (&ended["status"], &ended["runs"][0]["trigger"]),
+            (&json!("delivered"), &trigger["tag"]),
+            "{name}: {ended:#}"
+        );
     }
 }
 
@@ -98,7 +102,11 @@ async fn currency_conversion_asks_the_granted_host_and_caches_its_answer() {
     home.trigger(trigger).await;
     let id = home.accept(event).await;
     let ended = home.ended(&id).await;
-    assert_eq!((&ended["status"], &ended["runs"][0]["error_code"]), (&json!("failed"), &json!("WASM_FORBIDDEN")), "{ended:#}");
+    assert_eq!(
+        (&ended["status"], &ended["runs"][0]["error_code"]),
+        (&json!("failed"), &json!("WASM_FORBIDDEN")),
+        "{ended:#}"
+    );
     assert_eq!(receiver.seen().len(), asked);
 }
 
@@ -108,7 +116,8 @@ async fn a_transform_redacts_what_identifies_a_person() {
     let (trigger, event) = example(&home, "pii-redact").await;
     home.trigger(trigger).await;
     let id = home.accept(event).await;
-    assert_eq!(home.ended(&id).await["status"], "delivered");
+    let ended = home.ended(&id).await;
+    assert_eq!(ended["status"], "delivered", "{ended:#}");
     let passed_on = home.get("/api/v1/inbox?event_type=ticket.redacted").await.expect(200);
     let payload = &passed_on["events"][0]["payload"];
     let text = payload.to_string();
@@ -123,7 +132,9 @@ async fn a_condition_in_wasm_decides_whether_a_run_s_actions_run() {
     let home = home().await;
     let (trigger, mut event) = example(&home, "vip-condition").await;
     home.trigger(trigger).await;
-    for (tier, email, ran) in [("gold", "x@y.test", true), ("silver", "x@y.test", false), ("none", "x@mail.example.com", true)] {
+    for (tier, email, ran) in
+        [("gold", "x@y.test", true), ("silver", "x@y.test", false), ("none", "x@mail.example.com", true)]
+    {
         event["record"] = json!({"id": 1, "email": email, "tier": tier, "lifetime_value": 1});
         let id = home.accept(event.clone()).await;
         let ended = home.ended(&id).await;
@@ -147,7 +158,8 @@ async fn a_component_is_invoked_on_a_sample_event_with_its_logs() {
     assert_eq!(answer["result"]["score"], 40);
     assert!(answer["logs"].to_string().contains("Scored"), "{answer:#}");
     assert!(answer["duration_ms"].is_number() && answer["memory_bytes"].as_u64().unwrap() > 0, "{answer:#}");
-    let refused = home.post("/api/v1/components/lead-score/invoke", json!({"event": event, "input": input})).await.expect(200);
+    let refused =
+        home.post("/api/v1/components/lead-score/invoke", json!({"event": event, "input": input})).await.expect(200);
     assert_eq!(refused["error"]["code"], "WASM_FORBIDDEN", "{refused:#}");
     assert_eq!(trigger["actions"][0]["type"], "custom");
 }
@@ -172,7 +184,8 @@ async fn a_guest_is_told_all_about_its_call() {
     home.component("hostile", guest("hostile")).await;
     let first = json!({"name": "first", "type": "log.info", "config": {"message": "x"}});
     let echo = json!({"name": "echo", "type": "custom", "config": {"component": "hostile", "input": {"mode": "echo"}}});
-    home.trigger(json!({"tag": "echoes", "tables": ["orders"], "events": ["afterUpdate"], "actions": [first, echo]})).await;
+    home.trigger(json!({"tag": "echoes", "tables": ["orders"], "events": ["afterUpdate"], "actions": [first, echo]}))
+        .await;
     let body = json!({
         "operation": "update", "database": "shop", "table": "orders", "source": "it", "env": "prd",
         "record": {"id": 9_007_199_254_740_993_u64, "a": 1, "b": 2}, "previousRecord": {"id": 9_007_199_254_740_993_u64, "a": 1, "b": 1},
@@ -182,8 +195,15 @@ async fn a_guest_is_told_all_about_its_call() {
     let ended = home.ended(&id).await;
     let action = &ended["runs"][0]["actions"][1];
     let told = &action["output"];
-    assert_eq!((&told["event_id"], &told["delivery_id"], &told["attempt"]), (&json!(id), &action["delivery_id"], &json!(1)), "{ended:#}");
-    assert_eq!((&told["trigger"], &told["action"], &told["event_name"]), (&json!("echoes"), &json!("echo"), &json!("afterUpdate")));
+    assert_eq!(
+        (&told["event_id"], &told["delivery_id"], &told["attempt"]),
+        (&json!(id), &action["delivery_id"], &json!(1)),
+        "{ended:#}"
+    );
+    assert_eq!(
+        (&told["trigger"], &told["action"], &told["event_name"]),
+        (&json!("echoes"), &json!("echo"), &json!("afterUpdate"))
+    );
     for field in ["operation", "database", "table", "env", "source", "record", "user", "metadata"] {
         assert_eq!(told[field], body[field], "{field}: {told:#}");
     }
@@ -200,7 +220,11 @@ async fn a_guest_in_a_run_logs_into_the_server_s_log() {
     let ended = home.ended(&id).await;
     let kept = ended["runs"][0]["actions"][0]["attempts"][0].to_string();
     eventually(|| async {
-        if kept.contains("Redacted") || home.server().log().contains("Redacted") { Ok(()) } else { Err("the line is nowhere".to_owned()) }
+        if kept.contains("Redacted") || home.server().log().contains("Redacted") {
+            Ok(())
+        } else {
+            Err("the line is nowhere".to_owned())
+        }
     })
     .await;
 }

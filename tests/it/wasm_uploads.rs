@@ -13,10 +13,17 @@ async fn an_upload_is_described_and_the_same_bytes_are_the_same_version() {
     let home = home().await;
     let bytes = guest("lead-score");
     let first = home.upload("lead", bytes.clone()).await.expect(201);
-    assert_eq!((&first["name"], &first["version"], &first["world"]), (&json!("lead"), &json!(1), &json!("action")), "{first:#}");
+    assert_eq!(
+        (&first["name"], &first["version"], &first["world"]),
+        (&json!("lead"), &json!(1), &json!("action")),
+        "{first:#}"
+    );
     assert_eq!(first["size"], bytes.len());
     assert!(first["digest"].as_str().unwrap().starts_with("sha256:"), "{first:#}");
-    assert!(first["imports"].as_array().unwrap().iter().any(|import| import.to_string().contains("state")), "{first:#}");
+    assert!(
+        first["imports"].as_array().unwrap().iter().any(|import| import.to_string().contains("state")),
+        "{first:#}"
+    );
     assert!(!first["exports"].as_array().unwrap().is_empty());
     let again = home.upload("lead", bytes).await.expect(200);
     assert_eq!((&again["version"], &again["digest"]), (&first["version"], &first["digest"]));
@@ -42,7 +49,10 @@ async fn a_trigger_names_the_latest_a_version_or_a_digest() {
     }
     for unknown in ["both@9", "nobody", "both@sha256:00"] {
         let problem = home.post("/api/v1/triggers", on("unknown", "run", custom(unknown))).await.problem(422);
-        assert!(problem["errors"][0]["pointer"].as_str().unwrap().starts_with("/actions/0/config/component"), "{problem}");
+        assert!(
+            problem["errors"][0]["pointer"].as_str().unwrap().starts_with("/actions/0/config/component"),
+            "{problem}"
+        );
     }
 }
 
@@ -55,7 +65,7 @@ async fn what_is_no_component_is_refused_with_a_reason_and_not_stored() {
     let mut torn = guest("lead-score");
     torn.truncate(torn.len() / 2);
     for (bytes, said) in [
-        (b"this is no wasm".to_vec(), "Wasm"),
+        (b"this is no wasm".to_vec(), "no WebAssembly"),
         (Vec::new(), ""),
         (core, ""),
         (foreign, "evil:host/steal"),
@@ -67,9 +77,12 @@ async fn what_is_no_component_is_refused_with_a_reason_and_not_stored() {
         assert!(text.contains(said), "{said}: {text}");
         assert!(problem["detail"].as_str().unwrap().len() > 20, "a reason is given: {text}");
     }
-    let request = home.request(reqwest::Method::PUT, "/api/v1/components/bad").header("content-type", "application/json").body("{}");
+    let request = home
+        .request(reqwest::Method::PUT, "/api/v1/components/bad")
+        .header("content-type", "application/json")
+        .body("{}");
     home.send(request).await.problem(415);
-    home.upload("Bad Name", guest("lead-score")).await.problem(422);
+    home.upload("Bad Name", b"small".to_vec()).await.problem(422);
     home.get("/api/v1/components/bad").await.problem(404);
     assert_eq!(home.get("/api/v1/components").await.expect(200)["total"], 0);
 }

@@ -43,13 +43,21 @@ fn prepare_python() -> Result<()> {
     eprintln!("Preparing {} …", venv.display());
     // What is there does not work, or we would not be here: a half-made environment is made anew.
     run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
-    run(Command::new(venv.join("bin/python")).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", AIOSMTPD]))?;
+    run(Command::new(venv.join("bin/python")).args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        AIOSMTPD,
+    ]))?;
     Ok(())
 }
 
 fn install(what: &str, package: &str) -> Result<()> {
     eprintln!("Installing {package} …");
-    let apt = |arguments: &[&str]| run(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"));
+    let apt =
+        |arguments: &[&str]| run(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"));
     let installed = apt(&["install", "--yes", "--no-install-recommends", package]).or_else(|_| {
         // The package lists may be missing or old.
         apt(&["--quiet", "update"])?;

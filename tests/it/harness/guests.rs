@@ -8,7 +8,9 @@ use serde_json::Value;
 pub fn guest(name: &str) -> Vec<u8> {
     let file = dir().join(format!("{}.wasm", name.replace('-', "_")));
     let read = std::fs::read(&file);
-    read.unwrap_or_else(|error| panic!("{}: {error}; `cargo xtask guest build-all` compiles the guests", file.display()))
+    read.unwrap_or_else(|error| {
+        panic!("{}: {error}; `cargo xtask guest build-all` compiles the guests", file.display())
+    })
 }
 
 /// Where `cargo xtask guest build-all` puts them.
@@ -26,7 +28,8 @@ pub fn guest_examples() -> Vec<(String, Value, Value)> {
         .filter(|path| path.join("trigger.json").is_file())
         .map(|path| {
             let read = |file: &str| {
-                let text = std::fs::read(path.join(file)).unwrap_or_else(|error| panic!("{}/{file}: {error}", path.display()));
+                let text =
+                    std::fs::read(path.join(file)).unwrap_or_else(|error| panic!("{}/{file}: {error}", path.display()));
                 serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}/{file}: {error}", path.display()))
             };
             let name = path.file_name().expect("a folder has a name").to_string_lossy().into_owned();

@@ -35,7 +35,8 @@ impl Reply {
     }
 
     pub fn json(status: u16, body: Value) -> Self {
-        Self::Answer { status, headers: Vec::new(), body: body.to_string().into_bytes() }.header("content-type", "application/json")
+        Self::Answer { status, headers: Vec::new(), body: body.to_string().into_bytes() }
+            .header("content-type", "application/json")
     }
 
     #[must_use]
@@ -252,7 +253,10 @@ impl State {
                     return;
                 }
                 Reply::Answer { status, headers, body } => {
-                    let mut head = format!("HTTP/1.1 {status} Scripted\r\ncontent-length: {}\r\nconnection: close\r\n", body.len());
+                    let mut head = format!(
+                        "HTTP/1.1 {status} Scripted\r\ncontent-length: {}\r\nconnection: close\r\n",
+                        body.len()
+                    );
                     for (name, value) in headers {
                         head.push_str(&format!("{name}: {value}\r\n"));
                     }
@@ -283,8 +287,10 @@ async fn read_request(stream: &mut TcpStream) -> Option<Seen> {
     let mut lines = head.split("\r\n");
     let mut first = lines.next()?.split(' ');
     let (method, target) = (first.next()?.to_owned(), first.next()?.to_owned());
-    let headers: HashMap<String, String> =
-        lines.filter_map(|line| line.split_once(':')).map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect();
+    let headers: HashMap<String, String> = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+        .collect();
     let length: usize = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     while body.len() < length {
         if stream.read_buf(&mut body).await.ok()? == 0 {

@@ -65,7 +65,9 @@ impl Smtp {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("{} cannot be started ({error}); `cargo xtask test` prepares it", python().display()));
+            .unwrap_or_else(|error| {
+                panic!("{} cannot be started ({error}); `cargo xtask test` prepares it", python().display())
+            });
         let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
         let first = lines.next().and_then(Result::ok);
         let port = first.and_then(|line| line.parse().ok());
@@ -96,7 +98,9 @@ impl Smtp {
                 arrived.await;
             }
         };
-        tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("waited in vain for {count} messages: {:?}", self.taken()))
+        tokio::time::timeout(PATIENCE, waiting)
+            .await
+            .unwrap_or_else(|_| panic!("waited in vain for {count} messages: {:?}", self.taken()))
     }
 
     /// The messages taken so far.
