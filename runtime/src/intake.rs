@@ -81,6 +81,10 @@ pub async fn accept_batch(app: &Arc<App>, submissions: Vec<Submission>) -> Resul
         appends.push(append);
         prepared.push(entry);
     }
+    #[cfg(debug_assertions)]
+    if fault::acknowledges_early() {
+        return Ok(fault::acknowledge_early(app, appends, prepared));
+    }
     let outcomes = match app.store.append_batch(appends).await {
         Ok(outcomes) => outcomes,
         Err(error) => {
@@ -125,4 +129,44 @@ fn settle(app: &Arc<App>, entry: Prepared, outcome: AppendOutcome) -> Receipt {
     app.feed.tell(&event, None, status, event.accepted_at);
     app.dispatch.start(app, jobs);
     Receipt { event, runs, replayed: None, wait }
+}
+
+/// A fault that a test can order, to show that the crash test would notice a loss. Release builds have none.
+#[cfg(debug_assertions)]
+mod fault {
+    use std::sync::Arc;
+    use std::sync::LazyLock;
+    use std::time::Duration;
+
+    use super::{App, Append, Prepared, Receipt, Waiter, settle};
+
+    static ORDERED: LazyLock<bool> =
+        LazyLock::new(|| std::env::var("TRIGGERD_TEST_FAULT").is_ok_and(|fault| fault == "ack-before-commit"));
+
+    /// How late the commit is: long enough for a crash to fall between.
+    const LATE: Duration = Duration::from_millis(100);
+
+    /// Whether `TRIGGERD_TEST_FAULT=ack-before-commit` is set.
+    pub(super) fn acknowledges_early() -> bool {
+        *ORDERED
+    }
+
+    /// Answers first and commits later: what must never be done.
+    pub(super) fn acknowledge_early(app: &Arc<App>, appends: Vec<Append>, prepared: Vec<Prepared>) -> Vec<Receipt> {
+        let receipt = |entry: &Prepared| Receipt {
+            event: entry.event.clone(),
+            runs: entry.runs.clone(),
+            replayed: None,
+            wait: Waiter::nothing(),
+        };
+        let receipts = prepared.iter().map(receipt).collect();
+        let app = app.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(LATE).await;
+            if let Ok(outcomes) = app.store.append_batch(appends).await {
+                prepared.into_iter().zip(outcomes).for_each(|(entry, outcome)| drop(settle(&app, entry, outcome)));
+            }
+        });
+        receipts
+    }
 }

@@ -90,7 +90,7 @@ pub fn test(trigger: &Trigger, event: &Event, now: Timestamp) -> Trial {
         .iter()
         .map(|action| {
             // What an earlier action would return is not known: its placeholder renders to null, with a warning.
-            outputs.insert(action.name.clone(), json!({"output": null}));
+            outputs.insert(action.name.clone(), Value::Null);
             render(trigger, action, event, now, run, &outputs)
         })
         .collect();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Home, Redis, home, on};
+use crate::harness::{Home, Redis, free_port, home, on};
 
 /// A trigger that does one thing to a cache per event type.
 async fn cache_triggers(home: &Home, cache: &str) {
@@ -72,25 +72,36 @@ async fn a_cache_in_redis_keeps_deletes_and_invalidates_by_glob() {
 
 #[tokio::test]
 async fn one_tenant_s_values_are_not_another_s() {
-    let (one, other, redis) = (home().await, home().await, Redis::start().await);
+    let (one, other) = (home().await, home().await);
     for home in [&one, &other] {
-        home.resource("caches", "redis", json!({"kind": "redis", "url": redis.url()})).await;
+        cache_triggers(home, "memory").await;
     }
-    for cache in ["memory", "redis"] {
-        for home in [&one, &other] {
-            cache_triggers(home, cache).await;
-        }
-        output(&one, "set", json!({"key": "k", "value": "mine"})).await;
-        assert_eq!(entry(&other, cache, "k").await, Value::Null, "{cache}");
-        assert_eq!(output(&other, "invalidate", json!({"glob": "*"})).await["count"], 0, "{cache}");
-        assert_eq!(entry(&one, cache, "k").await, "mine", "{cache}");
+    output(&one, "set", json!({"key": "k", "value": "mine"})).await;
+    assert_eq!(entry(&other, "memory", "k").await, Value::Null);
+    assert_eq!(output(&other, "invalidate", json!({"glob": "*"})).await["count"], 0);
+    assert_eq!(entry(&one, "memory", "k").await, "mine");
+}
+
+#[tokio::test]
+async fn a_prefix_keeps_caches_of_one_redis_server_apart() {
+    let (home, redis) = (home().await, Redis::start().await);
+    for (tag, prefix) in [("a", "a:"), ("b", "b:")] {
+        home.resource("caches", tag, json!({"kind": "redis", "url": redis.url(), "prefix": prefix})).await;
     }
+    cache_triggers(&home, "a").await;
+    output(&home, "set", json!({"key": "k", "value": "mine"})).await;
+    assert_eq!((entry(&home, "a", "k").await, entry(&home, "b", "k").await), (json!("mine"), Value::Null));
+    cache_triggers(&home, "b").await;
+    assert_eq!(output(&home, "invalidate", json!({"glob": "*"})).await["count"], 0);
+    let keys: Vec<String> = redis.ask(&["KEYS", "*"]).await;
+    assert_eq!(keys, ["a:k"]);
 }
 
 #[tokio::test]
 async fn an_unknown_cache_and_a_dead_one_fail_with_their_codes() {
     let home = home().await;
-    home.resource("caches", "down", json!({"kind": "redis", "url": "redis://127.0.0.1:9"})).await;
+    home.resource("caches", "down", json!({"kind": "redis", "url": format!("redis://127.0.0.1:{}", free_port())}))
+        .await;
     let set = |cache: &str| json!([{"name": "do", "type": "cache.set", "config": {"cache": cache, "key": "k", "value": 1}, "retry": {"maxAttempts": 1}}]);
     home.trigger(on("down", "down", set("down"))).await;
     assert_eq!(home.event_ended("down", json!({})).await["runs"][0]["error_code"], "ECONNREFUSED");

@@ -156,5 +156,5 @@ async fn without_a_mail_server_development_keeps_messages_in_the_mailbox() {
     assert_eq!(mail["attachments"], json!(["a.txt"]));
     assert_eq!(mail["message_id"], event["runs"][0]["actions"][0]["output"]["messageId"]);
     let source = home.get(&format!("/api/v1/mailbox/{}/source", mail["id"].as_str().unwrap())).await;
-    assert!(source.text.contains("aGVsbG8="), "{}", source.text);
+    assert!(source.text.contains("a.txt") && source.text.contains("\r\nhello\r\n"), "{}", source.text);
 }

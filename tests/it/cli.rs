@@ -7,7 +7,12 @@ use serde_json::{Value, json};
 use crate::harness::{Cli, Home, Receiver, Reply, Server, call, fast, guest, home, on};
 
 async fn cli(home: &Home) -> Cli {
-    Cli { url: home.base().to_owned(), key: crate::harness::ADMIN_KEY.to_owned(), tenant: Some(home.tenant.clone()) }
+    Cli {
+        url: home.base().to_owned(),
+        key: crate::harness::ADMIN_KEY.to_owned(),
+        tenant: Some(home.tenant.clone()),
+        data_dir: None,
+    }
 }
 
 fn write(dir: &Path, file: &str, value: &Value) {
@@ -203,7 +208,7 @@ async fn keys_components_and_triggers_have_their_commands() {
 #[tokio::test]
 async fn the_openapi_document_is_printed_without_a_server_as_the_server_gives_it() {
     let home = home().await;
-    let nowhere = Cli { url: "http://127.0.0.1:9".into(), key: String::new(), tenant: None };
+    let nowhere = Cli { url: "http://127.0.0.1:9".into(), key: String::new(), tenant: None, data_dir: None };
     let printed = nowhere.run(&["openapi"]).await.json();
     assert_eq!(printed["paths"], home.get("/api/v1/openapi.json").await.expect(200)["paths"]);
     let failed = nowhere.run(&["inbox"]).await;
@@ -214,15 +219,13 @@ async fn the_openapi_document_is_printed_without_a_server_as_the_server_gives_it
 #[tokio::test]
 async fn doctor_finds_a_healthy_server_healthy() {
     let server = Server::start();
-    let cli = Cli { url: server.url(), key: crate::harness::ADMIN_KEY.to_owned(), tenant: None };
-    let found = cli
-        .run_in(
-            &server.data_dir().join(".."),
-            &["doctor", "--data-dir", server.data_dir().to_str().unwrap(), "--json"],
-            "",
-        )
-        .await
-        .json();
+    let cli = Cli {
+        url: server.url(),
+        key: crate::harness::ADMIN_KEY.to_owned(),
+        tenant: None,
+        data_dir: Some(server.data_dir()),
+    };
+    let found = cli.run(&["doctor", "--json"]).await.json();
     let text = found.to_string();
     assert!(text.contains("is ready") && !text.contains("problem"), "{found:#}");
 }

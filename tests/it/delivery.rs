@@ -93,6 +93,7 @@ async fn an_answer_is_the_output_that_later_actions_read() {
     second["config"]["body"] = json!({"id": "{{actions.first.output.body.id}}", "status": "{{actions.first.output.status}}", "made": "{{actions.first.output.headers.x-made}}"});
     home.trigger(on("chain", "chain", json!([call("first", &receiver.url("/first")), second]))).await;
     let event = home.event_ended("chain", json!({})).await;
+    assert_eq!(event["status"], "delivered", "{event:#}");
     let output = &event["runs"][0]["actions"][0]["output"];
     assert_eq!((&output["status"], &output["body"]), (&json!(201), &json!({"id": 42, "tags": ["x"]})));
     assert_eq!(receiver.seen_at("/second/42")[0].json(), json!({"id": 42, "status": 201, "made": "yes"}));

@@ -4,7 +4,7 @@ use futures_util::StreamExt as _;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, Receiver, Reply, call, change, fast, home, on};
+use crate::harness::{PATIENCE, Receiver, Reply, call, change, fast, free_port, home, on};
 
 fn types(page: &Value) -> Vec<String> {
     page["events"].as_array().unwrap().iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect()
@@ -199,7 +199,7 @@ async fn whoever_waits_too_long_gets_202() {
 #[tokio::test]
 async fn a_listener_is_told_of_events_and_of_what_becomes_of_them() {
     let (home, other) = (home().await, home().await);
-    let mut failing = call("c", "http://127.0.0.1:9/closed");
+    let mut failing = call("c", &format!("http://127.0.0.1:{}/closed", free_port()));
     failing["retry"] = fast(1);
     home.trigger(on("told", "told", json!([failing]))).await;
     let response = home.request(Method::GET, "/api/v1/events/stream").send().await.unwrap();

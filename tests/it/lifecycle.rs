@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use serde_json::json;
+use tokio::task::block_in_place;
 
 use crate::harness::{Receiver, Reply, Server, Settings, call, free_port, on};
 
@@ -23,7 +24,7 @@ async fn a_second_process_on_the_same_data_directory_is_refused() {
     server.api().event("still", json!({})).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_server_finishes_what_runs_and_ends_well() {
     let mut server = Server::start();
     let receiver = Receiver::start().await;
@@ -31,14 +32,14 @@ async fn a_stopped_server_finishes_what_runs_and_ends_well() {
     server.api().trigger(on("held", "held", json!([call("c", &receiver.url("/held"))]))).await;
     let id = server.api().event("held", json!({})).await;
     receiver.wait_for("/held", 1).await;
-    assert!(server.stop().success(), "{}", server.log_tail(20));
+    assert!(block_in_place(|| server.stop()).success(), "{}", server.log_tail(20));
     server.up();
     let event = server.api().ended(&id).await;
     assert_eq!(event["status"], "delivered");
-    assert_eq!(receiver.seen_at("/held").len(), 1, "it was finished before the end");
+    assert_eq!(receiver.seen_at("/held").len(), 1, "it was finished before the end: {event:#}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_finished_in_time_is_handed_back() {
     let mut server = Server::with(Settings::default().set("SERVER_DRAIN_TIMEOUT", "1s"));
     let receiver = Receiver::start().await;
@@ -46,7 +47,7 @@ async fn what_cannot_be_finished_in_time_is_handed_back() {
     server.api().trigger(on("hang", "hang", json!([call("c", &receiver.url("/hang"))]))).await;
     let id = server.api().event("hang", json!({})).await;
     receiver.wait_for("/hang", 1).await;
-    assert!(server.stop().success(), "{}", server.log_tail(20));
+    assert!(block_in_place(|| server.stop()).success(), "{}", server.log_tail(20));
     server.up();
     let seen = receiver.wait_for("/hang", 2).await;
     assert_eq!(seen[0].header("idempotency-key"), seen[1].header("idempotency-key"));

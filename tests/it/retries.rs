@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Home, Receiver, Reply, call, fast, home, on};
+use crate::harness::{Home, Receiver, Reply, call, fast, free_port, home, on};
 
 /// The codes of an event's attempts of its first action; null for one that went well.
 fn codes(event: &Value) -> Vec<Value> {
@@ -102,7 +102,7 @@ async fn failures_of_the_network_have_codes_and_are_retried() {
     let event = run(&home, &receiver, "/reset", vec![Reply::Reset, Reply::status(200)], |_| {}).await;
     assert_eq!(codes(&event), [json!("ECONNRESET"), Value::Null]);
     let event = run(&home, &receiver, "/refused", vec![], |action| {
-        action["config"]["url"] = json!("http://127.0.0.1:9/");
+        action["config"]["url"] = json!(format!("http://127.0.0.1:{}/", free_port()));
         action["retry"] = fast(2);
     })
     .await;

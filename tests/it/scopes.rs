@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Api, Home, call, fast, guest, home, on};
+use crate::harness::{Answer, Api, Home, call, fast, free_port, guest, home, on};
 
 /// Where paths begin, the scope that writes there, and one that may do nothing there.
 const RULES: &[(&str, &str, &str)] = &[
@@ -37,9 +37,17 @@ async fn routes(api: &Api) -> Vec<Route> {
     let paths = document["paths"].as_object().unwrap();
     let of_path = |(path, methods): (&String, &Value)| -> Vec<Route> {
         let methods = methods.as_object().unwrap().keys().filter(|name| *name != "parameters" && *name != "summary");
-        methods.map(|name| Route { method: name.to_uppercase().parse().unwrap(), path: path.clone() }).collect()
+        let routes = methods.map(|name| (name.to_uppercase().parse::<Method>().unwrap(), path));
+        routes.flat_map(|(method, path)| of_each_kind(&method, path)).collect()
     };
     paths.iter().flat_map(of_path).collect()
+}
+
+/// A path of all kinds of resources is one of each.
+fn of_each_kind(method: &Method, path: &str) -> Vec<Route> {
+    let kinds: &[&str] =
+        if path.contains("{kind}") { &["brokers", "caches", "notifications", "secrets"] } else { &[""] };
+    kinds.iter().map(|kind| Route { method: method.clone(), path: path.replace("{kind}", kind) }).collect()
 }
 
 /// The path with a value for every parameter.
@@ -107,19 +115,22 @@ async fn a_key_of_the_wrong_scope_is_403_and_one_of_the_right_is_not() {
     }
 }
 
+/// What a thing of every kind is called: a word that no message has.
+const THING: &str = "orchid";
+
 /// One thing of every kind.
 async fn furnished(home: &Home) -> Value {
-    home.component("thing", guest("lead-score")).await;
-    home.resource("caches", "thing", json!({"kind": "memory"})).await;
-    home.resource("brokers", "thing", json!({"kind": "embedded"})).await;
-    home.resource("notifications", "thing", json!({"from": "a@example.com"})).await;
-    home.resource("secrets", "thing", json!({"value": "v"})).await;
-    let mut failing = call("fail", "http://127.0.0.1:9/");
+    home.component(THING, guest("lead-score")).await;
+    home.resource("caches", THING, json!({"kind": "memory"})).await;
+    home.resource("brokers", THING, json!({"kind": "embedded"})).await;
+    home.resource("notifications", THING, json!({"from": "a@example.com"})).await;
+    home.resource("secrets", THING, json!({"value": "v"})).await;
+    let mut failing = call("fail", &format!("http://127.0.0.1:{}/", free_port()));
     failing["retry"] = fast(1);
     let publish =
-        json!({"name": "publish", "type": "broker.publish", "config": {"broker": "embedded:thing", "message": 1}});
-    home.trigger(on("thing", "thing", json!([publish, failing]))).await;
-    let event = home.event_ended("thing", json!({})).await;
+        json!({"name": "publish", "type": "broker.publish", "config": {"broker": "embedded:orchid", "message": 1}});
+    home.trigger(on(THING, THING, json!([publish, failing]))).await;
+    let event = home.event_ended(THING, json!({})).await;
     let key = home.post("/api/v1/keys", json!({"scopes": ["events:read"]})).await.expect(201);
     json!({"event": event["event_id"], "run": event["runs"][0]["run_id"], "key": key["id"]})
 }
@@ -140,7 +151,7 @@ async fn what_another_tenant_has_is_answered_as_what_nobody_has() {
             path if path.contains("/keys/") => ("key", things["key"].as_str().unwrap()),
             path if path.contains("/events/{") => ("event", things["event"].as_str().unwrap()),
             path if path.contains("/dead-letters/") => ("run", things["run"].as_str().unwrap()),
-            _ => ("tag", "thing"),
+            _ => ("tag", THING),
         };
         let absent = if kind == "tag" { "absent" } else { &unknown };
         let theirs = ask(&stranger, &route, &filled(&route.path, |_| text.into())).await;
@@ -166,10 +177,10 @@ async fn what_another_tenant_has_is_answered_as_what_nobody_has() {
     }
     assert!(asked > 15, "{asked} routes name a thing");
     // And none of it was changed.
-    owner.get("/api/v1/triggers/thing").await.expect(200);
-    owner.get("/api/v1/components/thing").await.expect(200);
+    owner.get("/api/v1/triggers/orchid").await.expect(200);
+    owner.get("/api/v1/components/orchid").await.expect(200);
     assert_eq!(owner.get("/api/v1/dead-letters").await.expect(200)["total"], 1);
-    assert_eq!(owner.get("/api/v1/brokers/embedded/topics/thing/messages").await.expect(200)["total"], 1);
+    assert_eq!(owner.get("/api/v1/brokers/embedded/topics/orchid/messages").await.expect(200)["total"], 1);
     for list in ["inbox", "dead-letters", "triggers", "components", "caches", "secrets"] {
         let page = stranger.get(&format!("/api/v1/{list}")).await.expect(200);
         assert_eq!(page["total"], 0, "{list}: {page}");

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Receiver, Reply, Server, call, fast, on};
+use crate::harness::{Receiver, Reply, Server, call, fast, free_port, on};
 
 /// Parts of it are looked for too: what is cut in two is still told.
 const CANARY: &str = "canary-9f8e7d6c5b4a39281706f5e4d3c2b1a0";
@@ -25,7 +25,7 @@ async fn a_secret_reaches_its_receiver_and_is_seen_nowhere_else() {
     echoed["continueOnError"] = json!(true);
     let mut in_url = call("in-url", &receiver.url("/u?t={{secrets.TOKEN}}"));
     in_url["continueOnError"] = json!(true);
-    let mut unreachable = call("unreachable", "http://127.0.0.1:9/{{secrets.TOKEN}}");
+    let mut unreachable = call("unreachable", &format!("http://127.0.0.1:{}/{{{{secrets.TOKEN}}}}", free_port()));
     unreachable["retry"] = fast(2);
     unreachable["continueOnError"] = json!(true);
     let logged = json!({"name": "logged", "type": "log.warn", "config": {"message": "token {{secrets.TOKEN}}", "data": {"t": "{{secrets.TOKEN}}"}}});

@@ -116,7 +116,8 @@ async fn a_transform_redacts_what_identifies_a_person() {
     let (trigger, event) = example(&home, "pii-redact").await;
     home.trigger(trigger).await;
     let id = home.accept(event).await;
-    assert_eq!(home.ended(&id).await["status"], "delivered");
+    let ended = home.ended(&id).await;
+    assert_eq!(ended["status"], "delivered", "{ended:#}");
     let passed_on = home.get("/api/v1/inbox?event_type=ticket.redacted").await.expect(200);
     let payload = &passed_on["events"][0]["payload"];
     let text = payload.to_string();

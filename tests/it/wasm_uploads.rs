@@ -65,7 +65,7 @@ async fn what_is_no_component_is_refused_with_a_reason_and_not_stored() {
     let mut torn = guest("lead-score");
     torn.truncate(torn.len() / 2);
     for (bytes, said) in [
-        (b"this is no wasm".to_vec(), "Wasm"),
+        (b"this is no wasm".to_vec(), "no WebAssembly"),
         (Vec::new(), ""),
         (core, ""),
         (foreign, "evil:host/steal"),
@@ -82,7 +82,7 @@ async fn what_is_no_component_is_refused_with_a_reason_and_not_stored() {
         .header("content-type", "application/json")
         .body("{}");
     home.send(request).await.problem(415);
-    home.upload("Bad Name", guest("lead-score")).await.problem(422);
+    home.upload("Bad Name", b"small".to_vec()).await.problem(422);
     home.get("/api/v1/components/bad").await.problem(404);
     assert_eq!(home.get("/api/v1/components").await.expect(200)["total"], 0);
 }

@@ -33,8 +33,8 @@ impl From<Error> for ApiError {
         match error {
             Error::UnknownKind(kind) => Self::absent(&format!("kind of resource `{kind}`")),
             Error::Invalid(mistakes) => Self::invalid(mistakes),
-            Error::Store(error) => error.into(),
             Error::Absent => Self::absent("such resource"),
+            Error::Store(error) => error.into(),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! In-flight caps per destination and per tenant, so that endpoints that hang do not stop the healthy ones.
 //!
 //! A destination that finishes attempts gets its full share. One that has finished none for [`STUCK_AFTER`] is
-//! stuck: the fuller the node, the fewer attempts it may hold, down to one. An attempt that gets no place is not
+//! stuck: the fuller the node, the fewer attempts it may hold, down to one. One that has not answered at all yet may
+//! hold one where its tenant is busy: a thousand that hang take a thousand places in their first second, not all of
+//! them. An attempt that gets no place is not
 //! counted as an attempt: it waits in memory for a healthy destination, and goes back to the store for a stuck one.
 
 use std::collections::HashMap;
@@ -41,6 +43,8 @@ struct State {
 
 struct Destination {
     in_flight: usize,
+    /// It has finished an attempt since it was last idle.
+    answers: bool,
     /// When it last finished an attempt, or began its first.
     moved: Instant,
     freed: Arc<Notify>,
@@ -80,11 +84,12 @@ impl Destinations {
         let key = (tenant.clone(), destination.to_owned());
         let entry = state.destinations.entry(key.clone()).or_insert_with(|| Destination {
             in_flight: 0,
+            answers: false,
             moved: now,
             freed: Arc::default(),
         });
         let stuck = entry.in_flight > 0 && now.duration_since(entry.moved) > STUCK_AFTER;
-        if entry.in_flight >= self.share(stuck, of_tenant) {
+        if entry.in_flight >= self.share(stuck, entry.answers, of_tenant) {
             return Err(if stuck { Full::Later } else { Full::Busy(entry.freed.clone()) });
         }
         if entry.in_flight == 0 {
@@ -97,12 +102,14 @@ impl Destinations {
     }
 
     /// How many attempts a destination may hold, given how full its tenant is.
-    fn share(&self, stuck: bool, of_tenant: usize) -> usize {
+    fn share(&self, stuck: bool, answers: bool, of_tenant: usize) -> usize {
         let full = self.caps.per_destination;
-        match (stuck, of_tenant * 4 / self.caps.per_tenant.max(1)) {
+        let is_busy = of_tenant * 4 >= self.caps.per_tenant;
+        match (stuck, is_busy) {
+            (false, true) if !answers => 1,
             (false, _) => full,
-            (true, 0) => full.div_ceil(4),
-            (true, _) => 1,
+            (true, false) => full.div_ceil(4),
+            (true, true) => 1,
         }
     }
 
@@ -127,6 +134,7 @@ impl Drop for Place {
         if let Some(entry) = state.destinations.get_mut(&self.key) {
             entry.in_flight = entry.in_flight.saturating_sub(1);
             entry.moved = Instant::now();
+            entry.answers = true;
             entry.freed.notify_one();
             // Who waits holds the Notify (clones are made under this lock only): it must find this entry again.
             if entry.in_flight == 0 && Arc::strong_count(&entry.freed) == 1 {
@@ -162,6 +170,22 @@ mod tests {
         let _held: Vec<Place> = (0..80).map(|i| destinations.enter(&a, &i.to_string()).ok().unwrap()).collect();
         assert!(matches!(destinations.enter(&a, "x"), Err(Full::Later)));
         assert!(destinations.enter(&b, "x").is_ok());
+    }
+
+    #[test]
+    fn destinations_that_have_not_answered_yet_hold_one_place_each_of_a_busy_tenant() {
+        let destinations = caps();
+        let tenant = TenantId::new("t");
+        let mut held: Vec<Place> = (0..20).map(|i| destinations.enter(&tenant, &i.to_string()).ok().unwrap()).collect();
+        held.push(destinations.enter(&tenant, "new").ok().unwrap());
+        assert!(matches!(destinations.enter(&tenant, "new"), Err(Full::Busy(_))));
+        // Two places while there was room; once one of them has ended, it answers.
+        let idle = caps();
+        let (one, two) = (idle.enter(&tenant, "works").ok().unwrap(), idle.enter(&tenant, "works").ok().unwrap());
+        drop(one);
+        let _others: Vec<Place> = (0..20).map(|i| idle.enter(&tenant, &i.to_string()).ok().unwrap()).collect();
+        assert!(idle.enter(&tenant, "works").is_ok());
+        drop(two);
     }
 
     #[test]

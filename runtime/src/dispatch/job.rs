@@ -132,13 +132,7 @@ impl Job {
     #[must_use]
     pub fn outputs(&self) -> Map<String, Value> {
         let delivered = self.progress.actions.iter().filter(|known| known.status == ActionState::Delivered);
-        delivered
-            .map(|known| {
-                let mut entry = Map::new();
-                entry.insert("output".into(), known.output.clone());
-                (known.name.clone(), Value::Object(entry))
-            })
-            .collect()
+        delivered.map(|known| (known.name.clone(), known.output.clone())).collect()
     }
 
     /// Notes that the attempt under way was lost with its holder: on the first action that has not ended.

@@ -123,6 +123,8 @@ impl Dispatch {
             let sync = run.trigger.actions.iter().any(|a| a.timing == Timing::Sync);
             if wait || sync {
                 watched.push(self.watches.watch(run.id));
+                // A run that begins in a queue is nothing to wait for.
+                self.watches.reached(run.id, &run.trigger, 0);
                 has_sync |= sync;
             }
             let lane = run.ordering_key.clone().map(|key| Lane {

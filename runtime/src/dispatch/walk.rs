@@ -80,11 +80,11 @@ async fn steps(app: &Arc<App>, job: &mut Job) -> Result<(), Stop> {
             skip(job, &action.name, action, "dropped");
             continue;
         }
-        let step = step(app, job, action, &action.name).await;
-        app.dispatch.watches.reached(job.run, &trigger, index + 1);
-        step?;
+        step(app, job, action, &action.name).await?;
         if index + 1 < trigger.actions.len() {
             write(app, job, RunNext::Hold(app.dispatch.lease_until(app))).await?;
+            // Whoever waits reads what is stored: told after the write. The run's end is told by `settled`.
+            app.dispatch.watches.reached(job.run, &trigger, index + 1);
         }
     }
     Ok(())

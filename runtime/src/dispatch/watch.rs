@@ -10,7 +10,7 @@ use triggerd_core::id::RunId;
 
 /// How far a watched run has come.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Stage {
+pub enum Stage {
     /// Its `sync` actions have not ended.
     Begun,
     /// They have; others may go on.

@@ -108,6 +108,7 @@ pub fn progress(id: RunId, attempts: u32, status: ActionState) -> Arc<Progress> 
     };
     Arc::new(Progress {
         actions: vec![ActionProgress {
+            effect: None,
             name: "send".to_owned(),
             kind: "http.post".to_owned(),
             status,

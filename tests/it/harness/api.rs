@@ -159,11 +159,10 @@ impl Api {
     pub async fn ended(&self, id: &str) -> Value {
         eventually(|| async {
             let detail = self.detail(id).await;
-            if detail["status"] == "pending" {
-                Err(format!("event {id} is still pending: {detail:#}"))
-            } else {
-                Ok(detail)
-            }
+            // An event counts as failed as soon as one of its runs has.
+            let ended = |run: &Value| run["status"] == "delivered" || run["status"] == "failed";
+            let all = detail["status"] != "pending" && detail["runs"].as_array().into_iter().flatten().all(ended);
+            if all { Ok(detail) } else { Err(format!("event {id} has not ended: {detail:#}")) }
         })
         .await
     }

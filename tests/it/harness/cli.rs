@@ -1,7 +1,7 @@
 //! The command line, run as people run it.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -11,6 +11,8 @@ pub struct Cli {
     pub url: String,
     pub key: String,
     pub tenant: Option<String>,
+    /// The local server's, for commands that look into it.
+    pub data_dir: Option<PathBuf>,
 }
 
 /// A command that has ended.
@@ -38,6 +40,7 @@ impl Cli {
             .stderr(Stdio::piped());
         command.env("TRIGGERD_URL", &self.url).env("TRIGGERD_KEY", &self.key);
         command.envs(self.tenant.as_ref().map(|tenant| ("TRIGGERD_TENANT", tenant)));
+        command.envs(self.data_dir.as_ref().map(|dir| ("TRIGGERD_DATA_DIR", dir)));
         command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
         let input = input.to_owned();
         let ended = tokio::task::spawn_blocking(move || {

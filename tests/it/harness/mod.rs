@@ -13,7 +13,7 @@ mod smtp;
 mod wait;
 
 pub use api::{Answer, Api};
-pub use cli::{Cli, Ran};
+pub use cli::Cli;
 pub use definitions::{after_insert, call, change, fast, on};
 pub use guests::{guest, guest_examples};
 pub use ports::free_port;
