@@ -139,6 +139,7 @@ fn delivered(id: RunId) -> RunUpdate {
         response: None,
     };
     let action = ActionProgress {
+        effect: None,
         name: "log-0".to_owned(),
         kind: "log.create".to_owned(),
         status: ActionState::Delivered,

@@ -93,6 +93,11 @@ pub struct Background {
 impl App {
     /// Opens the store and everything on it. Runs are walked on `engine`.
     pub async fn open(config: Arc<Config>, engine: tokio::runtime::Handle) -> anyhow::Result<Arc<Self>> {
+        if config.store.url.as_ref().is_some_and(|url| !url.expose().starts_with("sqlite:")) {
+            anyhow::bail!(
+                "`store.url` (TRIGGERD_STORE_URL): this version keeps its data in SQLite in the data directory; leave the setting out"
+            );
+        }
         let clock = Clock::system();
         let options = store::sqlite::Options { clock: clock.clone(), ..Default::default() };
         let store = Store::open(config.data_dir(), options).await?;

@@ -43,13 +43,11 @@ async fn in_production_private_addresses_are_refused_in_every_spelling() {
         "good.example@127.0.0.1",
     ];
     api.trigger(on("reach", "reach", json!([call("c", "http://{{{record.host}}}:{{record.port}}/x")]))).await;
-    let mut refused = 0;
-    for host in hosts {
+    for (refused, host) in hosts.into_iter().enumerate() {
         // The host as a part of the definition: what is rendered into a URL would be percent-encoded.
         let tag = format!("reach-{refused}");
         let definition = on(&tag, &tag, json!([call("c", &format!("http://{host}:{port}/x"))]));
         let answer = api.put(&format!("/api/v1/triggers/{tag}"), definition).await;
-        refused += 1;
         if answer.status == 422 {
             continue;
         }

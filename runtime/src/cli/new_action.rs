@@ -71,7 +71,7 @@ struct Greeting {
 
 #[triggerd_sdk::action]
 fn run(cx: Context<Input>) -> Result<Greeting, ActionError> {
-    let name = &cx.input().name;
+    let name = &cx.input.name;
     if name.is_empty() {
         return Err(ActionError::permanent("NO_NAME", "the input has an empty `name`"));
     }

@@ -121,7 +121,7 @@ fn render(app: &Arc<App>, cx: &mut Context, action: &Action) -> Result<Value, Fa
     let names = action.config.secrets();
     let mut secrets = Map::new();
     for name in names {
-        let secret = app.services.secrets.get(cx.tenant(), name);
+        let secret = app.services.secrets.get_in(cx.tenant(), name, &cx.event.env);
         let Some(secret) = secret else {
             return Err(Failure::new(
                 "SECRET_NOT_FOUND",
