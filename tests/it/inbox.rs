@@ -211,7 +211,7 @@ async fn a_listener_is_told_of_events_and_of_what_becomes_of_them() {
     let listening = async {
         let (mut text, mut items) = (String::new(), Vec::<Value>::new());
         while !items.iter().any(|item| item["status"] == "failed") {
-            text.push_str(&String::from_utf8(chunks.next().await.unwrap().unwrap().to_vec()).unwrap());
+            text.push_str(std::str::from_utf8(&chunks.next().await.unwrap().unwrap()).unwrap());
             items = text
                 .lines()
                 .filter_map(|line| line.strip_prefix("data:"))
