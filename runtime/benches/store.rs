@@ -16,17 +16,9 @@ use triggerd_core::id::{EventId, RunId, TenantId};
 use triggerd_core::run::{ActionProgress, ActionState, Attempt, AttemptOutcome, Progress};
 
 fn main() {
-    let seconds = std::env::var("BENCH_SECONDS")
-        .ok()
-        .and_then(|s| s.parse().ok())
-        .unwrap_or(5);
-    let dir = tempfile::tempdir_in(std::env::var("BENCH_DIR").unwrap_or_else(|_| ".".to_owned()))
-        .unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let seconds = std::env::var("BENCH_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(5);
+    let dir = tempfile::tempdir_in(std::env::var("BENCH_DIR").unwrap_or_else(|_| ".".to_owned())).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let store = Store::open(dir.path(), Options::default()).await.unwrap();
         for callers in [16, 64, 256] {
@@ -59,12 +51,7 @@ async fn finish(store: &Store, callers: usize, time: Duration) {
     for task in tasks {
         done += task.await.unwrap();
     }
-    report(
-        &format!("append + record, {callers} callers"),
-        done,
-        began,
-        cpu,
-    );
+    report(&format!("append + record, {callers} callers"), done, began, cpu);
 }
 
 async fn batches(store: &Store, time: Duration) {
@@ -75,11 +62,7 @@ async fn batches(store: &Store, time: Duration) {
             tokio::spawn(async move {
                 let mut done = 0u64;
                 while began.elapsed() < time {
-                    done += store
-                        .append_batch((0..1000).map(|_| append()).collect())
-                        .await
-                        .unwrap()
-                        .len() as u64;
+                    done += store.append_batch((0..1000).map(|_| append()).collect()).await.unwrap().len() as u64;
                 }
                 done
             })
@@ -141,11 +124,7 @@ fn append() -> Append {
         queue: None,
         lease_until: Some(now + jiff::SignedDuration::from_secs(30)),
     };
-    Append {
-        event: Arc::new(event),
-        runs: vec![run],
-        idempotency: None,
-    }
+    Append { event: Arc::new(event), runs: vec![run], idempotency: None }
 }
 
 fn delivered(id: RunId) -> RunUpdate {
@@ -169,12 +148,5 @@ fn delivered(id: RunId) -> RunUpdate {
         first_of_round: 1,
         attempts: vec![attempt],
     };
-    RunUpdate {
-        id,
-        epoch: 1,
-        progress: Arc::new(Progress {
-            actions: vec![action],
-        }),
-        next: RunNext::Delivered,
-    }
+    RunUpdate { id, epoch: 1, progress: Arc::new(Progress { actions: vec![action] }), next: RunNext::Delivered }
 }

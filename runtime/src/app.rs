@@ -99,7 +99,8 @@ impl App {
         let (access, admin) = Access::load(store.clone(), clock.clone(), &config).await?;
         admin.announce();
         let host = Arc::new(Host::new(host_config(&config)?)?);
-        let components = Arc::new(Components::new(store.clone(), host, limits(&config.wasm), config.wasm.condition_cpu));
+        let components =
+            Arc::new(Components::new(store.clone(), host, limits(&config.wasm), config.wasm.condition_cpu));
         let registry = Registry::built_in();
         let settings = Settings::of(&config);
         let services = Services::open(config.clone(), settings, clock.clone(), store.clone(), components.clone());
@@ -125,7 +126,9 @@ impl App {
     /// Counts the unfinished runs of every lane in the store.
     pub async fn restore_lanes(&self) -> Result<(), store::Error> {
         let lanes = self.store.lanes().await?;
-        self.dispatch.lanes.restore(lanes.into_iter().map(|(tenant, trigger, key, count)| (Lane { tenant, trigger, key }, count)));
+        self.dispatch
+            .lanes
+            .restore(lanes.into_iter().map(|(tenant, trigger, key, count)| (Lane { tenant, trigger, key }, count)));
         Ok(())
     }
 
@@ -165,7 +168,8 @@ struct Emitter(std::sync::Weak<App>);
 impl Emit for Emitter {
     fn emit(&self, emitted: Emitted) -> BoxFuture<'_, Result<EventId, Failure>> {
         Box::pin(async move {
-            let app = self.0.upgrade().ok_or_else(|| Failure::new("STORE_UNAVAILABLE", "the server is shutting down"))?;
+            let app =
+                self.0.upgrade().ok_or_else(|| Failure::new("STORE_UNAVAILABLE", "the server is shutting down"))?;
             emit(&app, emitted).await
         })
     }
@@ -175,7 +179,9 @@ async fn emit(app: &Arc<App>, emitted: Emitted) -> Result<EventId, Failure> {
     let cause = &emitted.cause;
     if cause.causation.len() >= MAX_CAUSATION {
         metrics::counter!("triggerd_loop_breaks_total").increment(1);
-        let message = format!("{MAX_CAUSATION} events led to this one through event.emit: the chain is cut, since triggers that feed each other do not end");
+        let message = format!(
+            "{MAX_CAUSATION} events led to this one through event.emit: the chain is cut, since triggers that feed each other do not end"
+        );
         return Err(Failure::new("LOOP_GUARD", message));
     }
     let mut causation = cause.causation.clone();

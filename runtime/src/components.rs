@@ -17,9 +17,7 @@ use triggerd_core::outcome::Failure;
 
 use crate::actions::{GuestServices, Services};
 use crate::store::{self, Store, StoredComponent};
-use crate::wasm::{
-    Call, CallReport, Capabilities, Export, GuestAnswer, Host, Invocation, Limits, Prepared, Refusal,
-};
+use crate::wasm::{Call, CallReport, Capabilities, Export, GuestAnswer, Host, Invocation, Limits, Prepared, Refusal};
 
 /// The resource kind that a component's own settings (capabilities, limits) are kept under.
 const SETTINGS: &str = "components";
@@ -106,7 +104,13 @@ impl Components {
 
     /// Checks, compiles and stores an upload. The same bytes again are the same version; the flag says whether one
     /// was made.
-    pub async fn upload(&self, tenant: &TenantId, name: &str, bytes: Vec<u8>, now: Timestamp) -> Result<(StoredComponent, bool), Error> {
+    pub async fn upload(
+        &self,
+        tenant: &TenantId,
+        name: &str,
+        bytes: Vec<u8>,
+        now: Timestamp,
+    ) -> Result<(StoredComponent, bool), Error> {
         let inspected = self.host.inspect(bytes).await.map_err(Error::Refused)?;
         self.host.prepare(&inspected.digest, &inspected.component_bytes).await.map_err(Error::Refused)?;
         let description = json!({
@@ -116,7 +120,10 @@ impl Components {
             "exports": inspected.exports,
             "size": inspected.size,
         });
-        let kept = self.store.put_component(tenant, name, &inspected.digest, description, inspected.component_bytes, now).await?;
+        let kept = self
+            .store
+            .put_component(tenant, name, &inspected.digest, description, inspected.component_bytes, now)
+            .await?;
         self.forget(tenant, name);
         Ok(kept)
     }
@@ -141,7 +148,13 @@ impl Components {
     }
 
     /// Replaces a component's own settings.
-    pub async fn set_settings(&self, tenant: &TenantId, name: &str, settings: Value, now: Timestamp) -> Result<(), Error> {
+    pub async fn set_settings(
+        &self,
+        tenant: &TenantId,
+        name: &str,
+        settings: Value,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         self.list(tenant, Some(name)).await?;
         let mistakes = settings_mistakes(&settings);
         if !mistakes.is_empty() {
@@ -187,15 +200,29 @@ impl Components {
     }
 
     async fn load(&self, tenant: &TenantId, reference: &str) -> Result<Loaded, Failure> {
-        let absent = || Failure::new("COMPONENT_NOT_FOUND", format!("there is no component `{reference}`; PUT /api/v1/components/{} uploads it", base_name(reference)));
+        let absent = || {
+            Failure::new(
+                "COMPONENT_NOT_FOUND",
+                format!(
+                    "there is no component `{reference}`; PUT /api/v1/components/{} uploads it",
+                    base_name(reference)
+                ),
+            )
+        };
         let unavailable = |error: store::Error| Failure::new("STORE_UNAVAILABLE", error.to_string());
         let name = base_name(reference);
         let versions = self.store.component(tenant, name).await.map_err(unavailable)?;
         let found = pick(&versions, reference).ok_or_else(absent)?;
         let bytes = self.store.component_bytes(tenant, &found.digest).await.map_err(unavailable)?.ok_or_else(absent)?;
-        let prepared = self.host.prepare(&found.digest, &bytes).await.map_err(|refusal| Failure::new(refusal.code.as_str(), refusal.message))?;
+        let prepared = self
+            .host
+            .prepare(&found.digest, &bytes)
+            .await
+            .map_err(|refusal| Failure::new(refusal.code.as_str(), refusal.message))?;
         let settings = self.settings(tenant, name).await.map_err(unavailable)?;
-        let invalid = |mistakes: Vec<Mistake>| Failure::new("CONFIG_INVALID", format!("settings of component `{name}`: {}", mistakes[0]));
+        let invalid = |mistakes: Vec<Mistake>| {
+            Failure::new("CONFIG_INVALID", format!("settings of component `{name}`: {}", mistakes[0]))
+        };
         Ok(Loaded {
             prepared,
             name: found.name.clone(),
@@ -221,12 +248,19 @@ impl Components {
     ) -> Result<bool, Failure> {
         let loaded = self.resolve(&event.tenant, &call.component).await?;
         let limits = Limits { cpu: self.condition_cpu, ..loaded.limits.clone() };
-        let report = self.try_out(services, event, trigger, delivery_id, &loaded, Trial {
-            export: Export::Matches,
-            input: call.config.clone(),
-            capabilities: loaded.capabilities.clone(),
-            limits,
-        });
+        let report = self.try_out(
+            services,
+            event,
+            trigger,
+            delivery_id,
+            &loaded,
+            Trial {
+                export: Export::Matches,
+                input: call.config.clone(),
+                capabilities: loaded.capabilities.clone(),
+                limits,
+            },
+        );
         match report.await.result {
             Ok(GuestAnswer::Matches(verdict)) => Ok(verdict),
             Ok(_) => Err(Failure::new(
@@ -291,12 +325,17 @@ fn reference_mistake(known: &[StoredComponent], place: &PlaceOf, reference: &str
     }
     let Some(found) = pick(&versions, reference) else {
         let latest = versions.iter().map(|c| c.version).max().unwrap_or(0);
-        return Some(Mistake::new(&place.pointer, format!("component `{name}` has no such version as `{reference}`; the latest is {latest}")));
+        return Some(Mistake::new(
+            &place.pointer,
+            format!("component `{name}` has no such version as `{reference}`; the latest is {latest}"),
+        ));
     };
     let exported: Vec<&str> = worlds(&found.description).collect();
     let fits = exported.iter().any(|world| (*world == "condition") == place.is_condition);
     let wanted = if place.is_condition { "`condition`" } else { "`action`, `guard` or `transform`" };
-    (!fits).then(|| Mistake::new(&place.pointer, format!("component `{reference}` exports {}, not {wanted}", exported.join(", "))))
+    (!fits).then(|| {
+        Mistake::new(&place.pointer, format!("component `{reference}` exports {}, not {wanted}", exported.join(", ")))
+    })
 }
 
 /// The version that a reference means: the latest where it names none.
@@ -333,7 +372,10 @@ fn references(trigger: &Trigger) -> Vec<(PlaceOf, String)> {
         conditions(&action.condition, &join(&pointer, "condition"), &mut found);
         let named = trigger.source.pointer(&format!("{pointer}/config/component")).and_then(Value::as_str);
         if let Some(name) = named.filter(|name| action.kind == "custom" && !name.contains("{{")) {
-            found.push((PlaceOf { pointer: format!("{pointer}/config/component"), is_condition: false }, name.to_owned()));
+            found.push((
+                PlaceOf { pointer: format!("{pointer}/config/component"), is_condition: false },
+                name.to_owned(),
+            ));
         }
         actions.extend(listed(&action.fallback, &join(&pointer, "fallback")));
     }
@@ -345,7 +387,9 @@ fn listed<'a>(actions: &'a [Action], pointer: &str) -> Vec<(String, &'a Action)>
 }
 
 fn settings_mistakes(settings: &Value) -> Vec<Mistake> {
-    let Some(fields) = settings.as_object() else { return vec![Mistake::new("", "the settings are an object: `capabilities`, `limits`")] };
+    let Some(fields) = settings.as_object() else {
+        return vec![Mistake::new("", "the settings are an object: `capabilities`, `limits`")];
+    };
     let mut mistakes: Vec<Mistake> = fields
         .keys()
         .filter(|key| !matches!(key.as_str(), "capabilities" | "limits"))

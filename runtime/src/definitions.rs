@@ -37,6 +37,9 @@ pub enum Error {
     Store(#[from] store::Error),
 }
 
+/// Names one version of one trigger.
+type VersionKey = (TenantId, Arc<str>, u32);
+
 /// All definitions of all tenants.
 pub struct Definitions {
     store: Store,
@@ -45,7 +48,7 @@ pub struct Definitions {
     index: ArcSwap<Index>,
     /// One change at a time: the index is read, changed and swapped.
     change: tokio::sync::Mutex<()>,
-    old: Mutex<HashMap<(TenantId, Arc<str>, u32), Arc<Trigger>>>,
+    old: Mutex<HashMap<VersionKey, Arc<Trigger>>>,
 }
 
 impl Definitions {
@@ -66,7 +69,14 @@ impl Definitions {
                 ),
             }
         }
-        Ok(Self { store, catalog, components, index: ArcSwap::from_pointee(index), change: tokio::sync::Mutex::default(), old: Mutex::default() })
+        Ok(Self {
+            store,
+            catalog,
+            components,
+            index: ArcSwap::from_pointee(index),
+            change: tokio::sync::Mutex::default(),
+            old: Mutex::default(),
+        })
     }
 
     /// The index in force, as a snapshot.
@@ -83,7 +93,13 @@ impl Definitions {
     }
 
     /// Stores a definition under its own tag. A definition equal to the one in force makes no new version.
-    pub async fn put(&self, tenant: &TenantId, definition: Value, mode: PutMode, now: Timestamp) -> Result<PutOutcome, Error> {
+    pub async fn put(
+        &self,
+        tenant: &TenantId,
+        definition: Value,
+        mode: PutMode,
+        now: Timestamp,
+    ) -> Result<PutOutcome, Error> {
         let _one_at_a_time = self.change.lock().await;
         let draft = self.check(tenant, &definition).await?;
         let outcome = self.store.put_trigger(tenant, &draft.tag, definition, mode, now).await?;
@@ -117,7 +133,12 @@ impl Definitions {
     }
 
     /// The compiled trigger of a version, in force or not: what a run that began with it goes on with.
-    pub async fn version(&self, tenant: &TenantId, tag: &Arc<str>, version: u32) -> Result<Option<Arc<Trigger>>, store::Error> {
+    pub async fn version(
+        &self,
+        tenant: &TenantId,
+        tag: &Arc<str>,
+        version: u32,
+    ) -> Result<Option<Arc<Trigger>>, store::Error> {
         if let Some(current) = self.index.load().get(tenant, tag).filter(|t| t.version == version) {
             return Ok(Some(current));
         }
@@ -137,7 +158,7 @@ impl Definitions {
         }
     }
 
-    fn keep(&self, key: (TenantId, Arc<str>, u32), trigger: Arc<Trigger>) -> Arc<Trigger> {
+    fn keep(&self, key: VersionKey, trigger: Arc<Trigger>) -> Arc<Trigger> {
         let mut old = self.old.lock();
         if old.len() >= MAX_OLD_VERSIONS {
             old.clear();

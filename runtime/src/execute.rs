@@ -66,7 +66,13 @@ pub async fn before(app: &Arc<App>, event: Event) -> Verdict {
         let ended = run(app, &mut job).await;
         let status = if ended.is_ok() { "delivered" } else { "failed" };
         let (run_id, trigger) = (job.run, job.trigger.tag.to_string());
-        runs.push(Ran { run_id, trigger: trigger.clone(), version: job.trigger.version, status, actions: job.progress.actions });
+        runs.push(Ran {
+            run_id,
+            trigger: trigger.clone(),
+            version: job.trigger.version,
+            status,
+            actions: job.progress.actions,
+        });
         event = job.event;
         if let Err(failure) = ended {
             let rejection = Rejection { trigger, code: failure.code, message: failure.message };
@@ -120,7 +126,7 @@ async fn act(app: &Arc<App>, job: &mut Job, action: &Action, path: &str) -> Resu
         Tried::NoPlace => Failure::new("BUSY", "too many calls to this destination are under way"),
         Tried::Ended { attempt, outcome, effect } => {
             let chance = app.clock.chance();
-            let decision = record::settle(job.progress_of(path, action), action, attempt, outcome, chance);
+            let decision = record::settle(job.progress_of(path, action), action, *attempt, outcome, chance);
             match decision {
                 Decision::Delivered => {
                     job.take_effect(path, effect);

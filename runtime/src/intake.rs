@@ -111,7 +111,8 @@ fn prepare(app: &Arc<App>, submission: Submission) -> (Append, Prepared) {
     let matches = app.definitions.index().matches(&event);
     let planned = plan::plan(&event, matches, event.accepted_at, || app.clock.id_bits());
     let runs: Vec<RunId> = planned.iter().map(|run| run.id).collect();
-    let (new_runs, jobs, wait): (Vec<NewRun>, Vec<Job>, Waiter) = app.dispatch.admit(app, &event, planned, submission.wait);
+    let (new_runs, jobs, wait): (Vec<NewRun>, Vec<Job>, Waiter) =
+        app.dispatch.admit(app, &event, planned, submission.wait);
     let append = Append { event: event.clone(), runs: new_runs, idempotency: submission.idempotency };
     (append, Prepared { event, runs, jobs, wait })
 }

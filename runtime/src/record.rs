@@ -25,7 +25,13 @@ pub enum Decision {
 
 /// Enters an attempt's outcome into the action's progress and decides what follows. `attempt` comes filled in but
 /// for how it ended; `chance` is in `[0, 1)`.
-pub fn settle(progress: &mut ActionProgress, action: &Action, mut attempt: Attempt, outcome: Outcome, chance: f64) -> Decision {
+pub fn settle(
+    progress: &mut ActionProgress,
+    action: &Action,
+    mut attempt: Attempt,
+    outcome: Outcome,
+    chance: f64,
+) -> Decision {
     let decision = match outcome {
         Outcome::Done(output) => {
             progress.output = output;
@@ -57,7 +63,11 @@ pub fn settle(progress: &mut ActionProgress, action: &Action, mut attempt: Attem
 
 /// The attempts that the retry policy counts: those since the last replay whose end is known.
 fn tries_of_round(progress: &ActionProgress) -> u32 {
-    let lost = progress.attempts.iter().filter(|a| a.attempt >= progress.first_of_round && a.outcome == AttemptOutcome::Lost).count();
+    let lost = progress
+        .attempts
+        .iter()
+        .filter(|a| a.attempt >= progress.first_of_round && a.outcome == AttemptOutcome::Lost)
+        .count();
     (progress.last_attempt() + 1).saturating_sub(progress.first_of_round).saturating_sub(lost as u32)
 }
 

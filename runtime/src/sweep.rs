@@ -76,7 +76,10 @@ pub(crate) async fn start(app: &Arc<App>, claimed: Claimed) {
     let found = app.definitions.version(&tenant, &trigger, version).await;
     match found {
         Ok(Some(definition)) => app.dispatch.start_claimed(app, Job::of_claimed(claimed, definition)),
-        Ok(None) => give_up(app, claimed, format!("version {version} of trigger `{trigger}` is gone or no longer compiles")).await,
+        Ok(None) => {
+            give_up(app, claimed, format!("version {version} of trigger `{trigger}` is gone or no longer compiles"))
+                .await
+        }
         Err(error) => {
             app.dispatch.unreserve();
             tracing::error!(run.id = %claimed.run.id, %error, "Run {} is left to its lease: {error}", claimed.run.id);
@@ -107,7 +110,11 @@ pub async fn tend_leases(app: Arc<App>, stop: CancellationToken) {
         }
         let until = app.dispatch.lease_until(&app);
         match app.store.renew(aging.clone(), until).await {
-            Ok(kept) => aging.iter().zip(kept).filter(|(_, kept)| *kept).for_each(|((run, _), _)| app.dispatch.renewed(*run, until)),
+            Ok(kept) => aging
+                .iter()
+                .zip(kept)
+                .filter(|(_, kept)| *kept)
+                .for_each(|((run, _), _)| app.dispatch.renewed(*run, until)),
             Err(error) => tracing::error!(%error, "Renewing {} leases failed: {error}", aging.len()),
         }
     }

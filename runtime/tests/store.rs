@@ -74,20 +74,9 @@ async fn a_reopened_store_has_everything_and_hands_out_what_was_held() {
         keep(&store, 0, vec![held.clone(), later.clone()]).await
     };
     let store = open(dir.path()).await;
-    assert_eq!(
-        store
-            .event(&tenant(), event.id)
-            .await
-            .unwrap()
-            .unwrap()
-            .event,
-        event
-    );
+    assert_eq!(store.event(&tenant(), event.id).await.unwrap().unwrap().event, event);
     let claimed = store.claim(t(1), 10, t(31)).await.unwrap();
-    let seen: Vec<_> = claimed
-        .iter()
-        .map(|c| (c.run.id, c.run.epoch, c.holder_lost))
-        .collect();
+    let seen: Vec<_> = claimed.iter().map(|c| (c.run.id, c.run.epoch, c.holder_lost)).collect();
     assert_eq!(seen, [(held.id, 2, true), (later.id, 1, false)]);
     assert!(!store.record(delivered(held.id, 1)).await.unwrap());
 }
@@ -97,20 +86,12 @@ async fn a_second_opening_is_refused_in_time_and_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).await;
     let began = Instant::now();
-    let Err(Error::Conflict(why)) = Store::open(dir.path(), Options::default()).await else {
-        panic!("not refused")
-    };
+    let Err(Error::Conflict(why)) = Store::open(dir.path(), Options::default()).await else { panic!("not refused") };
     assert!(began.elapsed() < Duration::from_secs(1));
-    assert!(
-        why.contains(&dir.path().display().to_string()) && why.contains("in use"),
-        "{why}"
-    );
+    assert!(why.contains(&dir.path().display().to_string()) && why.contains("in use"), "{why}");
     store.close().await.unwrap();
     let again = open(dir.path()).await;
-    assert!(
-        matches!(store.ping().await, Err(Error::Unavailable(_))),
-        "a closed store says so"
-    );
+    assert!(matches!(store.ping().await, Err(Error::Unavailable(_))), "a closed store says so");
     again.ping().await.unwrap();
 }
 
@@ -132,38 +113,20 @@ async fn a_full_disk_refuses_reads_on_and_recovers() {
         }
     }
     assert!(refused > 100);
-    let batch = (0..200)
-        .map(|n| append(event_at(&tenant(), "b", t(n)), vec![new_run()]))
-        .collect();
-    assert!(matches!(
-        store.append_batch(batch).await,
-        Err(Error::Unavailable(_))
-    ));
+    let batch = (0..200).map(|n| append(event_at(&tenant(), "b", t(n)), vec![new_run()])).collect();
+    assert!(matches!(store.append_batch(batch).await, Err(Error::Unavailable(_))));
     let settings = serde_json::Value::from("x".repeat(100_000));
-    let put = store
-        .put_resource(&tenant(), "caches", "a", settings, t(0))
-        .await;
+    let put = store.put_resource(&tenant(), "caches", "a", settings, t(0)).await;
     assert!(matches!(put, Err(Error::Unavailable(_))));
     store.event(&tenant(), first.id).await.unwrap().unwrap();
-    let before = store
-        .events(&tenant(), &EventFilter::default(), &page(1, None))
-        .await
-        .unwrap()
-        .total;
+    let before = store.events(&tenant(), &EventFilter::default(), &page(1, None)).await.unwrap().total;
     assert_eq!(before, 200 - refused, "what was refused is not there");
     store.limit_size(None).await.unwrap();
     keep(&store, 300, vec![]).await;
     assert!(store.record(delivered(run.id, 1)).await.unwrap());
     store.close().await.unwrap();
     let store = open(dir.path()).await;
-    assert_eq!(
-        store
-            .events(&tenant(), &EventFilter::default(), &page(1, None))
-            .await
-            .unwrap()
-            .total,
-        before + 1
-    );
+    assert_eq!(store.events(&tenant(), &EventFilter::default(), &page(1, None)).await.unwrap().total, before + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -180,10 +143,7 @@ async fn what_was_answered_is_in_a_copy_of_the_files_taken_at_any_moment() {
     }
     let survivor = open(copy.path()).await;
     for id in kept {
-        assert_eq!(
-            survivor.event(&tenant(), id).await.unwrap().unwrap().status,
-            EventStatus::Pending
-        );
+        assert_eq!(survivor.event(&tenant(), id).await.unwrap().unwrap().status, EventStatus::Pending);
     }
     assert_eq!(survivor.claim(t(0), 100, t(30)).await.unwrap().len(), 40);
 }
@@ -207,19 +167,8 @@ async fn a_damaged_event_is_never_handed_out() {
     std::fs::write(&path, file).unwrap();
 
     let store = open(dir.path()).await;
-    assert!(matches!(
-        store.event(&tenant(), id).await,
-        Err(Error::Damaged(_))
-    ));
-    assert_eq!(
-        store
-            .events(&tenant(), &EventFilter::default(), &page(9, None))
-            .await
-            .unwrap()
-            .items
-            .len(),
-        1
-    );
+    assert!(matches!(store.event(&tenant(), id).await, Err(Error::Damaged(_))));
+    assert_eq!(store.events(&tenant(), &EventFilter::default(), &page(9, None)).await.unwrap().items.len(), 1);
     assert_eq!(claim_ids(&store, t(2)).await, [good.id]);
     let run = store.run(&tenant(), bad.id).await.unwrap().unwrap();
     assert_eq!(run.error.unwrap().0, "STORE_DAMAGED");
@@ -237,9 +186,7 @@ async fn a_newer_schema_is_refused() {
         sqlx::query(sql).execute(&mut conn).await.unwrap();
         conn.close().await.unwrap();
     }
-    let Err(Error::Conflict(why)) = Store::open(dir.path(), Options::default()).await else {
-        panic!("not refused")
-    };
+    let Err(Error::Conflict(why)) = Store::open(dir.path(), Options::default()).await else { panic!("not refused") };
     assert!(why.contains("9999") && why.contains("newer"), "{why}");
 }
 
@@ -257,12 +204,5 @@ async fn callers_that_go_away_leave_the_writer_working() {
         let _ = task.await;
     }
     keep(&store, 100, vec![]).await;
-    assert!(
-        store
-            .events(&tenant(), &EventFilter::default(), &page(1, None))
-            .await
-            .unwrap()
-            .total
-            >= 26
-    );
+    assert!(store.events(&tenant(), &EventFilter::default(), &page(1, None)).await.unwrap().total >= 26);
 }

@@ -137,7 +137,7 @@ impl Demo {
 
 fn build(root: &Path) -> Result<PathBuf> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    let status = command.args(["build", "--locked", "-p", "triggerd"]).current_dir(root).status();
+    let status = command.args(["build", "--locked", "--workspace"]).current_dir(root).status();
     if !status.context("cannot run cargo")?.success() {
         bail!("the build failed; what it said stands above");
     }

@@ -70,14 +70,8 @@ fn conditions(criterion: &mut Criterion) {
     let event = event();
     let asks_none = |_: usize| None;
     for (name, source) in [
-        (
-            "one EQUALS",
-            json!({"field": "record.status", "operator": "EQUALS", "value": "confirmed"}),
-        ),
-        (
-            "one jsonpath comparison",
-            json!({"jsonpath": "$.status == 'confirmed'"}),
-        ),
+        ("one EQUALS", json!({"field": "record.status", "operator": "EQUALS", "value": "confirmed"})),
+        ("one jsonpath comparison", json!({"jsonpath": "$.status == 'confirmed'"})),
         ("twenty nested operators", twenty()),
     ] {
         let condition = compile(&source);
@@ -90,19 +84,14 @@ fn conditions(criterion: &mut Criterion) {
     criterion.bench_function("explain/twenty nested operators", |b| {
         b.iter(|| condition.explain(black_box(&event), &asks_none));
     });
-    criterion.bench_function("compile/twenty nested operators", |b| {
-        b.iter(|| compile(black_box(&source)))
-    });
+    criterion.bench_function("compile/twenty nested operators", |b| b.iter(|| compile(black_box(&source))));
 }
 
 fn json(criterion: &mut Criterion) {
     let text = serde_json::to_vec(&event()).expect("an event is JSON");
-    criterion.bench_function("json/strict", |b| {
-        b.iter(|| triggerd_core::json::parse(black_box(&text)).is_ok())
-    });
-    criterion.bench_function("json/serde_json", |b| {
-        b.iter(|| serde_json::from_slice::<Value>(black_box(&text)).is_ok())
-    });
+    criterion.bench_function("json/strict", |b| b.iter(|| triggerd_core::json::parse(black_box(&text)).is_ok()));
+    criterion
+        .bench_function("json/serde_json", |b| b.iter(|| serde_json::from_slice::<Value>(black_box(&text)).is_ok()));
 }
 
 criterion_group!(benches, conditions, json);

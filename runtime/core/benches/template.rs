@@ -11,9 +11,7 @@ use triggerd_core::id::{EventId, TenantId};
 use triggerd_core::template::{Scope, TemplatedConfig};
 
 fn order() -> Event {
-    let items: Vec<Value> = (0..20)
-        .map(|i| json!({"sku": format!("A-{i}"), "qty": i, "price": 12.5}))
-        .collect();
+    let items: Vec<Value> = (0..20).map(|i| json!({"sku": format!("A-{i}"), "qty": i, "price": 12.5})).collect();
     Event {
         id: EventId::new(1_760_000_000_000, [1; 10]),
         tenant: TenantId::new("default"),
@@ -46,18 +44,12 @@ fn bench(c: &mut Criterion) {
     let event = order();
     let scope = Scope::of_event(&event, "process-new-order", jiff::Timestamp::UNIX_EPOCH);
     let workloads = [
-        (
-            "fixed",
-            json!({"url": "https://example.com", "headers": {"X-A": "b"}, "body": {"a": [1, 2, 3]}}),
-        ),
+        ("fixed", json!({"url": "https://example.com", "headers": {"X-A": "b"}, "body": {"a": [1, 2, 3]}})),
         (
             "simple",
             json!({"key": "order:{{record.id}}", "to": "{{record.customer_email}}", "total": "{{record.total}}"}),
         ),
-        (
-            "kept-object",
-            json!({"value": "{{record}}", "items": "{{record.items}}"}),
-        ),
+        ("kept-object", json!({"value": "{{record}}", "items": "{{record.items}}"})),
         (
             "helper-heavy",
             json!({
@@ -71,14 +63,10 @@ fn bench(c: &mut Criterion) {
     let mut group = c.benchmark_group("template");
     for (name, config) in workloads {
         let mut mistakes = Vec::new();
-        let compiled = TemplatedConfig::compile(&config, "", &|_| Place::Plain, &mut mistakes)
-            .expect("the workload compiles");
+        let compiled =
+            TemplatedConfig::compile(&config, "", &|_| Place::Plain, &mut mistakes).expect("the workload compiles");
         group.bench_function(name, |b| {
-            b.iter(|| {
-                black_box(&compiled)
-                    .render(black_box(&scope), true)
-                    .expect("it renders")
-            })
+            b.iter(|| black_box(&compiled).render(black_box(&scope), true).expect("it renders"))
         });
     }
     group.finish();

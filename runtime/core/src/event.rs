@@ -146,9 +146,7 @@ impl Event {
     /// What `event` means in conditions and templates: the change event's name, else the type.
     #[must_use]
     pub fn event_name(&self) -> &str {
-        self.change
-            .as_ref()
-            .map_or(&self.event_type, |c| c.event_name())
+        self.change.as_ref().map_or(&self.event_type, |c| c.event_name())
     }
 
     /// The table, for a row change.

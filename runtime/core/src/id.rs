@@ -117,8 +117,7 @@ impl fmt::Display for TenantId {
 #[must_use]
 pub fn is_tag(text: &str) -> bool {
     let bytes = text.as_bytes();
-    let inner =
-        |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
+    let inner = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
     (1..=128).contains(&bytes.len())
         && (bytes[0].is_ascii_lowercase() || bytes[0].is_ascii_digit())
         && bytes.iter().all(inner)

@@ -17,10 +17,7 @@ pub struct Mistake {
 impl Mistake {
     /// A mistake at `pointer`.
     pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self {
-            pointer: pointer.into(),
-            detail: detail.into(),
-        }
+        Self { pointer: pointer.into(), detail: detail.into() }
     }
 
     /// An unknown name at `pointer`, with the nearest of `known` when one is near.
@@ -47,20 +44,13 @@ impl Mistake {
     /// The same mistake, seen from a document in which this one's stands at `prefix`.
     #[must_use]
     pub fn under(self, prefix: &str) -> Self {
-        Self {
-            pointer: format!("{prefix}{}", self.pointer),
-            detail: self.detail,
-        }
+        Self { pointer: format!("{prefix}{}", self.pointer), detail: self.detail }
     }
 }
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = if self.pointer.is_empty() {
-            "/"
-        } else {
-            &self.pointer
-        };
+        let place = if self.pointer.is_empty() { "/" } else { &self.pointer };
         write!(f, "{place}: {}", self.detail)
     }
 }
@@ -95,11 +85,7 @@ pub(crate) fn kind(value: &Value) -> &'static str {
 }
 
 fn list(known: &[&str]) -> String {
-    known
-        .iter()
-        .map(|k| format!("`{k}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    known.iter().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -24,10 +24,7 @@ pub enum Outcome {
 impl Outcome {
     /// A failure that another try may mend.
     pub fn retry(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Retry {
-            failure: Failure::new(code, message),
-            after: None,
-        }
+        Self::Retry { failure: Failure::new(code, message), after: None }
     }
 
     /// A failure for good.
@@ -48,9 +45,6 @@ pub struct Failure {
 impl Failure {
     /// A failure with a stable code and a sentence for people.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            code: code.into(),
-            message: message.into(),
-        }
+        Self { code: code.into(), message: message.into() }
     }
 }

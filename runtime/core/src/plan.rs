@@ -37,11 +37,8 @@ pub fn plan(
     matches
         .into_iter()
         .map(|found| {
-            let ordering_key = found
-                .trigger
-                .ordering_key
-                .as_ref()
-                .map(|key| ordering_key(key, event, &found.trigger, now));
+            let ordering_key =
+                found.trigger.ordering_key.as_ref().map(|key| ordering_key(key, event, &found.trigger, now));
             let queue = match found.trigger.actions.first().map(|a| &a.timing) {
                 Some(Timing::Queued(queue)) => Some(queue.clone()),
                 _ => None,
@@ -59,12 +56,6 @@ pub fn plan(
 
 /// The rendered key. One that cannot be rendered is the empty key: its runs are ordered among themselves
 /// rather than not at all.
-fn ordering_key(
-    key: &crate::template::Template,
-    event: &Event,
-    trigger: &Trigger,
-    now: Timestamp,
-) -> String {
-    key.render_text(&Scope::of_event(event, &trigger.tag, now))
-        .unwrap_or_default()
+fn ordering_key(key: &crate::template::Template, event: &Event, trigger: &Trigger, now: Timestamp) -> String {
+    key.render_text(&Scope::of_event(event, &trigger.tag, now)).unwrap_or_default()
 }

@@ -61,13 +61,7 @@ pub enum Next {
 /// What follows attempt number `attempt` (from 1) that failed transiently with `failure`. `asked` is the
 /// destination's `Retry-After`; `chance` is in `[0, 1)`.
 #[must_use]
-pub fn next(
-    policy: &Policy,
-    attempt: u32,
-    failure: &Failure,
-    asked: Option<Duration>,
-    chance: f64,
-) -> Next {
+pub fn next(policy: &Policy, attempt: u32, failure: &Failure, asked: Option<Duration>, chance: f64) -> Next {
     if attempt >= policy.max_attempts || !policy.covers(&failure.code) {
         return Next::GiveUp;
     }
@@ -79,9 +73,7 @@ pub fn next(
     };
     let own = Duration::from_millis(spread as u64);
     // What was asked for is a minimum; a tenth of it on top keeps callers from coming back together.
-    let asked = asked
-        .map(|a| a.min(MAX_RETRY_AFTER))
-        .map(|a| a + a.mul_f64(chance / 10.0));
+    let asked = asked.map(|a| a.min(MAX_RETRY_AFTER)).map(|a| a + a.mul_f64(chance / 10.0));
     Next::After(asked.map_or(own, |a| a.max(own)))
 }
 
@@ -92,10 +84,9 @@ impl Policy {
         let Some(codes) = &self.retry_on else {
             return true;
         };
-        codes.iter().any(|wanted| {
-            wanted == code
-                || (wanted == "HTTP_5XX" && code.len() == 8 && code.starts_with("HTTP_5"))
-        })
+        codes
+            .iter()
+            .any(|wanted| wanted == code || (wanted == "HTTP_5XX" && code.len() == 8 && code.starts_with("HTTP_5")))
     }
 
     /// The delay in milliseconds after attempt `attempt`, before jitter.
@@ -116,11 +107,7 @@ mod tests {
 
     #[test]
     fn delays_double_up_to_the_maximum_and_jitter_spreads_them_down() {
-        let policy = Policy {
-            max_attempts: 100,
-            max_delay_ms: 10_000,
-            ..Policy::default()
-        };
+        let policy = Policy { max_attempts: 100, max_delay_ms: 10_000, ..Policy::default() };
         let at = |attempt, chance| next(&policy, attempt, &failure("ETIMEDOUT"), None, chance);
         assert_eq!(at(1, 0.5), Next::After(Duration::from_millis(1_000)));
         assert_eq!(at(2, 0.5), Next::After(Duration::from_millis(2_000)));
@@ -131,18 +118,12 @@ mod tests {
     #[test]
     fn the_last_attempt_gives_up() {
         let policy = Policy::default();
-        assert_eq!(
-            next(&policy, 5, &failure("ETIMEDOUT"), None, 0.1),
-            Next::GiveUp
-        );
+        assert_eq!(next(&policy, 5, &failure("ETIMEDOUT"), None, 0.1), Next::GiveUp);
     }
 
     #[test]
     fn retry_on_narrows_what_is_tried_again() {
-        let policy = Policy {
-            retry_on: Some(vec!["HTTP_5XX".into(), "ECONNREFUSED".into()]),
-            ..Policy::default()
-        };
+        let policy = Policy { retry_on: Some(vec!["HTTP_5XX".into(), "ECONNREFUSED".into()]), ..Policy::default() };
         assert!(policy.covers("HTTP_503") && policy.covers("ECONNREFUSED"));
         assert!(!policy.covers("HTTP_429") && !policy.covers("ETIMEDOUT"));
     }
@@ -150,15 +131,7 @@ mod tests {
     #[test]
     fn retry_after_is_a_minimum_and_capped_at_an_hour() {
         let policy = Policy::default();
-        let asked = |secs| {
-            next(
-                &policy,
-                1,
-                &failure("HTTP_429"),
-                Some(Duration::from_secs(secs)),
-                0.0,
-            )
-        };
+        let asked = |secs| next(&policy, 1, &failure("HTTP_429"), Some(Duration::from_secs(secs)), 0.0);
         assert_eq!(asked(30), Next::After(Duration::from_secs(30)));
         assert_eq!(asked(315_360_000), Next::After(MAX_RETRY_AFTER));
     }

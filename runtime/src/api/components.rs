@@ -191,7 +191,9 @@ async fn run(
     let report = api.app.components.try_out(&api.app.services, event, "invoke", delivery, loaded, trial).await;
     let (result, error) = match report.result {
         Ok(answer) => (answer_json(answer), Value::Null),
-        Err(error) => (Value::Null, json!({"code": error.code, "message": error.message, "retryable": error.retryable})),
+        Err(error) => {
+            (Value::Null, json!({"code": error.code, "message": error.message, "retryable": error.retryable}))
+        }
     };
     json!({
         "world": export.world(),

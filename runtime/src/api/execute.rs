@@ -40,7 +40,8 @@ async fn run(State(api): State<Api>, caller: Caller, request: Request) -> Answer
         .collect();
     let event_name = document.get("event").and_then(Value::as_str).map(str::to_owned);
     if event_name.is_none() {
-        mistakes.push(Mistake::new("/event", "the event's name is needed: `beforeInsert` ... `afterDelete`, or a type"));
+        mistakes
+            .push(Mistake::new("/event", "the event's name is needed: `beforeInsert` ... `afterDelete`, or a type"));
     }
     let context = document.get_mut("context").map(Value::take).unwrap_or(Value::Null);
     let (Some(event_name), true) = (event_name, mistakes.is_empty()) else { return Err(ApiError::invalid(mistakes)) };

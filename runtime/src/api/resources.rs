@@ -90,7 +90,9 @@ async fn replace(
 ) -> Answer<Response> {
     let kind = known(&kind)?;
     if kind.name != "secrets" && !is_tag(&tag) {
-        return Err(ApiError::unprocessable("a tag begins with a small letter or digit; letters, digits, `.`, `_`, `-` follow"));
+        return Err(ApiError::unprocessable(
+            "a tag begins with a small letter or digit; letters, digits, `.`, `_`, `-` follow",
+        ));
     }
     let settings = body::document(request, api.app.config.server.body_timeout).await?;
     let (resource, made) = api.app.services.resources.put(&caller.tenant, kind.name, &tag, settings).await?;

@@ -39,7 +39,19 @@ pub fn routes() -> Router {
 /// The OpenAPI fragment.
 #[derive(utoipa::OpenApi)]
 #[openapi(paths(
-    list, create, validate, show, replace, patch, remove, test, backtest, versions, version, restore, list_for_table,
+    list,
+    create,
+    validate,
+    show,
+    replace,
+    patch,
+    remove,
+    test,
+    backtest,
+    versions,
+    version,
+    restore,
+    list_for_table,
     replace_for_table
 ))]
 pub struct Doc;
@@ -63,9 +75,9 @@ impl From<Error> for ApiError {
 async fn list(State(api): State<Api>, caller: Caller, RawQuery(query): RawQuery) -> Answer<Json<Value>> {
     let params = Params::read(query.as_deref(), &["database", "table", "event", "enabled", "limit", "cursor"])?;
     let page = params.page()?;
-    let event = params.get("event").map(|text| {
-        EventPattern::parse(text).map_err(|reason| ApiError::parameter("event", reason))
-    });
+    let event = params
+        .get("event")
+        .map(|text| EventPattern::parse(text).map_err(|reason| ApiError::parameter("event", reason)));
     let event = event.transpose()?;
     let enabled = params.get("enabled").map(|_| params.flag("enabled")).transpose()?;
     let wanted = |trigger: &Trigger| {
@@ -159,7 +171,8 @@ fn fixed(mut definition: Value, fields: &[(&str, Value)]) -> Answer<Value> {
     for (name, value) in fields {
         match object.get(*name) {
             Some(other) if other != value => {
-                mistakes.push(Mistake::new(format!("/{name}"), format!("{other} is not {value}, which the path names")));
+                mistakes
+                    .push(Mistake::new(format!("/{name}"), format!("{other} is not {value}, which the path names")));
             }
             Some(_) => {}
             None => {
@@ -324,7 +337,8 @@ fn changes_of(event: Option<&str>, db: &str, table: &str) -> Answer<Vec<Change>>
     let mut changes = Vec::new();
     for moment in [Moment::Before, Moment::After] {
         for operation in [Operation::Insert, Operation::Update, Operation::Delete] {
-            let fits = pattern.is_none_or(|p| p.moment == moment && p.operation.is_none_or(|wanted| wanted == operation));
+            let fits =
+                pattern.is_none_or(|p| p.moment == moment && p.operation.is_none_or(|wanted| wanted == operation));
             if fits {
                 let (database, table) = (Some(db.to_owned()), table.to_owned());
                 changes.push(Change { operation, moment, database, schema: None, table });

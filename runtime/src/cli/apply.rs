@@ -101,7 +101,11 @@ impl Bundle {
             bundle.components.insert(stem(&file), (file, settings));
         }
         if bundle.triggers.is_empty() && bundle.resources.is_empty() && bundle.components.is_empty() {
-            bail!("{} holds no definitions: expected triggers/*.json, {}/*.json or components/*.wasm", dir.display(), KINDS.join("/*.json, "));
+            bail!(
+                "{} holds no definitions: expected triggers/*.json, {}/*.json or components/*.wasm",
+                dir.display(),
+                KINDS.join("/*.json, ")
+            );
         }
         Ok(bundle)
     }
@@ -130,18 +134,38 @@ async fn plan(client: &Client, bundle: &Bundle, prune: bool) -> anyhow::Result<V
     }
     for (name, (file, settings)) in &bundle.components {
         let path = format!("/api/v1/components/{name}");
-        steps.push(Step { verb: "push", what: format!("components/{name}"), diff: None, request: Some((Method::PUT, path.clone(), Body::File(file.clone()))) });
+        steps.push(Step {
+            verb: "push",
+            what: format!("components/{name}"),
+            diff: None,
+            request: Some((Method::PUT, path.clone(), Body::File(file.clone()))),
+        });
         if let Some(settings) = settings {
-            steps.push(Step { verb: "set", what: format!("components/{name} settings"), diff: None, request: Some((Method::PATCH, path, Body::Json(settings.clone()))) });
+            steps.push(Step {
+                verb: "set",
+                what: format!("components/{name} settings"),
+                diff: None,
+                request: Some((Method::PATCH, path, Body::Json(settings.clone()))),
+            });
         }
     }
     let current: BTreeMap<String, Value> = current_triggers(client).await?;
     for (tag, definition) in &bundle.triggers {
         let known = current.get(tag).cloned();
-        steps.push(step(format!("triggers/{tag}"), known, definition, (Method::PUT, format!("/api/v1/triggers/{tag}"), Body::Json(definition.clone()))));
+        steps.push(step(
+            format!("triggers/{tag}"),
+            known,
+            definition,
+            (Method::PUT, format!("/api/v1/triggers/{tag}"), Body::Json(definition.clone())),
+        ));
     }
     for tag in current.keys().filter(|tag| prune && !bundle.triggers.contains_key(*tag)) {
-        steps.push(Step { verb: "delete", what: format!("triggers/{tag}"), diff: None, request: Some((Method::DELETE, format!("/api/v1/triggers/{tag}"), Body::None)) });
+        steps.push(Step {
+            verb: "delete",
+            what: format!("triggers/{tag}"),
+            diff: None,
+            request: Some((Method::DELETE, format!("/api/v1/triggers/{tag}"), Body::None)),
+        });
     }
     check(client, bundle).await?;
     Ok(steps)
@@ -161,7 +185,11 @@ async fn check(client: &Client, bundle: &Bundle) -> anyhow::Result<()> {
             }
         }
     }
-    if found.is_empty() { Ok(()) } else { bail!("nothing was applied, the definitions have mistakes:\n{}", found.join("\n")) }
+    if found.is_empty() {
+        Ok(())
+    } else {
+        bail!("nothing was applied, the definitions have mistakes:\n{}", found.join("\n"))
+    }
 }
 
 async fn current_triggers(client: &Client) -> anyhow::Result<BTreeMap<String, Value>> {

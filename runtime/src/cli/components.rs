@@ -50,15 +50,31 @@ impl Component {
                 let made = push(client, &name, &file).await?;
                 if let Some(file) = capabilities {
                     let settings = json!({"capabilities": read_json(&file)?});
-                    client.expect(client.request(Method::PATCH, &format!("/api/v1/components/{name}")).json(&settings)).await?;
+                    client
+                        .expect(client.request(Method::PATCH, &format!("/api/v1/components/{name}")).json(&settings))
+                        .await?;
                 }
-                output.done(&format!("{name}@{} {}", made["version"], made["digest"].as_str().unwrap_or_default()), &made);
+                output.done(
+                    &format!("{name}@{} {}", made["version"], made["digest"].as_str().unwrap_or_default()),
+                    &made,
+                );
             }
             Self::List => {
                 let components = client.all("/api/v1/components", "components", &[]).await?;
-                output.list(&components, &[("name", "name"), ("version", "version"), ("world", "world"), ("size", "size"), ("digest", "digest")]);
+                output.list(
+                    &components,
+                    &[
+                        ("name", "name"),
+                        ("version", "version"),
+                        ("world", "world"),
+                        ("size", "size"),
+                        ("digest", "digest"),
+                    ],
+                );
             }
-            Self::Test { what, event, input, capabilities } => return test(client, output, &what, &event, input, capabilities).await,
+            Self::Test { what, event, input, capabilities } => {
+                return test(client, output, &what, &event, input, capabilities).await;
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -66,11 +82,19 @@ impl Component {
 
 async fn push(client: &Client, name: &str, file: &Path) -> anyhow::Result<Value> {
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let request = client.request(Method::PUT, &format!("/api/v1/components/{name}")).header("content-type", "application/wasm");
+    let request =
+        client.request(Method::PUT, &format!("/api/v1/components/{name}")).header("content-type", "application/wasm");
     client.expect(request.body(bytes)).await
 }
 
-async fn test(client: &Client, output: Output, what: &str, event: &Path, input: Option<PathBuf>, capabilities: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+async fn test(
+    client: &Client,
+    output: Output,
+    what: &str,
+    event: &Path,
+    input: Option<PathBuf>,
+    capabilities: Option<PathBuf>,
+) -> anyhow::Result<ExitCode> {
     let mut body = json!({"event": read_json(event)?});
     if let Some(input) = input {
         body["input"] = read_json(&input)?;
@@ -84,7 +108,8 @@ async fn test(client: &Client, output: Output, what: &str, event: &Path, input: 
     if draft {
         push(client, &name, Path::new(what)).await?;
     }
-    let answer = client.send(client.request(Method::POST, &format!("/api/v1/components/{name}/invoke")).json(&body)).await;
+    let answer =
+        client.send(client.request(Method::POST, &format!("/api/v1/components/{name}/invoke")).json(&body)).await;
     if draft {
         client.expect(client.request(Method::DELETE, &format!("/api/v1/components/{name}"))).await?;
     }

@@ -53,14 +53,19 @@ impl Doctor {
         let mut findings = Vec::new();
         match Config::load(&self.flags) {
             Ok(loaded) => {
-                findings.push(finding("configuration", State::Good, format!("environment {}", loaded.config.environment)));
+                findings.push(finding(
+                    "configuration",
+                    State::Good,
+                    format!("environment {}", loaded.config.environment),
+                ));
                 look_at_egress(&loaded.config, &mut findings);
                 look_at_data(loaded.config.data_dir(), &mut findings).await;
             }
             Err(error) => findings.push(finding("configuration", State::Bad, error.to_string())),
         }
         look_at_server(client, &mut findings).await;
-        let rows: Vec<Value> = findings.iter().map(|f| json!({"check": f.what, "state": f.state.word(), "detail": f.detail})).collect();
+        let rows: Vec<Value> =
+            findings.iter().map(|f| json!({"check": f.what, "state": f.state.word(), "detail": f.detail})).collect();
         output.list(&rows, &[("check", "check"), ("state", "state"), ("detail", "detail")]);
         let bad = findings.iter().any(|f| f.state == State::Bad);
         Ok(if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -77,22 +82,38 @@ fn look_at_egress(config: &Config, findings: &mut Vec<Finding>) {
 
 async fn look_at_data(dir: &Path, findings: &mut Vec<Finding>) {
     if !dir.is_dir() {
-        findings.push(finding("data directory", State::Odd, format!("{} does not exist yet; the first `triggerd serve` makes it", dir.display())));
+        findings.push(finding(
+            "data directory",
+            State::Odd,
+            format!("{} does not exist yet; the first `triggerd serve` makes it", dir.display()),
+        ));
         return;
     }
     match sync_latency(dir) {
-        Ok(ms) if ms > 20.0 => findings.push(finding("disk", State::Odd, format!("an fsync takes {ms:.1} ms: every acceptance waits for one"))),
+        Ok(ms) if ms > 20.0 => findings.push(finding(
+            "disk",
+            State::Odd,
+            format!("an fsync takes {ms:.1} ms: every acceptance waits for one"),
+        )),
         Ok(ms) => findings.push(finding("disk", State::Good, format!("an fsync takes {ms:.1} ms"))),
-        Err(error) => findings.push(finding("disk", State::Bad, format!("cannot write into {}: {error}", dir.display()))),
+        Err(error) => {
+            findings.push(finding("disk", State::Bad, format!("cannot write into {}: {error}", dir.display())))
+        }
     }
     match inspect::inspect(dir).await {
-        Ok(Inspection { in_use: true, .. }) => findings.push(finding("store", State::Good, "a server is using it; stop it for an integrity check")),
+        Ok(Inspection { in_use: true, .. }) => {
+            findings.push(finding("store", State::Good, "a server is using it; stop it for an integrity check"))
+        }
         Ok(Inspection { problems, .. }) if !problems.is_empty() => {
             let detail = format!("{}: restore a backup, then `triggerd replay`", problems.join("; "));
             findings.push(finding("store", State::Bad, detail));
         }
         Ok(Inspection { sqlite_version, size, .. }) => {
-            findings.push(finding("store", State::Good, format!("integrity checked, {} MiB, SQLite {sqlite_version}", size / (1024 * 1024))));
+            findings.push(finding(
+                "store",
+                State::Good,
+                format!("integrity checked, {} MiB, SQLite {sqlite_version}", size / (1024 * 1024)),
+            ));
         }
         Err(error) => findings.push(finding("store", State::Bad, error.to_string())),
     }
@@ -119,7 +140,9 @@ async fn look_at_server(client: &Client, findings: &mut Vec<Finding>) {
     let ready = client.send(client.request(reqwest::Method::GET, "/ready")).await;
     match ready {
         Err(error) => findings.push(finding("server", State::Odd, error.to_string())),
-        Ok(answer) if answer.status != 200 => findings.push(finding("server", State::Bad, format!("{} is not ready: {}", client.url(), answer.body))),
+        Ok(answer) if answer.status != 200 => {
+            findings.push(finding("server", State::Bad, format!("{} is not ready: {}", client.url(), answer.body)))
+        }
         Ok(_) => {
             findings.push(finding("server", State::Good, format!("{} is ready", client.url())));
             look_at_key(client, findings).await;

@@ -142,7 +142,11 @@ impl Event {
             }
             Self::Show { id } => {
                 let event = client.get(&format!("/api/v1/events/{id}"), &[]).await?;
-                if output.json { output.value(&event) } else { print_event(&event) }
+                if output.json {
+                    output.value(&event)
+                } else {
+                    print_event(&event)
+                }
                 Ok(ExitCode::SUCCESS)
             }
             Self::Tail { event_type } => tail(client, output, event_type).await,
@@ -154,12 +158,14 @@ async fn send(client: &Client, output: Output, body: String, wait: bool) -> anyh
     let lines = body.lines().filter(|line| !line.trim().is_empty()).count();
     let is_batch = serde_json::from_str::<Value>(&body).is_err() && lines > 1;
     if is_batch {
-        let request = client.request(Method::POST, "/api/v1/events/batch").header("content-type", "application/x-ndjson");
+        let request =
+            client.request(Method::POST, "/api/v1/events/batch").header("content-type", "application/x-ndjson");
         output.value(&client.expect(request.body(body)).await?);
         return Ok(ExitCode::SUCCESS);
     }
     let path = if wait { "/api/v1/events?wait=true" } else { "/api/v1/events" };
-    let answer = client.expect(client.request(Method::POST, path).header("content-type", "application/json").body(body)).await?;
+    let answer =
+        client.expect(client.request(Method::POST, path).header("content-type", "application/json").body(body)).await?;
     match answer["event_id"].as_str() {
         Some(id) if wait && !output.json => print_event(&client.get(&format!("/api/v1/events/{id}"), &[]).await?),
         Some(id) => output.done(&format!("Accepted {id}"), &answer),
@@ -184,7 +190,8 @@ pub fn print_event(event: &Value) {
 
 fn print_action(action: &Value) {
     let attempts = action["attempts"].as_array().map_or(0, Vec::len);
-    let mut line = format!("    {} [{}]: {}", text_at(action, "name"), text_at(action, "type"), text_at(action, "status"));
+    let mut line =
+        format!("    {} [{}]: {}", text_at(action, "name"), text_at(action, "type"), text_at(action, "status"));
     if let Some(reason) = action["reason"].as_str() {
         line.push_str(&format!(" ({reason})"));
     }
@@ -202,12 +209,17 @@ fn print_action(action: &Value) {
 }
 
 fn shortened(text: &str) -> String {
-    if text.chars().count() <= 120 { text.to_owned() } else { format!("{}…", text.chars().take(119).collect::<String>()) }
+    if text.chars().count() <= 120 {
+        text.to_owned()
+    } else {
+        format!("{}…", text.chars().take(119).collect::<String>())
+    }
 }
 
 async fn tail(client: &Client, output: Output, event_type: Option<String>) -> anyhow::Result<ExitCode> {
     let query: Vec<(&str, String)> = event_type.map(|t| ("event_type", t)).into_iter().collect();
-    let response = client.request(Method::GET, "/api/v1/events/stream").query(&query).send().await.context("no server answers")?;
+    let response =
+        client.request(Method::GET, "/api/v1/events/stream").query(&query).send().await.context("no server answers")?;
     if !response.status().is_success() {
         bail!("the server refused the stream ({})", response.status());
     }
@@ -230,7 +242,13 @@ fn print_item(output: Output, data: &str) {
     match serde_json::from_str::<Value>(data) {
         Ok(item) if !output.json => {
             let trigger = item["trigger"].as_str().unwrap_or("");
-            println!("{}  {:<10}  {}  {}  {trigger}", text_at(&item, "timestamp"), text_at(&item, "status"), text_at(&item, "event_id"), text_at(&item, "type"));
+            println!(
+                "{}  {:<10}  {}  {}  {trigger}",
+                text_at(&item, "timestamp"),
+                text_at(&item, "status"),
+                text_at(&item, "event_id"),
+                text_at(&item, "type")
+            );
         }
         _ => println!("{data}"),
     }
@@ -243,7 +261,14 @@ impl Inbox {
         query.push(("limit", self.limit.to_string()));
         let page = client.get("/api/v1/inbox", &query).await?;
         let events = page["events"].as_array().cloned().unwrap_or_default();
-        let columns = [("event", "event_id"), ("type", "type"), ("status", "status"), ("attempts", "delivery_attempts"), ("source", "source"), ("accepted", "timestamp")];
+        let columns = [
+            ("event", "event_id"),
+            ("type", "type"),
+            ("status", "status"),
+            ("attempts", "delivery_attempts"),
+            ("source", "source"),
+            ("accepted", "timestamp"),
+        ];
         output.list(&events, &columns);
         if !output.json {
             println!("{} of {}", events.len(), text_at(&page, "total"));
@@ -261,7 +286,17 @@ impl DeadLetters {
                 let mut query = self.filter.query();
                 query.extend(self.trigger.map(|tag| ("trigger", tag)));
                 let letters = client.all("/api/v1/dead-letters", "dead_letters", &query).await?;
-                output.list(&letters, &[("run", "run_id"), ("trigger", "trigger"), ("event", "event_id"), ("type", "type"), ("code", "error_code"), ("error", "error")]);
+                output.list(
+                    &letters,
+                    &[
+                        ("run", "run_id"),
+                        ("trigger", "trigger"),
+                        ("event", "event_id"),
+                        ("type", "type"),
+                        ("code", "error_code"),
+                        ("error", "error"),
+                    ],
+                );
             }
             Some(DeadLetter::Show { run_id }) => output.value(&client.get(&one(&run_id), &[]).await?),
             Some(DeadLetter::Replay { run_id }) => {

@@ -47,7 +47,16 @@ impl Key {
             }
             Self::List => {
                 let keys = client.all("/api/v1/keys", "keys", &[]).await?;
-                output.list(&keys, &[("id", "id"), ("name", "name"), ("scopes", "scopes"), ("created", "created_at"), ("expires", "expires_at")]);
+                output.list(
+                    &keys,
+                    &[
+                        ("id", "id"),
+                        ("name", "name"),
+                        ("scopes", "scopes"),
+                        ("created", "created_at"),
+                        ("expires", "expires_at"),
+                    ],
+                );
             }
             Self::Revoke { id } => {
                 client.expect(client.request(Method::DELETE, &format!("/api/v1/keys/{id}"))).await?;

@@ -107,21 +107,37 @@ impl New {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let Self::Action { name, lang: Lang::Rust, sdk } = self;
         if !is_tag(&name) || name.contains('.') {
-            bail!("`{name}` cannot name a component: small letters, digits, `-` and `_`, beginning with a letter or digit");
+            bail!(
+                "`{name}` cannot name a component: small letters, digits, `-` and `_`, beginning with a letter or digit"
+            );
         }
         let dir = Path::new(&name);
         if dir.exists() {
             bail!("{} exists already", dir.display());
         }
         let sdk = match sdk {
-            Some(path) => format!("{{ path = {:?} }}", path.canonicalize().with_context(|| format!("no SDK at {}", path.display()))?),
+            Some(path) => format!(
+                "{{ path = {:?} }}",
+                path.canonicalize().with_context(|| format!("no SDK at {}", path.display()))?
+            ),
             None => format!("{{ git = {:?} }}", env!("CARGO_PKG_REPOSITORY")),
         };
         std::fs::create_dir_all(dir.join("src")).with_context(|| format!("cannot make {}", dir.display()))?;
-        let files = [("Cargo.toml", CARGO), ("src/lib.rs", LIB), ("trigger.json", TRIGGER), ("event.json", EVENT), ("input.json", INPUT), ("README.md", README)];
+        let files = [
+            ("Cargo.toml", CARGO),
+            ("src/lib.rs", LIB),
+            ("trigger.json", TRIGGER),
+            ("event.json", EVENT),
+            ("input.json", INPUT),
+            ("README.md", README),
+        ];
         for (file, text) in files {
             let text = text.replace("SDK", &sdk).replace("CRATE", &name.replace('-', "_"));
-            let text = if file == "src/lib.rs" { text.replacen("NAME", &name, 1).replace("actions.NAME", "actions.greet") } else { text.replace("NAME", &name) };
+            let text = if file == "src/lib.rs" {
+                text.replacen("NAME", &name, 1).replace("actions.NAME", "actions.greet")
+            } else {
+                text.replace("NAME", &name)
+            };
             let path = dir.join(file);
             std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         }

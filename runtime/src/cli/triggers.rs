@@ -54,14 +54,27 @@ impl Trigger {
     pub async fn run(self, client: &Client, output: Output) -> anyhow::Result<ExitCode> {
         match self {
             Self::List { table, event } => {
-                let filter: Vec<(&str, String)> =
-                    [("table", table), ("event", event)].into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+                let filter: Vec<(&str, String)> = [("table", table), ("event", event)]
+                    .into_iter()
+                    .filter_map(|(name, value)| Some((name, value?)))
+                    .collect();
                 let triggers = client.all("/api/v1/triggers", "triggers", &filter).await?;
-                output.list(&triggers, &[("tag", "tag"), ("version", "version"), ("enabled", "enabled"), ("events", "events"), ("tables", "tables"), ("name", "name")]);
+                output.list(
+                    &triggers,
+                    &[
+                        ("tag", "tag"),
+                        ("version", "version"),
+                        ("enabled", "enabled"),
+                        ("events", "events"),
+                        ("tables", "tables"),
+                        ("name", "name"),
+                    ],
+                );
             }
             Self::Get { tag } => output.value(&client.get(&format!("/api/v1/triggers/{tag}"), &[]).await?),
             Self::Test { tag, event } => {
-                let request = client.request(Method::POST, &format!("/api/v1/triggers/{tag}/test")).json(&read_json(&event)?);
+                let request =
+                    client.request(Method::POST, &format!("/api/v1/triggers/{tag}/test")).json(&read_json(&event)?);
                 output.value(&client.expect(request).await?);
             }
             Self::Backtest { tag, start, end } => {

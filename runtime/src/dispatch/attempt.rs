@@ -20,11 +20,12 @@ use crate::redact::Redactor;
 use crate::store;
 
 /// How an attempt went.
+#[allow(clippy::large_enum_variant, reason = "made and taken apart at once, one per attempt")]
 pub(crate) enum Tried {
     /// It was made; how it ended is for `record` to settle.
     Ended {
         /// Filled in but for how it ended.
-        attempt: Attempt,
+        attempt: Box<Attempt>,
         /// How it ended.
         outcome: Outcome,
         /// What it did to the event; `Refuse` where it refused the write.
@@ -78,7 +79,7 @@ pub(crate) async fn attempt(app: &Arc<App>, job: &mut Job, action: &Action, path
     count(action, &outcome, began.elapsed());
     let done = matches!(outcome, Outcome::Done(_));
     let effect = cx.effect.lock().take().filter(|effect| done || *effect == Effect::Refuse);
-    Tried::Ended { attempt, outcome, effect }
+    Tried::Ended { attempt: Box::new(attempt), outcome, effect }
 }
 
 /// Why an attempt was not made.
@@ -109,7 +110,9 @@ async fn perform(app: &Arc<App>, cx: &mut Context, action: &Action) -> Result<Ou
             tracing::error!(run.id = %cx.run_id, action = %cx.action, kind = action.kind, "Action {} panicked", cx.action);
             Outcome::retry("INTERNAL", "the action failed inside triggerd; the server's log says more")
         }
-        Err(_) => Outcome::retry("ETIMEDOUT", format!("no end within {} ms (the action's `timeout`)", action.timeout_ms)),
+        Err(_) => {
+            Outcome::retry("ETIMEDOUT", format!("no end within {} ms (the action's `timeout`)", action.timeout_ms))
+        }
     })
 }
 
@@ -120,7 +123,10 @@ fn render(app: &Arc<App>, cx: &mut Context, action: &Action) -> Result<Value, Fa
     for name in names {
         let secret = app.services.secrets.get(cx.tenant(), name);
         let Some(secret) = secret else {
-            return Err(Failure::new("SECRET_NOT_FOUND", format!("there is no secret `{name}`; PUT /api/v1/secrets/{name} makes it")));
+            return Err(Failure::new(
+                "SECRET_NOT_FOUND",
+                format!("there is no secret `{name}`; PUT /api/v1/secrets/{name} makes it"),
+            ));
         };
         secrets.insert(name.clone(), Value::String(secret));
     }

@@ -145,16 +145,19 @@ impl Job {
             .find(|action| !self.progress.actions.iter().any(|known| known.name == action.name && ended(known)));
         let Some(action) = next else { return };
         let progress = self.progress_of(&action.name, action);
-        push_attempt(progress, Attempt {
-            attempt: progress.last_attempt() + 1,
-            started_at: now,
-            duration_ms: 0,
-            outcome: AttemptOutcome::Lost,
-            error_code: Some("NODE_LOST".into()),
-            error: Some("the server stopped while this was under way; whether it took effect is unknown".into()),
-            request: None,
-            response: None,
-        });
+        push_attempt(
+            progress,
+            Attempt {
+                attempt: progress.last_attempt() + 1,
+                started_at: now,
+                duration_ms: 0,
+                outcome: AttemptOutcome::Lost,
+                error_code: Some("NODE_LOST".into()),
+                error: Some("the server stopped while this was under way; whether it took effect is unknown".into()),
+                request: None,
+                response: None,
+            },
+        );
     }
 }
 

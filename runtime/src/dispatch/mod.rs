@@ -107,7 +107,13 @@ impl Dispatch {
 
     /// Turns an event's planned runs into rows to keep and jobs to start after the commit. A run is held at once
     /// where there is room, its lane is free, and it does not begin in a queue.
-    pub(crate) fn admit(&self, app: &App, event: &Arc<Event>, planned: Vec<PlannedRun>, wait: bool) -> (Vec<NewRun>, Vec<Job>, Waiter) {
+    pub(crate) fn admit(
+        &self,
+        app: &App,
+        event: &Arc<Event>,
+        planned: Vec<PlannedRun>,
+        wait: bool,
+    ) -> (Vec<NewRun>, Vec<Job>, Waiter) {
         let mut rows = Vec::with_capacity(planned.len());
         let mut jobs = Vec::with_capacity(planned.len());
         let mut watched = Vec::new();
@@ -121,7 +127,11 @@ impl Dispatch {
                 self.watches.reached(run.id, &run.trigger, 0);
                 has_sync |= sync;
             }
-            let lane = run.ordering_key.clone().map(|key| Lane { tenant: event.tenant.clone(), trigger: run.trigger.tag.clone(), key });
+            let lane = run.ordering_key.clone().map(|key| Lane {
+                tenant: event.tenant.clone(),
+                trigger: run.trigger.tag.clone(),
+                key,
+            });
             let first = lane.as_ref().is_none_or(|lane| self.lanes.enter(lane.clone()));
             let held = first && run.queue.is_none() && self.reserve();
             rows.push(NewRun {
@@ -132,17 +142,20 @@ impl Dispatch {
                 queue: run.queue,
                 lease_until: held.then_some(lease_until),
             });
-            jobs.push((held, Job {
-                run: run.id,
-                epoch: 1,
-                event: event.clone(),
-                trigger: run.trigger,
-                lane,
-                queue: None,
-                replay: false,
-                holder_lost: false,
-                progress: Progress::default(),
-            }));
+            jobs.push((
+                held,
+                Job {
+                    run: run.id,
+                    epoch: 1,
+                    event: event.clone(),
+                    trigger: run.trigger,
+                    lane,
+                    queue: None,
+                    replay: false,
+                    holder_lost: false,
+                    progress: Progress::default(),
+                },
+            ));
         }
         let jobs = jobs.into_iter().map(|(held, job)| if held { job } else { job.waiting() }).collect();
         (rows, jobs, Waiter::new(watched, has_sync))

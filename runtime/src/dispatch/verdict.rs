@@ -12,7 +12,8 @@ use crate::app::App;
 /// Whether the condition holds for the job's event.
 pub(crate) async fn of(app: &Arc<App>, job: &Job, condition: &Condition) -> Result<bool, Failure> {
     let mut answers: HashMap<usize, bool> = HashMap::new();
-    let evaluate = |answers: &HashMap<usize, bool>| condition.evaluate(&job.event, &|index| answers.get(&index).copied());
+    let evaluate =
+        |answers: &HashMap<usize, bool>| condition.evaluate(&job.event, &|index| answers.get(&index).copied());
     for (index, call) in condition.components().iter().enumerate() {
         if let Some(verdict) = evaluate(&answers) {
             return Ok(verdict);
@@ -22,5 +23,6 @@ pub(crate) async fn of(app: &Arc<App>, job: &Job, condition: &Condition) -> Resu
         let answer = asked.await?;
         answers.insert(index, answer);
     }
-    evaluate(&answers).ok_or_else(|| Failure::new("INTERNAL", "the condition has no verdict although every component answered"))
+    evaluate(&answers)
+        .ok_or_else(|| Failure::new("INTERNAL", "the condition has no verdict although every component answered"))
 }

@@ -147,7 +147,7 @@ async fn act(app: &Arc<App>, job: &mut Job, action: &Action, path: &str) -> Resu
         return Ok(None);
     }
     let (attempt, outcome, effect) = match attempt::attempt(app, job, action, path).await {
-        Tried::Ended { attempt, outcome, effect } => (attempt, outcome, effect),
+        Tried::Ended { attempt, outcome, effect } => (*attempt, outcome, effect),
         Tried::NoPlace => {
             let after = COME_BACK.mul_f64(0.5 + app.clock.chance());
             return Err(Stop::Release { after, queue: queue_of(action) });

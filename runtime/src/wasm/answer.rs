@@ -50,10 +50,7 @@ pub(super) fn verdict_of(verdict: Verdict, limit: usize) -> Result<GuardVerdict,
             if size > limit {
                 return Err(too_large(size, limit));
             }
-            GuardVerdict::Refuse {
-                code: refusal.code,
-                message: refusal.message,
-            }
+            GuardVerdict::Refuse { code: refusal.code, message: refusal.message }
         }
     })
 }
@@ -63,8 +60,7 @@ pub(super) fn read(text: &str, limit: usize) -> Result<Value, CallError> {
     if text.len() > limit {
         return Err(too_large(text.len(), limit));
     }
-    serde_json::from_str(text)
-        .map_err(|error| CallError::result(format!("the answer is not JSON: {error}")))
+    serde_json::from_str(text).map_err(|error| CallError::result(format!("the answer is not JSON: {error}")))
 }
 
 fn too_large(size: usize, limit: usize) -> CallError {

@@ -33,11 +33,7 @@ impl CodeCache {
         builder.create(dir)?;
         #[cfg(unix)]
         fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
-        Ok(Self {
-            dir: dir.to_owned(),
-            key,
-            engine: fingerprint(engine),
-        })
+        Ok(Self { dir: dir.to_owned(), key, engine: fingerprint(engine) })
     }
 
     /// The compiled code of a component, if it is there and ours. What is damaged or forged is removed.
@@ -60,14 +56,8 @@ impl CodeCache {
     /// Keeps compiled code. The caller goes on without if it fails.
     pub(super) fn store(&self, component: &[u8; 32], code: &[u8]) -> io::Result<()> {
         let path = self.path(component);
-        let unfinished = self.dir.join(format!(
-            ".{}.{}",
-            hex::encode(component),
-            uuid::Uuid::now_v7()
-        ));
-        let written = self
-            .write(&unfinished, component, code)
-            .and_then(|()| fs::rename(&unfinished, &path));
+        let unfinished = self.dir.join(format!(".{}.{}", hex::encode(component), uuid::Uuid::now_v7()));
+        let written = self.write(&unfinished, component, code).and_then(|()| fs::rename(&unfinished, &path));
         if written.is_err() {
             let _ = fs::remove_file(&unfinished);
         }
@@ -88,15 +78,11 @@ impl CodeCache {
     fn verified<'a>(&self, file: &'a [u8], component: &[u8; 32]) -> Option<&'a [u8]> {
         let (mac, code) = file.split_at_checked(MAC_BYTES)?;
         // Compares in constant time.
-        self.mac(component, code)
-            .verify_slice(mac)
-            .ok()
-            .map(|()| code)
+        self.mac(component, code).verify_slice(mac).ok().map(|()| code)
     }
 
     fn mac(&self, component: &[u8; 32], code: &[u8]) -> Hmac<Sha256> {
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length");
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length");
         // All parts before the code have a fixed length, so no two inputs run into each other.
         mac.update(b"triggerd compiled code 1");
         mac.update(component);
@@ -106,11 +92,7 @@ impl CodeCache {
     }
 
     fn path(&self, component: &[u8; 32]) -> PathBuf {
-        self.dir.join(format!(
-            "{}-{}.cwasm",
-            hex::encode(component),
-            hex::encode(&self.engine[..8])
-        ))
+        self.dir.join(format!("{}-{}.cwasm", hex::encode(component), hex::encode(&self.engine[..8])))
     }
 
     fn prune(&self, newest: &Path) -> io::Result<()> {
@@ -183,11 +165,7 @@ mod tests {
         let engine = super::super::engine::engine(1, 1 << 20).unwrap();
         let bytes = wat::parse_str(COMPONENT).unwrap();
         let digest = Sha256::digest(&bytes).into();
-        let kept = Kept {
-            dir: tempfile::tempdir().unwrap(),
-            engine,
-            digest,
-        };
+        let kept = Kept { dir: tempfile::tempdir().unwrap(), engine, digest };
         let code = kept.engine.precompile_component(&bytes).unwrap();
         kept.cache(1).store(&digest, &code).unwrap();
         kept
@@ -208,18 +186,12 @@ mod tests {
             let mut flipped = whole.clone();
             flipped[place] ^= 1 << (place % 8);
             fs::write(&path, flipped).unwrap();
-            assert!(
-                cache.load(&kept.engine, &kept.digest).is_none(),
-                "byte {place}"
-            );
+            assert!(cache.load(&kept.engine, &kept.digest).is_none(), "byte {place}");
             assert!(!path.exists());
         }
         for cut in [0, 31, 32, whole.len() - 1] {
             fs::write(&path, &whole[..cut]).unwrap();
-            assert!(
-                cache.load(&kept.engine, &kept.digest).is_none(),
-                "cut to {cut}"
-            );
+            assert!(cache.load(&kept.engine, &kept.digest).is_none(), "cut to {cut}");
         }
     }
 

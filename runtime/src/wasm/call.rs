@@ -88,27 +88,14 @@ pub struct CallReport {
 impl Host {
     /// Calls an export on a fresh instance. Never panics and never fails but in the report. Dropping the future ends the guest.
     pub async fn call(&self, prepared: &Arc<Prepared>, call: Call) -> CallReport {
-        let Call {
-            component,
-            export,
-            invocation,
-            capabilities,
-            mut limits,
-            services,
-        } = call;
+        let Call { component, export, invocation, capabilities, mut limits, services } = call;
         let context = Arc::new(service_context(&invocation, component));
         let slot = self.slots.take(&invocation.tenant).await;
         let log = LogBook::new(limits.log_bytes, limits.log_lines);
         let meter = Arc::new(Meter::default());
         limits.memory_bytes = limits.memory_bytes.min(self.memory_ceiling);
         let began = Instant::now();
-        let reach = Reach::new(
-            Arc::new(capabilities),
-            services,
-            context,
-            Handle::current(),
-            &limits,
-        );
+        let reach = Reach::new(Arc::new(capabilities), services, context, Handle::current(), &limits);
         let guest = Guest {
             limiter: Limiter::new(limits.memory_bytes),
             meter: Arc::clone(&meter),
@@ -129,22 +116,10 @@ impl Host {
         let joined = AbortOnDropHandle::new(self.threads().spawn(running)).await;
         let (result, memory_peak) = joined.unwrap_or_else(|failed| {
             tracing::error!(error = %failed, "The host failed while it ran a component");
-            (
-                Err(CallError::host(
-                    "the host failed while it ran the component",
-                )),
-                0,
-            )
+            (Err(CallError::host("the host failed while it ran the component")), 0)
         });
         let (logs, logs_dropped) = log.close();
-        CallReport {
-            result,
-            logs,
-            logs_dropped,
-            duration: began.elapsed(),
-            cpu: meter.used(),
-            memory_peak,
-        }
+        CallReport { result, logs, logs_dropped, duration: began.elapsed(), cpu: meter.used(), memory_peak }
     }
 
     fn store(&self, guest: Guest) -> Store<Guest> {
@@ -177,12 +152,7 @@ impl Host {
 type Ended = (Result<GuestAnswer, CallError>, usize);
 
 /// Runs the call to its end and drops the store, whatever happened in it.
-async fn run(
-    mut store: Store<Guest>,
-    prepared: &Prepared,
-    export: Export,
-    invocation: &Invocation,
-) -> Ended {
+async fn run(mut store: Store<Guest>, prepared: &Prepared, export: Export, invocation: &Invocation) -> Ended {
     let (wall, left) = (store.data().limits.wall, store.data().reach.time_left());
     let result = tokio::time::timeout(left, enter(&mut store, prepared, export, invocation)).await;
     let result = result.unwrap_or_else(|_| Err(CallError::timeout(wall)));
@@ -200,70 +170,30 @@ async fn enter(
     let starting = |error: wasmtime::Error| CallError::of_trap(&error, false);
     let ended = |error: wasmtime::Error| CallError::of_trap(&error, true);
     let limit = store.data().limits.result_bytes;
-    let instance = prepared
-        .pre
-        .instantiate_async(&mut *store)
-        .await
-        .map_err(starting)?;
+    let instance = prepared.pre.instantiate_async(&mut *store).await.map_err(starting)?;
     match export {
         Export::Run => {
-            let indices = prepared
-                .run
-                .as_ref()
-                .ok_or_else(|| CallError::no_export("run"))?;
+            let indices = prepared.run.as_ref().ok_or_else(|| CallError::no_export("run"))?;
             let guest = indices.load(&mut *store, &instance).map_err(starting)?;
-            let answer = guest
-                .call_run(&mut *store, invocation)
-                .await
-                .map_err(ended)?;
-            said(answer)
-                .and_then(|text| read(&text, limit))
-                .map(GuestAnswer::Json)
+            let answer = guest.call_run(&mut *store, invocation).await.map_err(ended)?;
+            said(answer).and_then(|text| read(&text, limit)).map(GuestAnswer::Json)
         }
         Export::Guard => {
-            let indices = prepared
-                .check
-                .as_ref()
-                .ok_or_else(|| CallError::no_export("check"))?;
+            let indices = prepared.check.as_ref().ok_or_else(|| CallError::no_export("check"))?;
             let guest = indices.load(&mut *store, &instance).map_err(starting)?;
-            let answer = guest
-                .call_check(&mut *store, invocation)
-                .await
-                .map_err(ended)?;
-            said(answer)
-                .and_then(|verdict| verdict_of(verdict, limit))
-                .map(GuestAnswer::Guard)
+            let answer = guest.call_check(&mut *store, invocation).await.map_err(ended)?;
+            said(answer).and_then(|verdict| verdict_of(verdict, limit)).map(GuestAnswer::Guard)
         }
         Export::Matches => {
-            let indices = prepared
-                .matches
-                .as_ref()
-                .ok_or_else(|| CallError::no_export("matches"))?;
+            let indices = prepared.matches.as_ref().ok_or_else(|| CallError::no_export("matches"))?;
             let guest = indices.load(&mut *store, &instance).map_err(starting)?;
-            said(
-                guest
-                    .call_matches(&mut *store, invocation)
-                    .await
-                    .map_err(ended)?,
-            )
-            .map(GuestAnswer::Matches)
+            said(guest.call_matches(&mut *store, invocation).await.map_err(ended)?).map(GuestAnswer::Matches)
         }
         Export::Transform => {
-            let indices = prepared
-                .rewrite
-                .as_ref()
-                .ok_or_else(|| CallError::no_export("rewrite"))?;
+            let indices = prepared.rewrite.as_ref().ok_or_else(|| CallError::no_export("rewrite"))?;
             let guest = indices.load(&mut *store, &instance).map_err(starting)?;
-            let answer = said(
-                guest
-                    .call_rewrite(&mut *store, invocation)
-                    .await
-                    .map_err(ended)?,
-            )?;
-            answer
-                .map(|text| read(&text, limit))
-                .transpose()
-                .map(GuestAnswer::Transform)
+            let answer = said(guest.call_rewrite(&mut *store, invocation).await.map_err(ended)?)?;
+            answer.map(|text| read(&text, limit)).transpose().map(GuestAnswer::Transform)
         }
     }
 }

@@ -26,10 +26,7 @@ impl Capabilities {
             return Ok(Self::default());
         }
         let Some(object) = value.as_object() else {
-            return Err(vec![Mistake::new(
-                "",
-                "capabilities are an object: {\"state\": true, \"http\": [\"HOST\"]}",
-            )]);
+            return Err(vec![Mistake::new("", "capabilities are an object: {\"state\": true, \"http\": [\"HOST\"]}")]);
         };
         let mut mistakes = Vec::new();
         for name in object.keys().filter(|name| !NAMES.contains(&name.as_str())) {
@@ -43,11 +40,7 @@ impl Capabilities {
             secrets: list(object, "secrets", plain_name, &mut mistakes),
             http: list(object, "http", HostGrant::parse, &mut mistakes),
         };
-        if mistakes.is_empty() {
-            Ok(read)
-        } else {
-            Err(mistakes)
-        }
+        if mistakes.is_empty() { Ok(read) } else { Err(mistakes) }
     }
 
     /// What either grants: an action's grants and its component's own.
@@ -83,9 +76,7 @@ impl Capabilities {
     /// Whether emitting this event type is granted.
     #[must_use]
     pub fn grants_event(&self, event_type: &str) -> bool {
-        self.events
-            .iter()
-            .any(|granted| event_fits(granted, event_type))
+        self.events.iter().any(|granted| event_fits(granted, event_type))
     }
 
     /// Whether this secret is granted.
@@ -106,10 +97,7 @@ fn flag(object: &Map<String, Value>, name: &str, mistakes: &mut Vec<Mistake>) ->
         None => false,
         Some(Value::Bool(granted)) => *granted,
         Some(_) => {
-            mistakes.push(Mistake::new(
-                join("", name),
-                format!("`{name}` is true or false"),
-            ));
+            mistakes.push(Mistake::new(join("", name), format!("`{name}` is true or false")));
             false
         }
     }
@@ -126,19 +114,13 @@ fn list<T>(
         None => return Vec::new(),
         Some(Value::Array(entries)) => entries,
         Some(_) => {
-            mistakes.push(Mistake::new(
-                pointer,
-                format!("`{name}` is a list of strings"),
-            ));
+            mistakes.push(Mistake::new(pointer, format!("`{name}` is a list of strings")));
             return Vec::new();
         }
     };
     let mut read = Vec::with_capacity(entries.len());
     for (index, entry) in entries.iter().enumerate() {
-        let parsed = entry
-            .as_str()
-            .ok_or_else(|| "a string is wanted here".to_owned())
-            .and_then(&parse);
+        let parsed = entry.as_str().ok_or_else(|| "a string is wanted here".to_owned()).and_then(&parse);
         match parsed {
             Ok(granted) => read.push(granted),
             Err(detail) => mistakes.push(Mistake::new(join(&pointer, &index.to_string()), detail)),
@@ -148,11 +130,7 @@ fn list<T>(
 }
 
 fn plain_name(text: &str) -> Result<String, String> {
-    if text.is_empty() {
-        Err("the name is empty".to_owned())
-    } else {
-        Ok(text.to_owned())
-    }
+    if text.is_empty() { Err("the name is empty".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 #[cfg(test)]
@@ -180,9 +158,7 @@ mod tests {
 
     #[test]
     fn hosts_fit_by_name_wildcard_and_port() {
-        let some = granted(
-            json!({"http": ["api.stripe.com", "*.example.com:8443", "Bücher.example", "[::1]:8080"]}),
-        );
+        let some = granted(json!({"http": ["api.stripe.com", "*.example.com:8443", "Bücher.example", "[::1]:8080"]}));
         for fits in [
             "https://api.stripe.com/v1",
             "http://API.stripe.com/",
@@ -217,15 +193,10 @@ mod tests {
     #[test]
     fn topics_and_event_types_fit_by_pattern() {
         let some = granted(json!({"brokers": ["kafka:user-*"], "events": ["order.*", "audit.**"]}));
-        assert!(
-            some.grants_broker("kafka", "user-events")
-                && !some.grants_broker("nats", "user-events")
-        );
+        assert!(some.grants_broker("kafka", "user-events") && !some.grants_broker("nats", "user-events"));
         assert!(!some.grants_broker("kafka", "users"));
         assert!(
-            some.grants_event("order.paid")
-                && !some.grants_event("order.paid.late")
-                && !some.grants_event("order")
+            some.grants_event("order.paid") && !some.grants_event("order.paid.late") && !some.grants_event("order")
         );
         assert!(some.grants_event("audit.a.b") && some.grants_event("audit"));
     }
@@ -235,21 +206,7 @@ mod tests {
         let wrong = json!({"htp": [], "state": 1, "brokers": ["kafka"], "http": ["https://a/", 3], "events": ["a.*b"]});
         let mistakes = Capabilities::parse(&wrong).unwrap_err();
         let places: Vec<&str> = mistakes.iter().map(|m| m.pointer.as_str()).collect();
-        assert_eq!(
-            places,
-            [
-                "/htp",
-                "/state",
-                "/brokers/0",
-                "/events/0",
-                "/http/0",
-                "/http/1"
-            ]
-        );
-        assert!(
-            mistakes[0].detail.contains("did you mean `http`"),
-            "{}",
-            mistakes[0].detail
-        );
+        assert_eq!(places, ["/htp", "/state", "/brokers/0", "/events/0", "/http/0", "/http/1"]);
+        assert!(mistakes[0].detail.contains("did you mean `http`"), "{}", mistakes[0].detail);
     }
 }

@@ -10,7 +10,10 @@ pub fn load_or_make(data_dir: &Path) -> io::Result<[u8; 32]> {
     let path = data_dir.join("code.key");
     match fs::read(&path) {
         Ok(bytes) => bytes.try_into().map_err(|_| {
-            io::Error::new(io::ErrorKind::InvalidData, format!("{} has not 32 bytes; remove it to get a new one", path.display()))
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{} has not 32 bytes; remove it to get a new one", path.display()),
+            )
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let key: [u8; 32] = rand::random();

@@ -70,10 +70,7 @@ impl RefusalCode {
 
 impl Refusal {
     pub(super) fn new(code: RefusalCode, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: super::logs::shown(&message.into()),
-        }
+        Self { code, message: super::logs::shown(&message.into()) }
     }
 }
 
@@ -96,12 +93,8 @@ pub struct Inspected {
 }
 
 /// The worlds and the interface that each exports.
-pub(super) const WORLDS: [(&str, &str); 4] = [
-    ("action", "run"),
-    ("guard", "check"),
-    ("condition", "matches"),
-    ("transform", "rewrite"),
-];
+pub(super) const WORLDS: [(&str, &str); 4] =
+    [("action", "run"), ("guard", "check"), ("condition", "matches"), ("transform", "rewrite")];
 
 /// `sha256:` and the hexadecimal digest.
 #[must_use]
@@ -112,10 +105,7 @@ pub fn digest(bytes: &[u8]) -> String {
 /// Looks at an upload. Takes time in proportion to its size; compiles nothing.
 pub(super) fn inspect(upload: Vec<u8>, wasi_http: bool) -> Result<Inspected, Refusal> {
     if upload.len() > MAX_UPLOAD_BYTES {
-        let message = format!(
-            "{} bytes; a component may have {MAX_UPLOAD_BYTES}",
-            upload.len()
-        );
+        let message = format!("{} bytes; a component may have {MAX_UPLOAD_BYTES}", upload.len());
         return Err(Refusal::new(RefusalCode::TooLarge, message));
     }
     let (size, digest) = (upload.len(), digest(&upload));
@@ -126,14 +116,7 @@ pub(super) fn inspect(upload: Vec<u8>, wasi_http: bool) -> Result<Inspected, Ref
     if worlds.is_empty() {
         return Err(no_world(&names.exports));
     }
-    Ok(Inspected {
-        digest,
-        worlds,
-        imports: names.imports,
-        exports: names.exports,
-        size,
-        component_bytes,
-    })
+    Ok(Inspected { digest, worlds, imports: names.imports, exports: names.exports, size, component_bytes })
 }
 
 /// The component in an upload: itself, or what its embedded component type makes of a core module.
@@ -145,10 +128,7 @@ fn as_component(upload: Vec<u8>) -> Result<Vec<u8>, Refusal> {
         let message = "these bytes are no WebAssembly: upload the .wasm file that the build made";
         return Err(Refusal::new(RefusalCode::NotWasm, message));
     }
-    let old_wasi = survey(&upload)?
-        .imports
-        .into_iter()
-        .find(|module| module.starts_with("wasi_"));
+    let old_wasi = survey(&upload)?.imports.into_iter().find(|module| module.starts_with("wasi_"));
     if let Some(module) = old_wasi {
         let message = format!(
             "a core module that imports `{module}` (WASI 0.1): build for wasm32-wasip2, or make it a component with \
@@ -156,13 +136,10 @@ fn as_component(upload: Vec<u8>) -> Result<Vec<u8>, Refusal> {
         );
         return Err(Refusal::new(RefusalCode::UnknownImport, message));
     }
-    ComponentEncoder::default()
-        .module(&upload)
-        .and_then(|encoder| encoder.validate(true).encode())
-        .map_err(|error| {
-            let message = format!("a core module that cannot be made a component: {error:#}");
-            Refusal::new(RefusalCode::Invalid, message)
-        })
+    ComponentEncoder::default().module(&upload).and_then(|encoder| encoder.validate(true).encode()).map_err(|error| {
+        let message = format!("a core module that cannot be made a component: {error:#}");
+        Refusal::new(RefusalCode::Invalid, message)
+    })
 }
 
 /// The outermost names of a component, or the modules that a core module imports from.
@@ -175,10 +152,7 @@ struct Names {
 /// Reads the whole structure, so that damage anywhere is found, and refuses what would be a burden to compile.
 fn survey(bytes: &[u8]) -> Result<Names, Refusal> {
     let damaged = |error: wasmparser::BinaryReaderError| {
-        Refusal::new(
-            RefusalCode::NotWasm,
-            format!("damaged WebAssembly: {error}"),
-        )
+        Refusal::new(RefusalCode::NotWasm, format!("damaged WebAssembly: {error}"))
     };
     let burden = |what: String| Refusal::new(RefusalCode::CompileBudget, what);
     let mut names = Names::default();
@@ -188,46 +162,33 @@ fn survey(bytes: &[u8]) -> Result<Names, Refusal> {
             Payload::Version { .. } => {
                 (depth, parts) = (depth + 1, parts + 1);
                 if depth > MAX_NESTING || parts > MAX_PARTS {
-                    return Err(burden(
-                        "more modules and components inside each other than are compiled"
-                            .to_owned(),
-                    ));
+                    return Err(burden("more modules and components inside each other than are compiled".to_owned()));
                 }
             }
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::CodeSectionStart { count, .. } => {
                 functions += u64::from(count);
                 if functions > MAX_FUNCTIONS {
-                    return Err(burden(format!(
-                        "{functions} functions; at most {MAX_FUNCTIONS} are compiled"
-                    )));
+                    return Err(burden(format!("{functions} functions; at most {MAX_FUNCTIONS} are compiled")));
                 }
             }
             Payload::CodeSectionEntry(body) if body.as_bytes().len() > MAX_FUNCTION_BYTES => {
                 let size = body.as_bytes().len();
-                return Err(burden(format!(
-                    "a function of {size} bytes; at most {MAX_FUNCTION_BYTES} are compiled"
-                )));
+                return Err(burden(format!("a function of {size} bytes; at most {MAX_FUNCTION_BYTES} are compiled")));
             }
             Payload::ImportSection(section) if depth == 1 => {
                 for import in section.into_imports() {
-                    names
-                        .imports
-                        .push(import.map_err(damaged)?.module.to_owned());
+                    names.imports.push(import.map_err(damaged)?.module.to_owned());
                 }
             }
             Payload::ComponentImportSection(section) if depth == 1 => {
                 for import in section {
-                    names
-                        .imports
-                        .push(import.map_err(damaged)?.name.full_name().into_owned());
+                    names.imports.push(import.map_err(damaged)?.name.full_name().into_owned());
                 }
             }
             Payload::ComponentExportSection(section) if depth == 1 => {
                 for export in section {
-                    names
-                        .exports
-                        .push(export.map_err(damaged)?.name.full_name().into_owned());
+                    names.exports.push(export.map_err(damaged)?.name.full_name().into_owned());
                 }
             }
             _ => {}
@@ -243,23 +204,16 @@ fn check_imports(imports: &[String], wasi_http: bool) -> Result<(), Refusal> {
     let refuse = |message: String| Err(Refusal::new(RefusalCode::UnknownImport, message));
     for import in imports {
         match Interface::of(import) {
-            Some(Interface {
-                package: "triggerd:runtime",
-                name,
-                version,
-            }) if version.starts_with("0.1.") && INTERFACES.contains(&name) => {}
-            Some(Interface {
-                package: "wasi:http",
-                ..
-            }) if !wasi_http => {
+            Some(Interface { package: "triggerd:runtime", name, version })
+                if version.starts_with("0.1.") && INTERFACES.contains(&name) => {}
+            Some(Interface { package: "wasi:http", .. }) if !wasi_http => {
                 return refuse(format!(
                     "it imports `{import}`, which is switched off here: use `triggerd:runtime/http`, or build without \
                      HTTP, or have the operator switch wasi:http on"
                 ));
             }
-            Some(Interface {
-                package, version, ..
-            }) if package.starts_with("wasi:") && version.starts_with("0.2.") => {}
+            Some(Interface { package, version, .. }) if package.starts_with("wasi:") && version.starts_with("0.2.") => {
+            }
             _ => {
                 return refuse(format!(
                     "it imports `{import}`, which does not exist here: imports are those of `triggerd:runtime@0.1` and of WASI 0.2"
@@ -281,49 +235,26 @@ impl<'a> Interface<'a> {
     fn of(text: &'a str) -> Option<Self> {
         let (path, version) = text.split_once('@')?;
         let (package, name) = path.split_once('/')?;
-        Some(Self {
-            package,
-            name,
-            version,
-        })
+        Some(Self { package, name, version })
     }
 }
 
 fn worlds_of(exports: &[String]) -> Vec<String> {
     let exported = |interface: &str| {
-        exports
-            .iter()
-            .filter_map(|export| Interface::of(export))
-            .any(|found| {
-                found.package == "triggerd:runtime"
-                    && found.name == interface
-                    && found.version.starts_with("0.1.")
-            })
+        exports.iter().filter_map(|export| Interface::of(export)).any(|found| {
+            found.package == "triggerd:runtime" && found.name == interface && found.version.starts_with("0.1.")
+        })
     };
-    WORLDS
-        .iter()
-        .filter(|(_, interface)| exported(interface))
-        .map(|(world, _)| (*world).to_owned())
-        .collect()
+    WORLDS.iter().filter(|(_, interface)| exported(interface)).map(|(world, _)| (*world).to_owned()).collect()
 }
 
 fn no_world(exports: &[String]) -> Refusal {
-    let wanted: Vec<String> = WORLDS
-        .iter()
-        .map(|(world, interface)| format!("`triggerd:runtime/{interface}@0.1.0` ({world})"))
-        .collect();
+    let wanted: Vec<String> =
+        WORLDS.iter().map(|(world, interface)| format!("`triggerd:runtime/{interface}@0.1.0` ({world})")).collect();
     let found = match exports {
         [] => "nothing".to_owned(),
-        some => some
-            .iter()
-            .take(10)
-            .map(|name| format!("`{name}`"))
-            .collect::<Vec<_>>()
-            .join(", "),
+        some => some.iter().take(10).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
     };
-    let message = format!(
-        "it exports {found}; a component exports at least one of {}",
-        wanted.join(", ")
-    );
+    let message = format!("it exports {found}; a component exports at least one of {}", wanted.join(", "));
     Refusal::new(RefusalCode::NoWorld, message)
 }

@@ -38,10 +38,7 @@ pub(super) struct Metered<F> {
 
 impl<F: Future> Metered<F> {
     pub(super) fn new(meter: Arc<Meter>, future: F) -> Self {
-        Self {
-            meter,
-            future: Box::pin(future),
-        }
+        Self { meter, future: Box::pin(future) }
     }
 }
 
@@ -49,24 +46,17 @@ impl<F: Future> Future for Metered<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        self.meter
-            .poll_began_ns
-            .store(thread_cpu_ns(), Ordering::Relaxed);
+        self.meter.poll_began_ns.store(thread_cpu_ns(), Ordering::Relaxed);
         let poll = self.future.as_mut().poll(cx);
         let used = self.meter.used_now().as_nanos();
-        self.meter
-            .before_poll_ns
-            .store(u64::try_from(used).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.meter.before_poll_ns.store(u64::try_from(used).unwrap_or(u64::MAX), Ordering::Relaxed);
         poll
     }
 }
 
 #[cfg(unix)]
 fn thread_cpu_ns() -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is to a live timespec of this frame, which the call fills.
     let answer = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
     debug_assert_eq!(answer, 0, "POSIX has this clock");

@@ -74,29 +74,22 @@ fn pool(guests: u32, memory_bytes: usize) -> PoolingAllocationConfig {
 }
 
 /// Counts the engine's epochs up for as long as it is held.
-pub(super) struct Ticker(
-    #[allow(dead_code, reason = "dropping it stops the thread")] Arc<AtomicBool>,
-);
+pub(super) struct Ticker(#[allow(dead_code, reason = "dropping it stops the thread")] Arc<AtomicBool>);
 
 impl Ticker {
     /// Starts the thread.
     pub(super) fn start(engine: &Engine) -> std::io::Result<Self> {
         let alive = Arc::new(AtomicBool::new(true));
         let (engine, held): (_, Weak<AtomicBool>) = (engine.weak(), Arc::downgrade(&alive));
-        std::thread::Builder::new()
-            .name("guest-epochs".into())
-            .spawn(move || {
-                while held
-                    .upgrade()
-                    .is_some_and(|alive| alive.load(Ordering::Relaxed))
-                {
-                    std::thread::sleep(TICK);
-                    let Some(engine) = engine.upgrade() else {
-                        break;
-                    };
-                    engine.increment_epoch();
-                }
-            })?;
+        std::thread::Builder::new().name("guest-epochs".into()).spawn(move || {
+            while held.upgrade().is_some_and(|alive| alive.load(Ordering::Relaxed)) {
+                std::thread::sleep(TICK);
+                let Some(engine) = engine.upgrade() else {
+                    break;
+                };
+                engine.increment_epoch();
+            }
+        })?;
         Ok(Self(alive))
     }
 }

@@ -42,12 +42,7 @@ pub(super) struct WallExhausted(pub Duration);
 
 impl CallError {
     fn new(code: &str, message: impl Into<String>, retryable: bool) -> Self {
-        Self {
-            code: code.to_owned(),
-            message: message.into(),
-            retryable,
-            delay: None,
-        }
+        Self { code: code.to_owned(), message: message.into(), retryable, delay: None }
     }
 
     /// What the guest returned is not what its interface promises, or too large.
@@ -70,11 +65,7 @@ impl CallError {
 
     /// The component has no such export.
     pub(super) fn no_export(name: &str) -> Self {
-        Self::new(
-            "WASM_INTERFACE",
-            format!("the component does not export `triggerd:runtime/{name}`"),
-            false,
-        )
+        Self::new("WASM_INTERFACE", format!("the component does not export `triggerd:runtime/{name}`"), false)
     }
 
     /// What the guest itself called a failure.
@@ -84,17 +75,8 @@ impl CallError {
             FailureKind::Permanent => (false, None),
         };
         let code = bounded(&shown(&failure.code), 128);
-        let code = if code.is_empty() {
-            "ACTION_FAILED".to_owned()
-        } else {
-            code
-        };
-        Self {
-            code,
-            message: bounded(&shown(&failure.message), MESSAGE_BYTES),
-            retryable,
-            delay,
-        }
+        let code = if code.is_empty() { "ACTION_FAILED".to_owned() } else { code };
+        Self { code, message: bounded(&shown(&failure.message), MESSAGE_BYTES), retryable, delay }
     }
 
     /// What ended the guest. `running` says that its export had been called.
@@ -109,28 +91,16 @@ impl CallError {
             return Self::new("WASM_MEMORY", with_backtrace(error), true);
         }
         if error.is::<PoolConcurrencyLimitError>() {
-            return Self::new(
-                "WASM_MEMORY",
-                "too many guests hold memories at once; try again",
-                true,
-            );
+            return Self::new("WASM_MEMORY", "too many guests hold memories at once; try again", true);
         }
         if let Some(exit) = error.downcast_ref::<I32Exit>() {
-            return Self::new(
-                "WASM_TRAP",
-                format!("the guest exited with status {}", exit.0),
-                true,
-            );
+            return Self::new("WASM_TRAP", format!("the guest exited with status {}", exit.0), true);
         }
-        let at_fault =
-            error.is::<Trap>() || error.is::<CallsExhausted>() || error.is::<WasmBacktrace>();
+        let at_fault = error.is::<Trap>() || error.is::<CallsExhausted>() || error.is::<WasmBacktrace>();
         if running && !at_fault {
             // No trap and no frame of the guest: it had returned, and its answer could not be read.
             return Self::result(bounded(
-                &format!(
-                    "the answer cannot be read: {}",
-                    shown(&error.root_cause().to_string())
-                ),
+                &format!("the answer cannot be read: {}", shown(&error.root_cause().to_string())),
                 MESSAGE_BYTES,
             ));
         }
@@ -146,10 +116,7 @@ fn with_backtrace(error: &wasmtime::Error) -> String {
     };
     // Its own text has the names demangled: `  0:  0x1f2 - lead_score.wasm!lead_score::run`, and file and line below.
     let text = backtrace.to_string();
-    let frames = text
-        .lines()
-        .filter_map(|line| line.split_once(" - "))
-        .take(20);
+    let frames = text.lines().filter_map(|line| line.split_once(" - ")).take(20);
     for (_, name) in frames {
         let name = bounded(&shown(name), NAME_BYTES);
         if write!(message, "\n  at {name}").is_err() || message.len() > MESSAGE_BYTES {
@@ -160,11 +127,7 @@ fn with_backtrace(error: &wasmtime::Error) -> String {
 }
 
 fn bounded(text: &str, bytes: usize) -> String {
-    if text.len() <= bytes {
-        text.to_owned()
-    } else {
-        format!("{}…", &text[..text.floor_char_boundary(bytes)])
-    }
+    if text.len() <= bytes { text.to_owned() } else { format!("{}…", &text[..text.floor_char_boundary(bytes)]) }
 }
 
 #[cfg(test)]
@@ -173,20 +136,10 @@ mod tests {
 
     #[test]
     fn a_guests_failure_keeps_its_code_and_delay() {
-        let failure = Failure {
-            code: String::new(),
-            message: "x\ny".into(),
-            kind: FailureKind::Retryable(Some(1500)),
-        };
+        let failure = Failure { code: String::new(), message: "x\ny".into(), kind: FailureKind::Retryable(Some(1500)) };
         let error = CallError::of_guest(failure);
-        assert_eq!(
-            (error.code.as_str(), error.message.as_str()),
-            ("ACTION_FAILED", "x\\ny")
-        );
-        assert_eq!(
-            (error.retryable, error.delay),
-            (true, Some(Duration::from_millis(1500)))
-        );
+        assert_eq!((error.code.as_str(), error.message.as_str()), ("ACTION_FAILED", "x\\ny"));
+        assert_eq!((error.retryable, error.delay), (true, Some(Duration::from_millis(1500))));
     }
 
     #[test]

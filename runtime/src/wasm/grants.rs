@@ -23,13 +23,10 @@ pub(super) struct HostGrant {
 impl BrokerGrant {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
-            Some((tag, topic)) if !tag.is_empty() && !topic.is_empty() => Ok(Self {
-                tag: tag.to_owned(),
-                topic: topic.to_owned(),
-            }),
-            _ => Err(format!(
-                "`{text}` is not TAG:TOPIC, such as `kafka:user-events` or `kafka:*`"
-            )),
+            Some((tag, topic)) if !tag.is_empty() && !topic.is_empty() => {
+                Ok(Self { tag: tag.to_owned(), topic: topic.to_owned() })
+            }
+            _ => Err(format!("`{text}` is not TAG:TOPIC, such as `kafka:user-events` or `kafka:*`")),
         }
     }
 
@@ -40,34 +37,17 @@ impl BrokerGrant {
 
 impl HostGrant {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            format!(
-                "`{text}` is not HOST or HOST:PORT, such as `api.stripe.com` or `*.example.com:8443`"
-            )
-        };
+        let wrong = || format!("`{text}` is not HOST or HOST:PORT, such as `api.stripe.com` or `*.example.com:8443`");
         let (wildcard, rest) = match text.strip_prefix('*') {
             Some("") => {
-                return Ok(Self {
-                    host: String::new(),
-                    wildcard: true,
-                    port: None,
-                });
+                return Ok(Self { host: String::new(), wildcard: true, port: None });
             }
-            Some(rest) => (
-                true,
-                rest.strip_prefix('.')
-                    .or(rest.starts_with(':').then_some(rest))
-                    .ok_or_else(wrong)?,
-            ),
+            Some(rest) => (true, rest.strip_prefix('.').or(rest.starts_with(':').then_some(rest)).ok_or_else(wrong)?),
             None => (false, text),
         };
         if wildcard && let Some(port) = rest.strip_prefix(':') {
             let port = port.parse().map_err(|_| wrong())?;
-            return Ok(Self {
-                host: String::new(),
-                wildcard,
-                port: Some(port),
-            });
+            return Ok(Self { host: String::new(), wildcard, port: Some(port) });
         }
         if rest.contains(['*', '/', '@', '?', '#', '\\']) || rest.contains(char::is_whitespace) {
             return Err(wrong());
@@ -75,22 +55,12 @@ impl HostGrant {
         // The URL parser gives host names the form they will be compared in: lower case, punycode, canonical addresses.
         // It drops a written default port, so the port is read from the text.
         let url = Url::parse(&format!("http://{rest}")).map_err(|_| wrong())?;
-        let host = url
-            .host_str()
-            .ok_or_else(wrong)?
-            .trim_end_matches('.')
-            .to_owned();
+        let host = url.host_str().ok_or_else(wrong)?.trim_end_matches('.').to_owned();
         let port = match rest.rsplit_once(':') {
-            Some((_, digits)) if !digits.contains(']') => {
-                Some(digits.parse().map_err(|_| wrong())?)
-            }
+            Some((_, digits)) if !digits.contains(']') => Some(digits.parse().map_err(|_| wrong())?),
             _ => None,
         };
-        Ok(Self {
-            host,
-            wildcard,
-            port,
-        })
+        Ok(Self { host, wildcard, port })
     }
 
     pub(super) fn fits(&self, url: &Url) -> bool {
@@ -109,32 +79,23 @@ impl HostGrant {
         if !self.wildcard {
             return self.host == host;
         }
-        self.host.is_empty()
-            || host
-                .strip_suffix(&self.host)
-                .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+        self.host.is_empty() || host.strip_suffix(&self.host).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
     }
 }
 
 /// An entry of `events`, if it is a pattern at all.
 pub(super) fn event_pattern(text: &str) -> Result<String, String> {
-    let fits =
-        |part: &str| !part.is_empty() && (!part.contains('*') || part == "*" || part == "**");
+    let fits = |part: &str| !part.is_empty() && (!part.contains('*') || part == "*" || part == "**");
     if text.split('.').all(fits) {
         Ok(text.to_owned())
     } else {
-        Err(format!(
-            "`{text}` is not an event type; `*` stands for one dotted part and `**` for any number: `order.*`"
-        ))
+        Err(format!("`{text}` is not an event type; `*` stands for one dotted part and `**` for any number: `order.*`"))
     }
 }
 
 /// Whether an event type fits a granted pattern.
 pub(super) fn event_fits(granted: &str, event_type: &str) -> bool {
-    let (pattern, parts): (Vec<&str>, Vec<&str>) = (
-        granted.split('.').collect(),
-        event_type.split('.').collect(),
-    );
+    let (pattern, parts): (Vec<&str>, Vec<&str>) = (granted.split('.').collect(), event_type.split('.').collect());
     dotted(&pattern, &parts)
 }
 
@@ -143,14 +104,9 @@ fn dotted(pattern: &[&str], parts: &[&str]) -> bool {
     match (pattern.split_first(), parts.split_first()) {
         (None, None) => true,
         (Some((&"**", rest)), _) => {
-            dotted(rest, parts)
-                || parts
-                    .split_first()
-                    .is_some_and(|(_, others)| dotted(pattern, others))
+            dotted(rest, parts) || parts.split_first().is_some_and(|(_, others)| dotted(pattern, others))
         }
-        (Some((want, rest)), Some((part, others))) => {
-            (*want == "*" || want == part) && dotted(rest, others)
-        }
+        (Some((want, rest)), Some((part, others))) => (*want == "*" || want == part) && dotted(rest, others),
         _ => false,
     }
 }

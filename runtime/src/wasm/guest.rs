@@ -56,10 +56,7 @@ pub(super) struct CallsExhausted(u32);
 
 impl Forbidden {
     pub(super) fn new(what: impl Into<String>, grant: impl Into<String>) -> Self {
-        Self {
-            what: super::logs::shown(&what.into()),
-            grant: super::logs::shown(&grant.into()),
-        }
+        Self { what: super::logs::shown(&what.into()), grant: super::logs::shown(&grant.into()) }
     }
 }
 
@@ -89,32 +86,21 @@ impl Reach {
 
     /// Takes one call off the budget; `false` where none is left.
     pub(super) fn count_call(&self) -> bool {
-        self.calls_left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-                left.checked_sub(1)
-            })
-            .is_ok()
+        self.calls_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 
     /// Asks a service, at its home. A service that panics is an error of that call alone.
     pub(super) async fn ask<T: Send + 'static>(
         &self,
-        question: impl for<'a> FnOnce(&'a dyn Services, &'a ServiceContext) -> Answer<'a, T>
-        + Send
-        + 'static,
+        question: impl for<'a> FnOnce(&'a dyn Services, &'a ServiceContext) -> Answer<'a, T> + Send + 'static,
     ) -> Result<T, ServiceError> {
         let (services, context) = (Arc::clone(&self.services), Arc::clone(&self.context));
-        let asked = self
-            .home
-            .spawn(async move { question(&*services, &context).await });
+        let asked = self.home.spawn(async move { question(&*services, &context).await });
         match AbortOnDropHandle::new(asked).await {
             Ok(answer) => answer,
             Err(failed) => {
                 tracing::error!(error = %failed, component = %self.context.component, "A service failed while a guest waited for it");
-                Err(ServiceError::retryable(
-                    "INTERNAL",
-                    "the host failed while serving this call",
-                ))
+                Err(ServiceError::retryable("INTERNAL", "the host failed while serving this call"))
             }
         }
     }
@@ -123,34 +109,18 @@ impl Reach {
 impl Guest {
     /// Counts a call of an import; an error past the budget.
     pub(super) fn count_call(&self) -> wasmtime::Result<()> {
-        if self.reach.count_call() {
-            Ok(())
-        } else {
-            Err(CallsExhausted(self.limits.host_calls).into())
-        }
+        if self.reach.count_call() { Ok(()) } else { Err(CallsExhausted(self.limits.host_calls).into()) }
     }
 
     /// Counts a call of an import, and ends the guest where it is not granted.
-    pub(super) fn admit(
-        &self,
-        granted: bool,
-        forbidden: impl FnOnce() -> Forbidden,
-    ) -> wasmtime::Result<()> {
+    pub(super) fn admit(&self, granted: bool, forbidden: impl FnOnce() -> Forbidden) -> wasmtime::Result<()> {
         self.count_call()?;
-        if granted {
-            Ok(())
-        } else {
-            Err(forbidden().into())
-        }
+        if granted { Ok(()) } else { Err(forbidden().into()) }
     }
 }
 
 impl From<ServiceError> for types::ServiceError {
     fn from(error: ServiceError) -> Self {
-        Self {
-            code: error.code,
-            message: error.message,
-            retryable: error.retryable,
-        }
+        Self { code: error.code, message: error.message, retryable: error.retryable }
     }
 }

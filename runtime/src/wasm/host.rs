@@ -54,9 +54,7 @@ pub struct CodeCacheConfig {
 
 impl std::fmt::Debug for CodeCacheConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CodeCacheConfig")
-            .field("dir", &self.dir)
-            .finish_non_exhaustive()
+        f.debug_struct("CodeCacheConfig").field("dir", &self.dir).finish_non_exhaustive()
     }
 }
 
@@ -123,14 +121,12 @@ impl Host {
         let engine = engine::engine(config.guests, config.memory_ceiling)
             .map_err(|e| anyhow::anyhow!("the Wasm engine: {e:#}"))?;
         let mut linker = Linker::new(&engine);
-        imports::link(&mut linker, config.wasi_http)
-            .map_err(|e| anyhow::anyhow!("the guests' imports: {e:#}"))?;
+        imports::link(&mut linker, config.wasi_http).map_err(|e| anyhow::anyhow!("the guests' imports: {e:#}"))?;
         let cache = match &config.code_cache {
-            Some(CodeCacheConfig { dir, key }) => {
-                Some(CodeCache::open(dir, *key, &engine).map_err(|e| {
-                    anyhow::anyhow!("the cache of compiled components in {}: {e}", dir.display())
-                })?)
-            }
+            Some(CodeCacheConfig { dir, key }) => Some(
+                CodeCache::open(dir, *key, &engine)
+                    .map_err(|e| anyhow::anyhow!("the cache of compiled components in {}: {e}", dir.display()))?,
+            ),
             None => None,
         };
         let threads = tokio::runtime::Builder::new_multi_thread()
@@ -144,12 +140,7 @@ impl Host {
             .build()?;
         Ok(Self {
             _ticker: Ticker::start(&engine)?,
-            compiler: Compiler::new(
-                engine.clone(),
-                cache,
-                config.compile_budget,
-                config.compilations,
-            ),
+            compiler: Compiler::new(engine.clone(), cache, config.compile_budget, config.compilations),
             prepared: moka::future::Cache::builder()
                 .max_capacity(config.code_bytes)
                 .weigher(|_, prepared: &Arc<Prepared>| prepared.code_bytes())
@@ -166,10 +157,7 @@ impl Host {
     /// Says what an upload is, having compiled and linked it; or why it is refused.
     pub async fn inspect(&self, upload: Vec<u8>) -> Result<Inspected, Refusal> {
         let inspected = self.look(upload).await?;
-        self.keep_prepared(&inspected.digest, || async {
-            Ok(inspected.component_bytes.clone())
-        })
-        .await?;
+        self.keep_prepared(&inspected.digest, || async { Ok(inspected.component_bytes.clone()) }).await?;
         Ok(inspected)
     }
 
@@ -190,43 +178,32 @@ impl Host {
     }
 
     pub(super) fn threads(&self) -> &Runtime {
-        self.threads
-            .as_ref()
-            .expect("the threads stay until the host is dropped")
+        self.threads.as_ref().expect("the threads stay until the host is dropped")
     }
 
     async fn look(&self, upload: Vec<u8>) -> Result<Inspected, Refusal> {
         let wasi_http = self.wasi_http;
-        let looked =
-            tokio::task::spawn_blocking(move || component::inspect(upload, wasi_http)).await;
+        let looked = tokio::task::spawn_blocking(move || component::inspect(upload, wasi_http)).await;
         looked.unwrap_or_else(|_| Err(Refusal::new(RefusalCode::Invalid, "reading it failed")))
     }
 
     /// The kept one, or one made of `component`; several callers at once wait for the same one.
-    async fn keep_prepared<F, W>(
-        &self,
-        digest: &str,
-        component: F,
-    ) -> Result<Arc<Prepared>, Refusal>
+    async fn keep_prepared<F, W>(&self, digest: &str, component: F) -> Result<Arc<Prepared>, Refusal>
     where
         F: FnOnce() -> W,
         W: Future<Output = Result<Vec<u8>, Refusal>>,
     {
-        let made = self
-            .prepared
-            .try_get_with_by_ref(digest, async { self.make(component().await?).await });
+        let made = self.prepared.try_get_with_by_ref(digest, async { self.make(component().await?).await });
         made.await.map_err(|refusal| Refusal::clone(&refusal))
     }
 
     async fn make(&self, component: Vec<u8>) -> Result<Arc<Prepared>, Refusal> {
         let component = self.compiler.compile(component).await?;
         signature::check(&self.engine, &component)?;
-        let pre = self.linker.instantiate_pre(&component).map_err(|error| {
-            Refusal::new(
-                RefusalCode::UnknownImport,
-                format!("its imports do not fit: {error:#}"),
-            )
-        })?;
+        let pre = self
+            .linker
+            .instantiate_pre(&component)
+            .map_err(|error| Refusal::new(RefusalCode::UnknownImport, format!("its imports do not fit: {error:#}")))?;
         Ok(Arc::new(Prepared {
             run: run::GuestIndices::new(&pre).ok(),
             check: check::GuestIndices::new(&pre).ok(),

@@ -19,10 +19,7 @@ impl Invocation {
             action: String::new(),
             event_name: event.event_name().to_owned(),
             event_type: event.event_type.clone(),
-            operation: event
-                .change
-                .as_ref()
-                .map(|change| change.operation.as_str().to_owned()),
+            operation: event.change.as_ref().map(|change| change.operation.as_str().to_owned()),
             database: event.database().map(str::to_owned),
             table: event.table().map(str::to_owned),
             env: event.env.clone(),
@@ -46,24 +43,12 @@ fn present(value: &Value) -> Option<String> {
 
 /// The fields that differ, new ones and lost ones included; all of them where there is only one side.
 fn changed_fields(record: &Value, previous: &Value) -> Vec<String> {
-    let fields = |value: &Value| {
-        value
-            .as_object()
-            .into_iter()
-            .flat_map(|o| o.keys().cloned())
-            .collect::<Vec<_>>()
-    };
+    let fields = |value: &Value| value.as_object().into_iter().flat_map(|o| o.keys().cloned()).collect::<Vec<_>>();
     if previous.is_null() {
         return Vec::new();
     }
-    let mut changed: Vec<String> = fields(record)
-        .into_iter()
-        .filter(|name| record.get(name) != previous.get(name))
-        .collect();
-    changed.extend(
-        fields(previous)
-            .into_iter()
-            .filter(|name| record.get(name).is_none()),
-    );
+    let mut changed: Vec<String> =
+        fields(record).into_iter().filter(|name| record.get(name) != previous.get(name)).collect();
+    changed.extend(fields(previous).into_iter().filter(|name| record.get(name).is_none()));
     changed
 }

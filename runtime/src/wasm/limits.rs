@@ -51,10 +51,7 @@ impl Limits {
     /// Those of a condition: 10 ms of CPU.
     #[must_use]
     pub fn condition() -> Self {
-        Self {
-            cpu: Duration::from_millis(10),
-            ..Self::default()
-        }
+        Self { cpu: Duration::from_millis(10), ..Self::default() }
     }
 
     /// These limits with what `written` changes: `{"memoryBytes", "cpuMs", "wallMs", "resultBytes", "logBytes"}`, all
@@ -89,11 +86,7 @@ impl Limits {
 
     /// What a single host call may hand over, in bytes: the largest thing that it may legally be, and what is around it.
     pub(super) fn transfer_bytes(&self) -> usize {
-        self.result_bytes
-            .max(self.body_bytes)
-            .max(self.log_bytes)
-            .max(1 << 20)
-            + (64 << 10)
+        self.result_bytes.max(self.body_bytes).max(self.log_bytes).max(1 << 20) + (64 << 10)
     }
 }
 
@@ -121,11 +114,7 @@ pub(super) struct Limiter {
 
 impl Limiter {
     pub(super) fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            used: 0,
-            peak: 0,
-        }
+        Self { limit, used: 0, peak: 0 }
     }
 
     /// The most memory the guest had.
@@ -135,32 +124,18 @@ impl Limiter {
 }
 
 impl ResourceLimiter for Limiter {
-    fn memory_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         let wanted = self.used.saturating_add(desired.saturating_sub(current));
         if wanted > self.limit {
             // An error ends the call with a name for what happened; `false` would leave it to the guest's allocator.
-            return Err(MemoryExhausted {
-                wanted,
-                limit: self.limit,
-            }
-            .into());
+            return Err(MemoryExhausted { wanted, limit: self.limit }.into());
         }
         self.used = wanted;
         self.peak = self.peak.max(wanted);
         Ok(true)
     }
 
-    fn table_growing(
-        &mut self,
-        _current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         if desired > MAX_TABLE_ELEMENTS {
             return Err(TableExhausted { wanted: desired }.into());
         }

@@ -69,10 +69,7 @@ impl LogBook {
 
     /// The standard stream that ends up here.
     pub(super) fn stream(&self, stream: Stream) -> LogStream {
-        LogStream {
-            book: self.clone(),
-            stream,
-        }
+        LogStream { book: self.clone(), stream }
     }
 
     /// The lines, unfinished ones included, and how many were dropped.
@@ -97,12 +94,7 @@ impl Pages {
         self.bytes_left -= size;
         self.lines_left -= 1;
         let message = shown(message);
-        self.lines.push(LogLine {
-            time: Timestamp::now(),
-            level: level.to_owned(),
-            message,
-            fields,
-        });
+        self.lines.push(LogLine { time: Timestamp::now(), level: level.to_owned(), message, fields });
     }
 
     fn append(&mut self, stream: Stream, mut bytes: &[u8]) {
@@ -123,11 +115,7 @@ impl Pages {
     fn end_line(&mut self, stream: Stream) {
         let line = std::mem::take(&mut self.unfinished[stream as usize]);
         let line = line.strip_suffix(b"\r").unwrap_or(&line);
-        let level = if stream == Stream::Out {
-            "info"
-        } else {
-            "warn"
-        };
+        let level = if stream == Stream::Out { "info" } else { "warn" };
         self.write(level, &String::from_utf8_lossy(line), Value::Null, 0);
     }
 }
@@ -142,11 +130,7 @@ pub(super) fn shown(text: &str) -> String {
         }
         let forges = c.is_control() && c != '\t'
             || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if forges {
-            shown.extend(c.escape_default())
-        } else {
-            shown.push(c)
-        }
+        if forges { shown.extend(c.escape_default()) } else { shown.push(c) }
     }
     shown
 }
@@ -191,9 +175,7 @@ impl OutputStream for LogStream {
 }
 
 impl Pollable for LogStream {
-    fn ready<'life0, 'async_trait>(
-        &'life0 mut self,
-    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'async_trait>>
+    fn ready<'life0, 'async_trait>(&'life0 mut self) -> Pin<Box<dyn Future<Output = ()> + Send + 'async_trait>>
     where
         'life0: 'async_trait,
         Self: 'async_trait,
@@ -203,11 +185,7 @@ impl Pollable for LogStream {
 }
 
 impl AsyncWrite for LogStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, _cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.book.0.lock().append(self.stream, bytes);
         Poll::Ready(Ok(bytes.len()))
     }
@@ -237,19 +215,8 @@ mod tests {
         write(&mut err, "oops\r\n");
         write(&mut out, "o\nthree");
         let (lines, dropped) = book.close();
-        let said: Vec<_> = lines
-            .iter()
-            .map(|l| (l.level.as_str(), l.message.as_str()))
-            .collect();
-        assert_eq!(
-            said,
-            [
-                ("info", "one"),
-                ("warn", "oops"),
-                ("info", "two"),
-                ("info", "three")
-            ]
-        );
+        let said: Vec<_> = lines.iter().map(|l| (l.level.as_str(), l.message.as_str())).collect();
+        assert_eq!(said, [("info", "one"), ("warn", "oops"), ("info", "two"), ("info", "three")]);
         assert_eq!(dropped, 0);
     }
 
@@ -267,9 +234,6 @@ mod tests {
 
     #[test]
     fn a_line_cannot_pass_for_two_or_command_a_terminal() {
-        assert_eq!(
-            shown("a\n[error] b\u{1b}[2J\tc"),
-            "a\\n[error] b\\u{1b}[2J\tc"
-        );
+        assert_eq!(shown("a\n[error] b\u{1b}[2J\tc"), "a\\n[error] b\\u{1b}[2J\tc");
     }
 }

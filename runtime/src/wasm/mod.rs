@@ -14,8 +14,8 @@ mod answer;
 mod bindings;
 mod cache;
 mod call;
-pub mod code_key;
 mod capabilities;
+pub mod code_key;
 mod compile;
 mod component;
 mod cpu;
@@ -42,6 +42,5 @@ pub use host::{CodeCacheConfig, Host, HostConfig, Prepared};
 pub use limits::Limits;
 pub use logs::LogLine;
 pub use services::{
-    Answer, BrokerMessage, EmittedEvent, HttpRequest, HttpResponse, ServiceContext, ServiceError,
-    Services, StateEntry,
+    Answer, BrokerMessage, EmittedEvent, HttpRequest, HttpResponse, ServiceContext, ServiceError, Services, StateEntry,
 };

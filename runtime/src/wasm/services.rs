@@ -40,20 +40,12 @@ pub struct ServiceError {
 impl ServiceError {
     /// A failure that another try may mend.
     pub fn retryable(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            code: code.into(),
-            message: message.into(),
-            retryable: true,
-        }
+        Self { code: code.into(), message: message.into(), retryable: true }
     }
 
     /// A failure for good.
     pub fn permanent(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            code: code.into(),
-            message: message.into(),
-            retryable: false,
-        }
+        Self { code: code.into(), message: message.into(), retryable: false }
     }
 }
 
@@ -129,11 +121,7 @@ pub type Answer<'a, T> = BoxFuture<'a, Result<T, ServiceError>>;
 /// A call is dropped at any await when the guest's time is over.
 pub trait Services: Send + Sync + 'static {
     /// The value of a key of this component's and tenant's state.
-    fn state_get<'a>(
-        &'a self,
-        cx: &'a ServiceContext,
-        key: &'a str,
-    ) -> Answer<'a, Option<StateEntry>>;
+    fn state_get<'a>(&'a self, cx: &'a ServiceContext, key: &'a str) -> Answer<'a, Option<StateEntry>>;
     /// Stores a value; answers with its version.
     fn state_set<'a>(
         &'a self,
@@ -154,12 +142,7 @@ pub trait Services: Send + Sync + 'static {
     /// Removes a key; whether it was there.
     fn state_delete<'a>(&'a self, cx: &'a ServiceContext, key: &'a str) -> Answer<'a, bool>;
     /// The value of a key of a cache.
-    fn cache_get<'a>(
-        &'a self,
-        cx: &'a ServiceContext,
-        cache: &'a str,
-        key: &'a str,
-    ) -> Answer<'a, Option<Value>>;
+    fn cache_get<'a>(&'a self, cx: &'a ServiceContext, cache: &'a str, key: &'a str) -> Answer<'a, Option<Value>>;
     /// Stores a value in a cache.
     fn cache_set<'a>(
         &'a self,
@@ -170,30 +153,15 @@ pub trait Services: Send + Sync + 'static {
         ttl: Option<Duration>,
     ) -> Answer<'a, ()>;
     /// Removes a key of a cache; whether it was there.
-    fn cache_delete<'a>(
-        &'a self,
-        cx: &'a ServiceContext,
-        cache: &'a str,
-        key: &'a str,
-    ) -> Answer<'a, bool>;
+    fn cache_delete<'a>(&'a self, cx: &'a ServiceContext, cache: &'a str, key: &'a str) -> Answer<'a, bool>;
     /// Removes the keys of a cache that fit a glob; how many there were.
-    fn cache_invalidate<'a>(
-        &'a self,
-        cx: &'a ServiceContext,
-        cache: &'a str,
-        pattern: &'a str,
-    ) -> Answer<'a, u64>;
+    fn cache_invalidate<'a>(&'a self, cx: &'a ServiceContext, cache: &'a str, pattern: &'a str) -> Answer<'a, u64>;
     /// Publishes; answers once the broker has confirmed, with what it said.
-    fn broker_publish<'a>(
-        &'a self,
-        cx: &'a ServiceContext,
-        message: BrokerMessage,
-    ) -> Answer<'a, Value>;
+    fn broker_publish<'a>(&'a self, cx: &'a ServiceContext, message: BrokerMessage) -> Answer<'a, Value>;
     /// Emits an event; answers with its id once it is on stable storage.
     fn emit<'a>(&'a self, cx: &'a ServiceContext, event: EmittedEvent) -> Answer<'a, String>;
     /// A secret's value.
     fn secret<'a>(&'a self, cx: &'a ServiceContext, name: &'a str) -> Answer<'a, String>;
     /// Sends a request through the egress guard. Redirects are not followed.
-    fn http<'a>(&'a self, cx: &'a ServiceContext, request: HttpRequest)
-    -> Answer<'a, HttpResponse>;
+    fn http<'a>(&'a self, cx: &'a ServiceContext, request: HttpRequest) -> Answer<'a, HttpResponse>;
 }

@@ -37,9 +37,9 @@ pub(super) fn check(engine: &Engine, component: &Component) -> Result<(), Refusa
         }
         let wanted = format!("({INVOCATION})->result<{},{FAILURE}>", answer(interface));
         let found = match &item.ty {
-            ComponentItem::ComponentInstance(instance) => instance
-                .get_export(engine, interface)
-                .and_then(|function| signature(&function.ty)),
+            ComponentItem::ComponentInstance(instance) => {
+                instance.get_export(engine, interface).and_then(|function| signature(&function.ty))
+            }
             _ => None,
         };
         if found.as_deref() != Some(&wanted) {
@@ -71,10 +71,7 @@ fn shape(ty: &Type) -> String {
         Type::List(list) => format!("[{}]", shape(&list.ty())),
         Type::Option(option) => format!("{}?", shape(&option.ty())),
         Type::Record(record) => {
-            let fields: Vec<String> = record
-                .fields()
-                .map(|f| format!("{}:{}", f.name, shape(&f.ty)))
-                .collect();
+            let fields: Vec<String> = record.fields().map(|f| format!("{}:{}", f.name, shape(&f.ty))).collect();
             format!("{{{}}}", fields.join(","))
         }
         Type::Variant(variant) => {

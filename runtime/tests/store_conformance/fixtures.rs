@@ -55,38 +55,21 @@ pub fn event_at(tenant: &TenantId, event_type: &str, at: Timestamp) -> Event {
 /// A pending run, due at once.
 pub fn new_run() -> NewRun {
     let id = RunId::new(1_800_000_000_000, bits());
-    NewRun {
-        id,
-        trigger: Arc::from("welcome"),
-        version: 1,
-        ordering_key: None,
-        queue: None,
-        lease_until: None,
-    }
+    NewRun { id, trigger: Arc::from("welcome"), version: 1, ordering_key: None, queue: None, lease_until: None }
 }
 
 /// A run that its accepter holds until then.
 pub fn held_run(until: Timestamp) -> NewRun {
-    NewRun {
-        lease_until: Some(until),
-        ..new_run()
-    }
+    NewRun { lease_until: Some(until), ..new_run() }
 }
 
 /// A pending run of a lane.
 pub fn lane_run(key: &str) -> NewRun {
-    NewRun {
-        ordering_key: Some(key.to_owned()),
-        ..new_run()
-    }
+    NewRun { ordering_key: Some(key.to_owned()), ..new_run() }
 }
 
 pub fn append(event: Event, runs: Vec<NewRun>) -> Append {
-    Append {
-        event: Arc::new(event),
-        runs,
-        idempotency: None,
-    }
+    Append { event: Arc::new(event), runs, idempotency: None }
 }
 
 /// Keeps an event of `default` accepted at `t(second)` with these runs.
@@ -94,13 +77,7 @@ pub async fn keep(store: &Store, second: i64, runs: Vec<NewRun>) -> Arc<Event> {
     keep_of(store, &tenant(), "user.created", second, runs).await
 }
 
-pub async fn keep_of(
-    store: &Store,
-    tenant: &TenantId,
-    event_type: &str,
-    second: i64,
-    runs: Vec<NewRun>,
-) -> Arc<Event> {
+pub async fn keep_of(store: &Store, tenant: &TenantId, event_type: &str, second: i64, runs: Vec<NewRun>) -> Arc<Event> {
     let append = append(event_at(tenant, event_type, t(second)), runs);
     let event = append.event.clone();
     store.append(append).await.unwrap();
@@ -123,11 +100,7 @@ pub fn progress(id: RunId, attempts: u32, status: ActionState) -> Arc<Progress> 
         attempt: n,
         started_at: t(i64::from(n)),
         duration_ms: 250,
-        outcome: if status == ActionState::Delivered {
-            AttemptOutcome::Delivered
-        } else {
-            AttemptOutcome::Failed
-        },
+        outcome: if status == ActionState::Delivered { AttemptOutcome::Delivered } else { AttemptOutcome::Failed },
         error_code: None,
         error: None,
         request: None,
@@ -135,6 +108,7 @@ pub fn progress(id: RunId, attempts: u32, status: ActionState) -> Arc<Progress> 
     };
     Arc::new(Progress {
         actions: vec![ActionProgress {
+            effect: None,
             name: "send".to_owned(),
             kind: "http.post".to_owned(),
             status,
@@ -148,38 +122,17 @@ pub fn progress(id: RunId, attempts: u32, status: ActionState) -> Arc<Progress> 
 }
 
 pub fn delivered(id: RunId, epoch: i64) -> RunUpdate {
-    RunUpdate {
-        id,
-        epoch,
-        progress: progress(id, 1, ActionState::Delivered),
-        next: RunNext::Delivered,
-    }
+    RunUpdate { id, epoch, progress: progress(id, 1, ActionState::Delivered), next: RunNext::Delivered }
 }
 
 pub fn failed(id: RunId, epoch: i64) -> RunUpdate {
-    let next = RunNext::Failed {
-        code: "HTTP_400".to_owned(),
-        message: "it said no".to_owned(),
-    };
-    RunUpdate {
-        id,
-        epoch,
-        progress: progress(id, 2, ActionState::Failed),
-        next,
-    }
+    let next = RunNext::Failed { code: "HTTP_400".to_owned(), message: "it said no".to_owned() };
+    RunUpdate { id, epoch, progress: progress(id, 2, ActionState::Failed), next }
 }
 
 pub fn released(id: RunId, epoch: i64, due: Timestamp) -> RunUpdate {
-    let next = RunNext::Release {
-        due,
-        queue: Some("slow".to_owned()),
-    };
-    RunUpdate {
-        id,
-        epoch,
-        progress: progress(id, 1, ActionState::Pending),
-        next,
-    }
+    let next = RunNext::Release { due, queue: Some("slow".to_owned()) };
+    RunUpdate { id, epoch, progress: progress(id, 1, ActionState::Pending), next }
 }
 
 pub fn page(limit: u32, cursor: Option<String>) -> PageRequest {
@@ -188,13 +141,7 @@ pub fn page(limit: u32, cursor: Option<String>) -> PageRequest {
 
 /// Claims everything that is due at `now`, until `now` + 30 s; answers with the ids.
 pub async fn claim_ids(store: &Store, now: Timestamp) -> Vec<RunId> {
-    store
-        .claim(now, 100, now + ms(30_000))
-        .await
-        .unwrap()
-        .into_iter()
-        .map(|c| c.run.id)
-        .collect()
+    store.claim(now, 100, now + ms(30_000)).await.unwrap().into_iter().map(|c| c.run.id).collect()
 }
 
 pub fn is_conflict<T: std::fmt::Debug>(result: Result<T, Error>) -> bool {

@@ -10,65 +10,26 @@ use super::fixtures::*;
 pub async fn component_state_compares_sets_and_expires(store: Store) {
     let me = tenant();
     // The store's own clock decides what has expired in writes.
-    let (past, future) = (
-        Timestamp::now() - ms(60_000),
-        Timestamp::now() + ms(600_000),
-    );
-    let get = async || {
-        store
-            .state_get(&me, "c", "k", Timestamp::now())
-            .await
-            .unwrap()
-            .map(|v| (v.value, v.version))
-    };
+    let (past, future) = (Timestamp::now() - ms(60_000), Timestamp::now() + ms(600_000));
+    let get = async || store.state_get(&me, "c", "k", Timestamp::now()).await.unwrap().map(|v| (v.value, v.version));
     let cas = async |expected, value: u8, expires| {
-        store
-            .state_compare_and_set(&me, "c", "k", expected, vec![value], expires)
-            .await
-            .unwrap()
+        store.state_compare_and_set(&me, "c", "k", expected, vec![value], expires).await.unwrap()
     };
     assert_eq!(cas(Some(1), 1, None).await, None);
     assert_eq!(cas(None, 1, None).await, Some(1));
     assert_eq!(cas(None, 2, None).await, None);
     assert_eq!(cas(Some(1), 2, Some(future)).await, Some(2));
     assert_eq!(get().await, Some((vec![2], 2)));
-    assert_eq!(
-        store
-            .state_set(&me, "c", "k", vec![3], Some(past))
-            .await
-            .unwrap(),
-        3
-    );
+    assert_eq!(store.state_set(&me, "c", "k", vec![3], Some(past)).await.unwrap(), 3);
     assert_eq!(get().await, None, "expired");
     assert_eq!(cas(Some(3), 4, None).await, None);
     assert!(!store.state_delete(&me, "c", "k").await.unwrap());
-    store
-        .state_set(&me, "c", "k", vec![5], Some(past))
-        .await
-        .unwrap();
-    assert!(
-        cas(None, 6, None).await.is_some(),
-        "an expired one is as good as none"
-    );
-    assert_eq!(
-        store
-            .state_get(&me, "d", "k", Timestamp::now())
-            .await
-            .unwrap(),
-        None
-    );
-    assert_eq!(
-        store
-            .state_get(&TenantId::new("x"), "c", "k", Timestamp::now())
-            .await
-            .unwrap(),
-        None
-    );
+    store.state_set(&me, "c", "k", vec![5], Some(past)).await.unwrap();
+    assert!(cas(None, 6, None).await.is_some(), "an expired one is as good as none");
+    assert_eq!(store.state_get(&me, "d", "k", Timestamp::now()).await.unwrap(), None);
+    assert_eq!(store.state_get(&TenantId::new("x"), "c", "k", Timestamp::now()).await.unwrap(), None);
     assert!(store.state_delete(&me, "c", "k").await.unwrap());
-    store
-        .state_set(&me, "c", "old", vec![], Some(past))
-        .await
-        .unwrap();
+    store.state_set(&me, "c", "old", vec![], Some(past)).await.unwrap();
     assert_eq!(store.delete_expired(Timestamp::now()).await.unwrap(), 1);
 }
 
@@ -76,12 +37,9 @@ pub async fn of_many_that_compare_and_set_one_wins(store: Store) {
     let tasks: Vec<_> = (0..32)
         .map(|n| {
             let store = store.clone();
-            tokio::spawn(async move {
-                store
-                    .state_compare_and_set(&tenant(), "c", "k", None, vec![n], None)
-                    .await
-                    .unwrap()
-            })
+            tokio::spawn(
+                async move { store.state_compare_and_set(&tenant(), "c", "k", None, vec![n], None).await.unwrap() },
+            )
         })
         .collect();
     let mut won = 0;
@@ -100,17 +58,8 @@ pub async fn tenants_and_keys_are_kept(store: Store) {
         created_at: t(0),
     };
     store.put_tenant(acme.clone()).await.unwrap();
-    let changed = StoredTenant {
-        rate_limit: 5,
-        ..acme.clone()
-    };
-    store
-        .put_tenant(StoredTenant {
-            created_at: t(9),
-            ..changed.clone()
-        })
-        .await
-        .unwrap();
+    let changed = StoredTenant { rate_limit: 5, ..acme.clone() };
+    store.put_tenant(StoredTenant { created_at: t(9), ..changed.clone() }).await.unwrap();
     assert_eq!(store.tenant(&acme.id).await.unwrap(), Some(changed.clone()));
     assert_eq!(store.tenant(&tenant()).await.unwrap(), None);
     assert_eq!(store.tenants().await.unwrap(), [changed]);
@@ -126,16 +75,10 @@ pub async fn tenants_and_keys_are_kept(store: Store) {
     };
     store.put_key(key.clone()).await.unwrap();
     assert!(is_conflict(store.put_key(key.clone()).await));
-    assert_eq!(
-        store.keys(&acme.id).await.unwrap(),
-        std::slice::from_ref(&key)
-    );
+    assert_eq!(store.keys(&acme.id).await.unwrap(), std::slice::from_ref(&key));
     assert_eq!(store.keys_all().await.unwrap(), [key]);
     assert!(store.keys(&tenant()).await.unwrap().is_empty());
-    assert!(
-        !store.delete_key(&tenant(), "k1").await.unwrap(),
-        "another tenant's"
-    );
+    assert!(!store.delete_key(&tenant(), "k1").await.unwrap(), "another tenant's");
     assert!(store.delete_key(&acme.id, "k1").await.unwrap());
 }
 
@@ -144,16 +87,7 @@ pub async fn a_topic_has_offsets_without_gaps_and_a_delivery_once(store: Store) 
     let publish = async |topic: &str, delivery: Option<&str>| {
         let delivery = delivery.map(str::to_owned);
         store
-            .topic_append(
-                &me,
-                "local",
-                topic,
-                Some("k".into()),
-                json!({"h": "v"}),
-                json!({"n": 1}),
-                delivery,
-                t(0),
-            )
+            .topic_append(&me, "local", topic, Some("k".into()), json!({"h": "v"}), json!({"n": 1}), delivery, t(0))
             .await
             .unwrap()
     };
@@ -169,26 +103,14 @@ pub async fn a_topic_has_offsets_without_gaps_and_a_delivery_once(store: Store) 
         (first.key.as_deref(), &first.headers, &first.message),
         (Some("k"), &json!({"h": "v"}), &json!({"n": 1}))
     );
-    assert_eq!(
-        store.topics(&me, "local").await.unwrap(),
-        [("a".to_owned(), 3), ("b".to_owned(), 1)]
-    );
-    assert!(
-        store
-            .topics(&TenantId::new("x"), "local")
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert_eq!(store.topics(&me, "local").await.unwrap(), [("a".to_owned(), 3), ("b".to_owned(), 1)]);
+    assert!(store.topics(&TenantId::new("x"), "local").await.unwrap().is_empty());
 }
 
 pub async fn a_quota_is_taken_up_to_its_limit_in_each_window(store: Store) {
     let me = tenant();
     let take = async |key: &str, window, limit| {
-        store
-            .quota_take(&me, "t", "a", key, t(window), limit, t(window + 60))
-            .await
-            .unwrap()
+        store.quota_take(&me, "t", "a", key, t(window), limit, t(window + 60)).await.unwrap()
     };
     assert!(!take("k", 0, 0).await);
     assert!(take("k", 0, 2).await);

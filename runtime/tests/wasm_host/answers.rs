@@ -9,13 +9,8 @@ use crate::harness::Try;
 #[tokio::test]
 async fn an_action_gets_the_event_and_answers_with_json_whose_numbers_keep_their_digits() {
     let report = Try::new().run(&action("", ECHO)).await;
-    let Ok(GuestAnswer::Json(value)) = report.result else {
-        panic!("{report:?}")
-    };
-    assert_eq!(
-        value.to_string(),
-        r#"{"id":1,"total":12345678901234567890.5}"#
-    );
+    let Ok(GuestAnswer::Json(value)) = report.result else { panic!("{report:?}") };
+    assert_eq!(value.to_string(), r#"{"id":1,"total":12345678901234567890.5}"#);
     assert_eq!(report.memory_peak, 2 * 65536);
 }
 
@@ -29,10 +24,7 @@ async fn every_call_gets_a_fresh_instance() {
     );
     let host = Try::new();
     for _ in 0..20 {
-        assert_eq!(
-            host.run(&guest).await.result,
-            Ok(GuestAnswer::Json(json!(1)))
-        );
+        assert_eq!(host.run(&guest).await.result, Ok(GuestAnswer::Json(json!(1))));
     }
 }
 
@@ -64,10 +56,7 @@ async fn a_failure_of_the_guest_keeps_its_code_message_and_delay() {
            (i32.const 16)"#,
     );
     let error = Try::new().run(&guest).await.result.unwrap_err();
-    assert_eq!(
-        (error.code.as_str(), error.message.as_str(), error.retryable),
-        ("A", "BC", true)
-    );
+    assert_eq!((error.code.as_str(), error.message.as_str(), error.retryable), ("A", "BC", true));
     assert_eq!(error.delay, Some(std::time::Duration::from_millis(2500)));
 }
 
@@ -86,22 +75,10 @@ async fn a_guard_changes_a_record_or_refuses_the_write() {
     let refuse = r#"(i32.store8 (i32.const 24) (i32.const 2)) (i32.store8 (i32.const 28) (i32.const 0))
                     (i32.store (i32.const 40) (i32.const 1031)) (i32.store (i32.const 44) (i32.const 8))"#;
     let host = Try::new().exporting(Export::Guard);
-    assert_eq!(
-        host.run(&guard("")).await.result,
-        Ok(GuestAnswer::Guard(GuardVerdict::Proceed))
-    );
-    assert_eq!(
-        host.run(&guard(change)).await.result,
-        Ok(GuestAnswer::Guard(GuardVerdict::Change(json!({"a": 1}))))
-    );
-    let refused = GuardVerdict::Refuse {
-        code: None,
-        message: "too late".into(),
-    };
-    assert_eq!(
-        host.run(&guard(refuse)).await.result,
-        Ok(GuestAnswer::Guard(refused))
-    );
+    assert_eq!(host.run(&guard("")).await.result, Ok(GuestAnswer::Guard(GuardVerdict::Proceed)));
+    assert_eq!(host.run(&guard(change)).await.result, Ok(GuestAnswer::Guard(GuardVerdict::Change(json!({"a": 1})))));
+    let refused = GuardVerdict::Refuse { code: None, message: "too late".into() };
+    assert_eq!(host.run(&guard(refuse)).await.result, Ok(GuestAnswer::Guard(refused)));
 }
 
 #[tokio::test]
@@ -114,23 +91,12 @@ async fn a_condition_answers_yes_or_no_and_a_transform_an_event_or_nothing() {
       (func (export "triggerd:runtime/run@0.1.0#run") (param i32) (result i32) unreachable)
       (func (export "triggerd:runtime/check@0.1.0#check") (param i32) (result i32) unreachable)"#;
     let guest = with_world(module("", "2", both), "triggerd:runtime/all");
-    let host = Try::new()
-        .exporting(Export::Matches)
-        .within(|limits| *limits = Limits::condition());
+    let host = Try::new().exporting(Export::Matches).within(|limits| *limits = Limits::condition());
     let inspected = host.host.inspect(guest.clone()).await.unwrap();
-    assert_eq!(
-        inspected.worlds,
-        ["action", "guard", "condition", "transform"]
-    );
-    assert_eq!(
-        host.run(&guest).await.result,
-        Ok(GuestAnswer::Matches(true))
-    );
+    assert_eq!(inspected.worlds, ["action", "guard", "condition", "transform"]);
+    assert_eq!(host.run(&guest).await.result, Ok(GuestAnswer::Matches(true)));
     let host = host.exporting(Export::Transform);
-    assert_eq!(
-        host.run(&guest).await.result,
-        Ok(GuestAnswer::Transform(None))
-    );
+    assert_eq!(host.run(&guest).await.result, Ok(GuestAnswer::Transform(None)));
 }
 
 #[tokio::test]

@@ -26,18 +26,13 @@ const PRELUDE: &str = r#"
 
 /// A core module: imports, the memory, the prelude, and `rest`.
 pub fn module(imports: &str, memory: &str, rest: &str) -> Vec<u8> {
-    wat::parse_str(format!(
-        "(module {imports} (memory (export \"memory\") {memory}) {PRELUDE} {rest})"
-    ))
-    .unwrap()
+    wat::parse_str(format!("(module {imports} (memory (export \"memory\") {memory}) {PRELUDE} {rest})")).unwrap()
 }
 
 /// The module with the component type of one of the package's worlds in it.
 pub fn with_world(mut module: Vec<u8>, world: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
-    resolve
-        .push_dir(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit")))
-        .unwrap();
+    resolve.push_dir(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit"))).unwrap();
     embed(&mut module, &resolve, world);
     module
 }
@@ -45,13 +40,9 @@ pub fn with_world(mut module: Vec<u8>, world: &str) -> Vec<u8> {
 /// The module with the component type of a world of its own, written as WIT next to the package's.
 pub fn with_wit(mut module: Vec<u8>, packages: &[&str], world: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
-    resolve
-        .push_dir(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit")))
-        .unwrap();
+    resolve.push_dir(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit"))).unwrap();
     for (index, package) in packages.iter().enumerate() {
-        resolve
-            .push_str(Path::new(&format!("test-{index}.wit")), package)
-            .unwrap();
+        resolve.push_str(Path::new(&format!("test-{index}.wit")), package).unwrap();
     }
     embed(&mut module, &resolve, world);
     module
@@ -59,21 +50,15 @@ pub fn with_wit(mut module: Vec<u8>, packages: &[&str], world: &str) -> Vec<u8> 
 
 fn embed(module: &mut Vec<u8>, resolve: &Resolve, world: &str) {
     let (package, world) = world.rsplit_once('/').unwrap();
-    let (id, _) = resolve
-        .packages
-        .iter()
-        .find(|(_, p)| p.name.to_string().starts_with(package))
-        .unwrap();
+    let (id, _) = resolve.packages.iter().find(|(_, p)| p.name.to_string().starts_with(package)).unwrap();
     let world = resolve.packages[id].worlds[world];
-    wit_component::embed_component_metadata(module, resolve, world, StringEncoding::UTF8, false)
-        .unwrap();
+    wit_component::embed_component_metadata(module, resolve, world, StringEncoding::UTF8, false).unwrap();
 }
 
 /// An action whose `run` has this body; `$invocation` is its parameter.
 pub fn action(imports: &str, body: &str) -> Vec<u8> {
-    let run = format!(
-        r#"(func $run (export "triggerd:runtime/run@0.1.0#run") (param $invocation i32) (result i32) {body})"#
-    );
+    let run =
+        format!(r#"(func $run (export "triggerd:runtime/run@0.1.0#run") (param $invocation i32) (result i32) {body})"#);
     with_world(module(imports, "2", &run), "triggerd:runtime/action")
 }
 
@@ -90,18 +75,14 @@ pub fn says(text: &str) -> Vec<u8> {
 }
 
 /// Answers with the record it was given: its place in the invocation is fixed by the canonical ABI.
-pub const ECHO: &str = "(call $ok (i32.load offset=124 (local.get $invocation)) (i32.load offset=128 (local.get $invocation)))";
+pub const ECHO: &str =
+    "(call $ok (i32.load offset=124 (local.get $invocation)) (i32.load offset=128 (local.get $invocation)))";
 
 /// A guest whose world is the package `other:runtime`, under the name `triggerd:runtime`: another package of that name.
 pub fn renamed_world(run: &str, package: &str) -> Vec<u8> {
     let mut module = module("", "2", &run.replace("other:", "triggerd:"));
     let mut resolve = Resolve::default();
-    resolve
-        .push_str(
-            Path::new("other.wit"),
-            &package.replace("other:", "triggerd:"),
-        )
-        .unwrap();
+    resolve.push_str(Path::new("other.wit"), &package.replace("other:", "triggerd:")).unwrap();
     embed(&mut module, &resolve, "triggerd:runtime/w");
     module
 }

@@ -22,11 +22,7 @@ impl Recorder {
 }
 
 impl Services for Recorder {
-    fn state_get<'a>(
-        &'a self,
-        cx: &'a ServiceContext,
-        key: &'a str,
-    ) -> Answer<'a, Option<StateEntry>> {
+    fn state_get<'a>(&'a self, cx: &'a ServiceContext, key: &'a str) -> Answer<'a, Option<StateEntry>> {
         self.note(format!("state_get {} {key}", cx.component));
         async move {
             match key {
@@ -35,10 +31,7 @@ impl Services for Recorder {
                 "panic" => panic!("a service that panics"),
                 _ => {}
             }
-            Ok(Some(StateEntry {
-                value: b"42".to_vec(),
-                version: 7,
-            }))
+            Ok(Some(StateEntry { value: b"42".to_vec(), version: 7 }))
         }
         .boxed()
     }
@@ -67,12 +60,7 @@ impl Services for Recorder {
         self.note(format!("state_delete {key}"));
         async { Ok(true) }.boxed()
     }
-    fn cache_get<'a>(
-        &'a self,
-        _: &'a ServiceContext,
-        cache: &'a str,
-        key: &'a str,
-    ) -> Answer<'a, Option<Value>> {
+    fn cache_get<'a>(&'a self, _: &'a ServiceContext, cache: &'a str, key: &'a str) -> Answer<'a, Option<Value>> {
         self.note(format!("cache_get {cache} {key}"));
         async { Ok(Some(json!({"cached": true}))) }.boxed()
     }
@@ -87,40 +75,20 @@ impl Services for Recorder {
         self.note(format!("cache_set {cache} {key} {value}"));
         async { Ok(()) }.boxed()
     }
-    fn cache_delete<'a>(
-        &'a self,
-        _: &'a ServiceContext,
-        cache: &'a str,
-        key: &'a str,
-    ) -> Answer<'a, bool> {
+    fn cache_delete<'a>(&'a self, _: &'a ServiceContext, cache: &'a str, key: &'a str) -> Answer<'a, bool> {
         self.note(format!("cache_delete {cache} {key}"));
         async { Ok(true) }.boxed()
     }
-    fn cache_invalidate<'a>(
-        &'a self,
-        _: &'a ServiceContext,
-        cache: &'a str,
-        pattern: &'a str,
-    ) -> Answer<'a, u64> {
+    fn cache_invalidate<'a>(&'a self, _: &'a ServiceContext, cache: &'a str, pattern: &'a str) -> Answer<'a, u64> {
         self.note(format!("cache_invalidate {cache} {pattern}"));
         async { Ok(1) }.boxed()
     }
-    fn broker_publish<'a>(
-        &'a self,
-        _: &'a ServiceContext,
-        message: BrokerMessage,
-    ) -> Answer<'a, Value> {
-        self.note(format!(
-            "publish {}:{} #{}",
-            message.broker, message.topic, message.index
-        ));
+    fn broker_publish<'a>(&'a self, _: &'a ServiceContext, message: BrokerMessage) -> Answer<'a, Value> {
+        self.note(format!("publish {}:{} #{}", message.broker, message.topic, message.index));
         async { Ok(json!({"offset": 1})) }.boxed()
     }
     fn emit<'a>(&'a self, cx: &'a ServiceContext, event: EmittedEvent) -> Answer<'a, String> {
-        self.note(format!(
-            "emit {} {} {} #{}",
-            cx.delivery_id, event.event_type, event.payload, event.index
-        ));
+        self.note(format!("emit {} {} {} #{}", cx.delivery_id, event.event_type, event.payload, event.index));
         async { Ok("0190".to_owned()) }.boxed()
     }
     fn secret<'a>(&'a self, _: &'a ServiceContext, name: &'a str) -> Answer<'a, String> {
@@ -129,24 +97,12 @@ impl Services for Recorder {
     }
     fn http<'a>(&'a self, _: &'a ServiceContext, request: HttpRequest) -> Answer<'a, HttpResponse> {
         self.note(format!("{} {}", request.method, request.url));
-        async {
-            Ok(HttpResponse {
-                status: 200,
-                headers: vec![],
-                body: Bytes::from_static(b"\"pong\""),
-            })
-        }
-        .boxed()
+        async { Ok(HttpResponse { status: 200, headers: vec![], body: Bytes::from_static(b"\"pong\"") }) }.boxed()
     }
 }
 
 pub fn host() -> Host {
-    Host::new(HostConfig {
-        guests: 8,
-        threads: 2,
-        ..HostConfig::default()
-    })
-    .unwrap()
+    Host::new(HostConfig { guests: 8, threads: 2, ..HostConfig::default() }).unwrap()
 }
 
 pub fn invocation() -> Invocation {

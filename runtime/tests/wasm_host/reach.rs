@@ -6,14 +6,11 @@ use triggerd::wasm::*;
 use crate::guests::{action, module, with_world};
 use crate::harness::Try;
 
-const EVENTS: &str =
-    r#"(import "triggerd:runtime/events@0.1.0" "emit" (func $emit (param i32 i32 i32 i32 i32)))"#;
-const SECRETS: &str =
-    r#"(import "triggerd:runtime/secrets@0.1.0" "get" (func $get (param i32 i32 i32)))"#;
+const EVENTS: &str = r#"(import "triggerd:runtime/events@0.1.0" "emit" (func $emit (param i32 i32 i32 i32 i32)))"#;
+const SECRETS: &str = r#"(import "triggerd:runtime/secrets@0.1.0" "get" (func $get (param i32 i32 i32)))"#;
 const BROKER: &str = r#"(import "triggerd:runtime/broker@0.1.0" "publish"
     (func $publish (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))"#;
-const CACHE: &str =
-    r#"(import "triggerd:runtime/cache@0.1.0" "get" (func $get (param i32 i32 i32 i32 i32)))"#;
+const CACHE: &str = r#"(import "triggerd:runtime/cache@0.1.0" "get" (func $get (param i32 i32 i32 i32 i32)))"#;
 const HTTP: &str = r#"(import "triggerd:runtime/http@0.1.0" "send"
     (func $send (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i64 i32)))"#;
 
@@ -35,11 +32,7 @@ fn emits(event_type: &str) -> Vec<u8> {
         "(call $emit (i32.const 1024) (i32.const {n}) (i32.const {}) (i32.const 2) (i32.const 4096))",
         1024 + n
     );
-    calls(
-        EVENTS,
-        &format!("{event_type}[]"),
-        &format!("{call} {call}"),
-    )
+    calls(EVENTS, &format!("{event_type}[]"), &format!("{call} {call}"))
 }
 
 fn sends(url: &str) -> Vec<u8> {
@@ -66,11 +59,7 @@ async fn granted_imports_are_served_with_the_call_they_belong_to() {
     let host = Try::new().granting(json!({
         "events": ["order.*"], "secrets": ["KEY"], "brokers": ["kafka:users"], "caches": ["redis"], "http": ["a.example"]
     }));
-    let secret = calls(
-        SECRETS,
-        "KEY",
-        "(call $get (i32.const 1024) (i32.const 3) (i32.const 4096))",
-    );
+    let secret = calls(SECRETS, "KEY", "(call $get (i32.const 1024) (i32.const 3) (i32.const 4096))");
     let cache = calls(
         CACHE,
         "redisK",
@@ -82,13 +71,7 @@ async fn granted_imports_are_served_with_the_call_they_belong_to() {
         "(call $publish (i32.const 1024) (i32.const 11) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) \
          (i32.const 0) (i32.const 1035) (i32.const 1) (i32.const 4096))",
     );
-    for guest in [
-        emits("order.paid"),
-        secret,
-        cache,
-        publish,
-        sends("https://a.example/x"),
-    ] {
+    for guest in [emits("order.paid"), secret, cache, publish, sends("https://a.example/x")] {
         assert_eq!(answered(&host.run(&guest).await), "answer");
     }
     let expected = [
@@ -109,21 +92,11 @@ async fn an_import_without_a_grant_ends_the_call_and_is_named() {
         (emits("user.created"), "user.created"),
         (sends("https://b.example:8443/"), "b.example:8443"),
         (sends("http://169.254.169.254/latest"), "169.254.169.254"),
-        (
-            calls(
-                SECRETS,
-                "KEY",
-                "(call $get (i32.const 1024) (i32.const 3) (i32.const 4096))",
-            ),
-            "secrets of KEY",
-        ),
+        (calls(SECRETS, "KEY", "(call $get (i32.const 1024) (i32.const 3) (i32.const 4096))"), "secrets of KEY"),
     ] {
         let (code, message) = host.fails(&guest).await;
         assert_eq!(code, "WASM_FORBIDDEN");
-        assert!(
-            message.contains(named) && message.contains("capabilities"),
-            "{message}"
-        );
+        assert!(message.contains(named) && message.contains("capabilities"), "{message}");
     }
     assert!(host.asked().is_empty());
 }
@@ -131,11 +104,7 @@ async fn an_import_without_a_grant_ends_the_call_and_is_named() {
 #[tokio::test]
 async fn requests_that_cannot_be_sent_are_errors_the_guest_sees() {
     let host = Try::new().granting(json!({"http": ["*"]}));
-    for url in [
-        "ftp://a.example/",
-        "/relative",
-        "https://user:pw@a.example/",
-    ] {
+    for url in ["ftp://a.example/", "/relative", "https://user:pw@a.example/"] {
         assert_eq!(answered(&host.run(&sends(url)).await), "error", "{url}");
     }
     assert!(host.asked().is_empty());
@@ -143,9 +112,7 @@ async fn requests_that_cannot_be_sent_are_errors_the_guest_sees() {
 
 #[tokio::test]
 async fn importing_without_calling_needs_no_grant() {
-    let guest = action(
-        SECRETS,
-        "(i32.store8 (i32.const 2048) (i32.const 49)) (call $ok (i32.const 2048) (i32.const 1))",
-    );
+    let guest =
+        action(SECRETS, "(i32.store8 (i32.const 2048) (i32.const 49)) (call $ok (i32.const 2048) (i32.const 1))");
     assert!(Try::new().run(&guest).await.result.is_ok());
 }

@@ -21,11 +21,7 @@ async fn a_core_module_with_its_component_type_becomes_a_component() {
     assert_eq!(inspected.imports, ["triggerd:runtime/types@0.1.0"]);
     assert_eq!(inspected.exports, ["triggerd:runtime/run@0.1.0"]);
     // Either form can be run under the upload's digest.
-    let prepared = host
-        .host
-        .prepare(&inspected.digest, &inspected.component_bytes)
-        .await
-        .unwrap();
+    let prepared = host.host.prepare(&inspected.digest, &inspected.component_bytes).await.unwrap();
     assert!(host.host.call(&prepared, host.call()).await.result.is_ok());
     assert!(host.run(&inspected.component_bytes).await.result.is_ok());
 }
@@ -33,11 +29,7 @@ async fn a_core_module_with_its_component_type_becomes_a_component() {
 #[tokio::test]
 async fn bytes_that_are_no_wasm_are_refused() {
     for bytes in [&b""[..], b"hello", b"\0asm", b"\0asm\x01\0\0\0\xff\xff"] {
-        assert_eq!(
-            refused(bytes.to_vec()).await.0,
-            RefusalCode::NotWasm,
-            "{bytes:?}"
-        );
+        assert_eq!(refused(bytes.to_vec()).await.0, RefusalCode::NotWasm, "{bytes:?}");
     }
 }
 
@@ -67,10 +59,7 @@ fn host_shared() -> &'static Host {
 
 #[tokio::test]
 async fn too_many_bytes_are_refused_before_they_are_looked_at() {
-    assert_eq!(
-        refused(vec![0; MAX_UPLOAD_BYTES + 1]).await.0,
-        RefusalCode::TooLarge
-    );
+    assert_eq!(refused(vec![0; MAX_UPLOAD_BYTES + 1]).await.0, RefusalCode::TooLarge);
 }
 
 #[tokio::test]
@@ -82,37 +71,17 @@ async fn a_module_without_a_known_world_is_refused() {
 
 #[tokio::test]
 async fn unknown_imports_are_named() {
-    let world = |import: &str| {
-        format!(
-            "package test:guest; world w {{ import {import}; export triggerd:runtime/run@0.1.0; }}"
-        )
-    };
-    let run =
-        r#"(func (export "triggerd:runtime/run@0.1.0#run") (param i32) (result i32) unreachable)"#;
+    let world =
+        |import: &str| format!("package test:guest; world w {{ import {import}; export triggerd:runtime/run@0.1.0; }}");
+    let run = r#"(func (export "triggerd:runtime/run@0.1.0#run") (param i32) (result i32) unreachable)"#;
     for (package, interface) in [
-        (
-            "package evil:host@1.0.0; interface exec { run: func(); }",
-            "evil:host/exec@1.0.0",
-        ),
-        (
-            "package wasi:exec@0.3.0; interface exec { run: func(); }",
-            "wasi:exec/exec@0.3.0",
-        ),
-        (
-            "package wasi:exec@0.2.0; interface exec { run: func(); }",
-            "wasi:exec/exec@0.2.0",
-        ),
-        (
-            "package wasi:http@0.2.0; interface outgoing-handler { run: func(); }",
-            "wasi:http/outgoing-handler@0.2.0",
-        ),
+        ("package evil:host@1.0.0; interface exec { run: func(); }", "evil:host/exec@1.0.0"),
+        ("package wasi:exec@0.3.0; interface exec { run: func(); }", "wasi:exec/exec@0.3.0"),
+        ("package wasi:exec@0.2.0; interface exec { run: func(); }", "wasi:exec/exec@0.2.0"),
+        ("package wasi:http@0.2.0; interface outgoing-handler { run: func(); }", "wasi:http/outgoing-handler@0.2.0"),
     ] {
         let import = format!(r#"(import "{interface}" "run" (func))"#);
-        let guest = with_wit(
-            module(&import, "2", run),
-            &[package, &world(interface)],
-            "test:guest/w",
-        );
+        let guest = with_wit(module(&import, "2", run), &[package, &world(interface)], "test:guest/w");
         let (code, message) = refused(guest).await;
         assert_eq!(code, RefusalCode::UnknownImport, "{message}");
         assert!(message.contains(interface), "{message}");
@@ -124,10 +93,7 @@ async fn old_wasi_is_refused_with_the_way_out() {
     let import = r#"(import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))"#;
     let (code, message) = refused(action(import, ECHO)).await;
     assert_eq!(code, RefusalCode::UnknownImport);
-    assert!(
-        message.contains("wasi_snapshot_preview1") && message.contains("wasm32-wasip2"),
-        "{message}"
-    );
+    assert!(message.contains("wasi_snapshot_preview1") && message.contains("wasm32-wasip2"), "{message}");
 }
 
 #[tokio::test]
@@ -144,14 +110,8 @@ async fn proposals_that_are_off_are_refused() {
 
 #[tokio::test]
 async fn a_function_that_would_take_too_long_to_compile_is_refused() {
-    let body = format!(
-        "{} unreachable",
-        "(drop (i32.add (i32.const 1) (i32.const 2)))".repeat(500_000)
-    );
-    assert_eq!(
-        refused(action("", &body)).await.0,
-        RefusalCode::CompileBudget
-    );
+    let body = format!("{} unreachable", "(drop (i32.add (i32.const 1) (i32.const 2)))".repeat(500_000));
+    assert_eq!(refused(action("", &body)).await.0, RefusalCode::CompileBudget);
 }
 
 #[tokio::test]
@@ -160,8 +120,7 @@ async fn an_export_of_the_right_name_and_the_wrong_types_is_refused() {
         package other:runtime@0.1.0;
         interface run { run: func(event: string) -> string; }
         world w { export run; }"#;
-    let run =
-        r#"(func (export "other:runtime/run@0.1.0#run") (param i32 i32) (result i32) unreachable)"#;
+    let run = r#"(func (export "other:runtime/run@0.1.0#run") (param i32 i32) (result i32) unreachable)"#;
     let renamed = crate::guests::renamed_world(run, other);
     let (code, message) = refused(renamed).await;
     assert_eq!(code, RefusalCode::NoWorld, "{message}");

@@ -63,13 +63,8 @@ interface outgoing-handler {
 }"#;
 
 fn guest(imports: &str, rest: &str, world: &str) -> Vec<u8> {
-    let world =
-        format!("package test:guest; world w {{ {world} export triggerd:runtime/run@0.1.0; }}");
-    with_wit(
-        module(imports, "2", rest),
-        &[IO, CLI, HTTP, &world],
-        "test:guest/w",
-    )
+    let world = format!("package test:guest; world w {{ {world} export triggerd:runtime/run@0.1.0; }}");
+    with_wit(module(imports, "2", rest), &[IO, CLI, HTTP, &world], "test:guest/w")
 }
 
 #[tokio::test]
@@ -90,11 +85,7 @@ async fn standard_streams_are_logged_line_by_line() {
     );
     let report = Try::new().run(&printing).await;
     assert!(report.result.is_ok(), "{:?}", report.result);
-    let lines: Vec<_> = report
-        .logs
-        .iter()
-        .map(|l| (l.level.as_str(), l.message.as_str()))
-        .collect();
+    let lines: Vec<_> = report.logs.iter().map(|l| (l.level.as_str(), l.message.as_str())).collect();
     assert_eq!(lines, [("info", "one"), ("info", "two"), ("warn", "three")]);
 }
 
@@ -132,13 +123,7 @@ fn fetches(authority: &str) -> Vec<u8> {
 
 fn with_wasi_http() -> Try {
     let mut with = Try::new();
-    with.host = Host::new(HostConfig {
-        guests: 8,
-        threads: 2,
-        wasi_http: true,
-        ..HostConfig::default()
-    })
-    .unwrap();
+    with.host = Host::new(HostConfig { guests: 8, threads: 2, wasi_http: true, ..HostConfig::default() }).unwrap();
     with.granting(json!({"http": ["a.example"]}))
 }
 
@@ -161,11 +146,7 @@ async fn a_request_through_wasi_http_without_a_grant_ends_forbidden_and_is_not_s
 
 #[tokio::test]
 async fn wasi_http_is_refused_at_upload_where_the_operator_did_not_turn_it_on() {
-    let refusal = Try::new()
-        .host
-        .inspect(fetches("a.example"))
-        .await
-        .unwrap_err();
+    let refusal = Try::new().host.inspect(fetches("a.example")).await.unwrap_err();
     assert_eq!(refusal.code, RefusalCode::UnknownImport);
     assert!(refusal.message.contains("wasi:http/"), "{refusal}");
 }

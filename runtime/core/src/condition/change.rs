@@ -30,30 +30,16 @@ impl<'e> Change<'e> {
         match event.change.as_ref().map(|change| change.operation) {
             Some(Operation::Insert) => {
                 let new = present(&event.record).and_then(at);
-                Self {
-                    old: None,
-                    new,
-                    changed: new.is_some(),
-                }
+                Self { old: None, new, changed: new.is_some() }
             }
             Some(Operation::Delete) => {
-                let old = present(&event.previous_record)
-                    .or_else(|| present(&event.record))
-                    .and_then(at);
-                Self {
-                    old,
-                    new: None,
-                    changed: old.is_some(),
-                }
+                let old = present(&event.previous_record).or_else(|| present(&event.record)).and_then(at);
+                Self { old, new: None, changed: old.is_some() }
             }
             operation => {
                 let (old, new) = (at(&event.previous_record), at(&event.record));
                 let compared = operation.is_some() || present(&event.previous_record).is_some();
-                Self {
-                    old,
-                    new,
-                    changed: compared && !equal(or_null(old), or_null(new)),
-                }
+                Self { old, new, changed: compared && !equal(or_null(old), or_null(new)) }
             }
         }
     }

@@ -12,41 +12,18 @@ use crate::path::Path;
 pub fn field(members: &Map<String, Value>, pointer: &str, draft: &mut Draft<'_>) -> Option<Field> {
     let operator = operator(members.get("operator"), &join(pointer, "operator"), draft);
     let in_record = operator.is_some_and(|operator| operator.test.is_change());
-    let path = path(
-        members.get("field"),
-        in_record,
-        &join(pointer, "field"),
-        draft,
-    );
+    let path = path(members.get("field"), in_record, &join(pointer, "field"), draft);
     let operator = operator?;
-    let value = value(
-        members.get("value"),
-        operator,
-        &join(pointer, "value"),
-        draft,
-    );
+    let value = value(members.get("value"), operator, &join(pointer, "value"), draft);
     let ((written, path), (value, pattern)) = (path?, value?);
-    Some(Field {
-        written,
-        path,
-        operator,
-        value,
-        pattern,
-    })
+    Some(Field { written, path, operator, value, pattern })
 }
 
-fn operator(
-    source: Option<&Value>,
-    pointer: &str,
-    draft: &mut Draft<'_>,
-) -> Option<&'static Operator> {
+fn operator(source: Option<&Value>, pointer: &str, draft: &mut Draft<'_>) -> Option<&'static Operator> {
     let name = match source {
         Some(Value::String(name)) => name,
         Some(other) => {
-            draft.mistake(
-                pointer,
-                format!("this is an operator's name, not {}", kind(other)),
-            );
+            draft.mistake(pointer, format!("this is an operator's name, not {}", kind(other)));
             return None;
         }
         None => {
@@ -54,9 +31,7 @@ fn operator(
             return None;
         }
     };
-    let found = OPERATORS
-        .iter()
-        .find(|operator| bare(operator.name) == bare(name));
+    let found = OPERATORS.iter().find(|operator| bare(operator.name) == bare(name));
     if found.is_none() {
         draft.mistakes.push(Mistake::unknown(
             pointer,
@@ -70,28 +45,14 @@ fn operator(
 
 /// A name without what its spelling may vary in: `changedTo`, `CHANGED_TO` and `changed-to` are one.
 fn bare(name: &str) -> String {
-    name.chars()
-        .filter(|c| !matches!(c, '_' | '-'))
-        .map(|c| c.to_ascii_lowercase())
-        .collect()
+    name.chars().filter(|c| !matches!(c, '_' | '-')).map(|c| c.to_ascii_lowercase()).collect()
 }
 
-fn path(
-    source: Option<&Value>,
-    in_record: bool,
-    pointer: &str,
-    draft: &mut Draft<'_>,
-) -> Option<(String, Path)> {
+fn path(source: Option<&Value>, in_record: bool, pointer: &str, draft: &mut Draft<'_>) -> Option<(String, Path)> {
     let text = match source {
         Some(Value::String(text)) => text,
         Some(other) => {
-            draft.mistake(
-                pointer,
-                format!(
-                    "this is a path such as `record.status`, not {}",
-                    kind(other)
-                ),
-            );
+            draft.mistake(pointer, format!("this is a path such as `record.status`, not {}", kind(other)));
             return None;
         }
         None => {
@@ -99,11 +60,7 @@ fn path(
             return None;
         }
     };
-    match if in_record {
-        Path::parse_in_record(text)
-    } else {
-        Path::parse(text)
-    } {
+    match if in_record { Path::parse_in_record(text) } else { Path::parse(text) } {
         Ok(path) => Some((text.clone(), path)),
         Err(detail) => {
             draft.mistake(pointer, format!("`{text}`: {detail}"));
@@ -128,21 +85,14 @@ fn value(
     }
 }
 
-fn checked(
-    source: Option<&Value>,
-    operator: &Operator,
-) -> Result<(Value, Option<Pattern>), String> {
+fn checked(source: Option<&Value>, operator: &Operator) -> Result<(Value, Option<Pattern>), String> {
     let name = operator.name;
     let value = match (wants(operator.test), source) {
         (None, None | Some(Value::Null)) => return Ok((Value::Null, None)),
         (None, Some(_)) => return Err(format!("{name} takes no value")),
         (Some(_), None) => return Err(format!("{name} needs a `value`")),
         (Some(wanted), Some(value)) if !(wanted.fits)(value) => {
-            return Err(format!(
-                "{name} needs {}, not {}",
-                wanted.words,
-                kind(value)
-            ));
+            return Err(format!("{name} needs {}, not {}", wanted.words, kind(value)));
         }
         (Some(_), Some(value)) => value,
     };
@@ -163,14 +113,10 @@ struct Wanted {
 fn wants(test: Test) -> Option<Wanted> {
     let (words, fits): (_, fn(&Value) -> bool) = match test {
         Test::Null | Test::Empty | Test::Changed => return None,
-        Test::Equals | Test::Contains | Test::ChangedTo | Test::ChangedFrom => {
-            ("a value", |_| true)
-        }
+        Test::Equals | Test::Contains | Test::ChangedTo | Test::ChangedFrom => ("a value", |_| true),
         Test::In => ("an array", Value::is_array),
         Test::StartsWith | Test::EndsWith | Test::Matches => ("a string", Value::is_string),
-        Test::Order(_) => ("a number or a string", |value| {
-            value.is_number() || value.is_string()
-        }),
+        Test::Order(_) => ("a number or a string", |value| value.is_number() || value.is_string()),
     };
     Some(Wanted { words, fits })
 }

@@ -8,13 +8,9 @@ use super::number;
 pub fn equal(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => number::compare(a, b).is_eq(),
-        (Value::Array(a), Value::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b))
-        }
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
         (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len()
-                && a.iter()
-                    .all(|(key, a)| b.get(key).is_some_and(|b| equal(a, b)))
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| equal(a, b)))
         }
         (Value::String(a), Value::String(b)) => a == b,
         (Value::Bool(a), Value::Bool(b)) => a == b,
@@ -30,7 +26,5 @@ pub fn equals(found: Option<&Value>, wanted: &Value) -> bool {
 
 /// `IN`: equal to one of the array.
 pub fn is_in(found: Option<&Value>, wanted: &Value) -> bool {
-    wanted
-        .as_array()
-        .is_some_and(|wanted| wanted.iter().any(|wanted| equals(found, wanted)))
+    wanted.as_array().is_some_and(|wanted| wanted.iter().any(|wanted| equals(found, wanted)))
 }

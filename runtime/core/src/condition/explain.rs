@@ -45,19 +45,11 @@ pub fn node(
     match node {
         Node::And(members) => {
             let children: Vec<_> = members.iter().map(explain).collect();
-            Explanation::of_members(
-                "and",
-                conjunction(children.iter().map(|child| child.verdict)),
-                children,
-            )
+            Explanation::of_members("and", conjunction(children.iter().map(|child| child.verdict)), children)
         }
         Node::Or(members) => {
             let children: Vec<_> = members.iter().map(explain).collect();
-            Explanation::of_members(
-                "or",
-                disjunction(children.iter().map(|child| child.verdict)),
-                children,
-            )
+            Explanation::of_members("or", disjunction(children.iter().map(|child| child.verdict)), children)
         }
         Node::Not(member) => {
             let child = explain(member);
@@ -76,9 +68,7 @@ pub fn node(
         }
         Node::Component(index) => {
             let call = &calls[*index];
-            let wanted = Some(&call.config)
-                .filter(|config| !config.is_null())
-                .cloned();
+            let wanted = Some(&call.config).filter(|config| !config.is_null()).cloned();
             Explanation {
                 path: Some(call.component.clone()),
                 wanted,
@@ -90,35 +80,17 @@ pub fn node(
 
 impl Explanation {
     fn new(node: &'static str, verdict: Option<bool>) -> Self {
-        Self {
-            node,
-            verdict,
-            path: None,
-            operator: None,
-            found: None,
-            wanted: None,
-            children: None,
-        }
+        Self { node, verdict, path: None, operator: None, found: None, wanted: None, children: None }
     }
 
     fn of_members(node: &'static str, verdict: Option<bool>, children: Vec<Self>) -> Self {
-        Self {
-            children: Some(children),
-            ..Self::new(node, verdict)
-        }
+        Self { children: Some(children), ..Self::new(node, verdict) }
     }
 }
 
 fn of_field(field: &Field, event: &Event) -> Explanation {
-    let found = if field.operator.test.is_change() {
-        found_change(field, event)
-    } else {
-        field.path.find(event)
-    };
-    let takes_value = !matches!(
-        field.operator.test,
-        Test::Null | Test::Empty | Test::Changed
-    );
+    let found = if field.operator.test.is_change() { found_change(field, event) } else { field.path.find(event) };
+    let takes_value = !matches!(field.operator.test, Test::Null | Test::Empty | Test::Changed);
     Explanation {
         path: Some(field.written.clone()),
         operator: Some(field.operator.name),
@@ -135,9 +107,7 @@ fn found_change<'e>(field: &Field, event: &'e Event) -> Option<Cow<'e, Value>> {
         Test::ChangedFrom => change.old.map(Cow::Borrowed),
         _ => {
             let sides = [("previousRecord", change.old), ("record", change.new)];
-            let both = sides
-                .into_iter()
-                .filter_map(|(name, value)| Some((name.to_owned(), excerpt(value?))));
+            let both = sides.into_iter().filter_map(|(name, value)| Some((name.to_owned(), excerpt(value?))));
             Some(Cow::Owned(Value::Object(both.collect())))
         }
     }

@@ -12,11 +12,7 @@ impl<'t> Instant<'t> {
     /// in place of `T` are accepted, and second 60, which is second 0 of the next minute.
     pub fn read(text: &'t str) -> Option<Self> {
         let bytes = text.as_bytes();
-        let shape = bytes.len() >= 20
-            && bytes[4] == b'-'
-            && bytes[7] == b'-'
-            && bytes[13] == b':'
-            && bytes[16] == b':';
+        let shape = bytes.len() >= 20 && bytes[4] == b'-' && bytes[7] == b'-' && bytes[13] == b':' && bytes[16] == b':';
         if !shape || !matches!(bytes[10], b'T' | b't' | b' ') {
             return None;
         }
@@ -28,10 +24,7 @@ impl<'t> Instant<'t> {
         let second = within(digits(&bytes[17..19])?, 0, 60)?;
         let (fraction, offset) = fraction(&text[19..])?;
         let local = days_from_epoch(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second;
-        Some(Self {
-            seconds: local - offset_seconds(offset.as_bytes())?,
-            fraction,
-        })
+        Some(Self { seconds: local - offset_seconds(offset.as_bytes())?, fraction })
     }
 }
 
@@ -40,9 +33,7 @@ fn fraction(text: &str) -> Option<(&str, &str)> {
     let Some(text) = text.strip_prefix('.') else {
         return Some(("", text));
     };
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .filter(|end| *end > 0)?;
+    let end = text.find(|c: char| !c.is_ascii_digit()).filter(|end| *end > 0)?;
     Some((text[..end].trim_end_matches('0'), &text[end..]))
 }
 
@@ -50,8 +41,7 @@ fn offset_seconds(text: &[u8]) -> Option<i64> {
     match text {
         [b'Z' | b'z'] => Some(0),
         [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => {
-            let offset = within(digits(&[*h1, *h2])?, 0, 23)? * 3600
-                + within(digits(&[*m1, *m2])?, 0, 59)? * 60;
+            let offset = within(digits(&[*h1, *h2])?, 0, 23)? * 3600 + within(digits(&[*m1, *m2])?, 0, 59)? * 60;
             Some(if *sign == b'-' { -offset } else { offset })
         }
         _ => None,
@@ -59,9 +49,7 @@ fn offset_seconds(text: &[u8]) -> Option<i64> {
 }
 
 fn digits(text: &[u8]) -> Option<i64> {
-    text.iter().try_fold(0, |n, b| {
-        b.is_ascii_digit().then(|| n * 10 + i64::from(b - b'0'))
-    })
+    text.iter().try_fold(0, |n, b| b.is_ascii_digit().then(|| n * 10 + i64::from(b - b'0')))
 }
 
 fn within(value: i64, least: i64, most: i64) -> Option<i64> {

@@ -33,25 +33,13 @@ impl Test {
     pub fn compile(expression: &str) -> Result<Self, String> {
         let parts = query_text::split(expression)?;
         let query = JsonPath::parse(parts.query).map_err(|error| {
-            format!(
-                "`{}` is no RFC 9535 query: column {}: {}",
-                parts.query,
-                error.position(),
-                error.message()
-            )
+            format!("`{}` is no RFC 9535 query: column {}: {}", parts.query, error.position(), error.message())
         })?;
         let comparison = match parts.comparison {
-            Some((operator, wanted)) => Some(Comparison {
-                operator,
-                wanted: literal(wanted)?,
-            }),
+            Some((operator, wanted)) => Some(Comparison { operator, wanted: literal(wanted)? }),
             None => None,
         };
-        Ok(Self {
-            written: parts.query.to_owned(),
-            query,
-            comparison,
-        })
+        Ok(Self { written: parts.query.to_owned(), query, comparison })
     }
 
     /// Whether it holds for the record.
@@ -73,9 +61,7 @@ impl Test {
 
     /// The comparison and the literal.
     pub fn comparison(&self) -> Option<(&'static str, &Value)> {
-        self.comparison
-            .as_ref()
-            .map(|comparison| (comparison.operator, &comparison.wanted))
+        self.comparison.as_ref().map(|comparison| (comparison.operator, &comparison.wanted))
     }
 
     /// The values selected, for explanations: an array, or for a comparison with one node that node.
@@ -85,13 +71,7 @@ impl Test {
         match nodes.len() {
             0 => None,
             1 if self.comparison.is_some() => nodes.first().map(super::explain::excerpt),
-            _ => Some(
-                nodes
-                    .iter()
-                    .take(MANY)
-                    .map(|node| super::explain::excerpt(node))
-                    .collect(),
-            ),
+            _ => Some(nodes.iter().take(MANY).map(|node| super::explain::excerpt(node)).collect()),
         }
     }
 }
@@ -115,10 +95,7 @@ fn literal(text: &str) -> Result<Value, String> {
         let (meaning, length) = query_text::quoted(text)?;
         return match &text[length..] {
             "" => Ok(Value::String(meaning)),
-            rest => Err(format!(
-                "unexpected `{}` after the compared text",
-                rest.trim()
-            )),
+            rest => Err(format!("unexpected `{}` after the compared text", rest.trim())),
         };
     }
     match json::parse(text.as_bytes()) {

@@ -15,11 +15,7 @@ const KIB: usize = 1024;
 
 /// Up to which compiled size how long a text is searched, both in bytes. Most expressions are in the first
 /// class; the classes of Unicode (`\w`, `\p{L}`), repeated, make large ones.
-const CLASSES: [(usize, usize); 3] = [
-    (4 * KIB, 1024 * KIB),
-    (16 * KIB, 256 * KIB),
-    (256 * KIB, 64 * KIB),
-];
+const CLASSES: [(usize, usize); 3] = [(4 * KIB, 1024 * KIB), (16 * KIB, 256 * KIB), (256 * KIB, 64 * KIB)];
 
 /// A compiled expression.
 #[derive(Debug)]
@@ -43,10 +39,7 @@ impl Pattern {
                 Ok(regex) => return Ok(Self { regex, max_text }),
                 Err(regex::Error::CompiledTooBig(limit)) => fault = Some(too_large(limit)),
                 Err(error) => {
-                    return Err(format!(
-                        "this is not a regular expression: {}",
-                        last_line(&error.to_string())
-                    ));
+                    return Err(format!("this is not a regular expression: {}", last_line(&error.to_string())));
                 }
             }
         }
@@ -55,9 +48,7 @@ impl Pattern {
 
     /// Whether the expression is found in the string.
     pub fn is_found(&self, found: Option<&Value>) -> bool {
-        found
-            .and_then(Value::as_str)
-            .is_some_and(|found| found.len() <= self.max_text && self.regex.is_match(found))
+        found.and_then(Value::as_str).is_some_and(|found| found.len() <= self.max_text && self.regex.is_match(found))
     }
 
     /// Whether it is of the class that compiles in microseconds.
@@ -75,9 +66,5 @@ fn too_large(limit: usize) -> String {
 
 /// The engine draws the fault under the expression; its last line says what it is.
 fn last_line(message: &str) -> &str {
-    message
-        .lines()
-        .last()
-        .unwrap_or(message)
-        .trim_start_matches("error: ")
+    message.lines().last().unwrap_or(message).trim_start_matches("error: ")
 }

@@ -100,10 +100,7 @@ const OPERATORS: [Operator; 20] = [
     is("EQUALS", Test::Equals),
     not("NOT_EQUALS", Test::Equals),
     is("GREATER_THAN", Test::Order(order::Side::Greater)),
-    is(
-        "GREATER_THAN_OR_EQUALS",
-        Test::Order(order::Side::GreaterOrEqual),
-    ),
+    is("GREATER_THAN_OR_EQUALS", Test::Order(order::Side::GreaterOrEqual)),
     is("LESS_THAN", Test::Order(order::Side::Less)),
     is("LESS_THAN_OR_EQUALS", Test::Order(order::Side::LessOrEqual)),
     is("IN", Test::In),
@@ -123,19 +120,11 @@ const OPERATORS: [Operator; 20] = [
 ];
 
 const fn is(name: &'static str, test: Test) -> Operator {
-    Operator {
-        name,
-        test,
-        negated: false,
-    }
+    Operator { name, test, negated: false }
 }
 
 const fn not(name: &'static str, test: Test) -> Operator {
-    Operator {
-        name,
-        test,
-        negated: true,
-    }
+    Operator { name, test, negated: true }
 }
 
 impl Test {
@@ -149,25 +138,14 @@ impl Condition {
     /// Compiles the JSON of a condition that stands at `pointer`; every mistake is added to `mistakes`.
     pub fn compile(source: &Value, pointer: &str, mistakes: &mut Vec<Mistake>) -> Option<Self> {
         let mut components = Vec::new();
-        let root = compile::node(
-            source,
-            pointer,
-            &mut compile::Draft {
-                mistakes,
-                components: &mut components,
-                depth: 0,
-            },
-        )?;
+        let root =
+            compile::node(source, pointer, &mut compile::Draft { mistakes, components: &mut components, depth: 0 })?;
         Some(Self { root, components })
     }
 
     /// The verdict. `components` answers what the component with that index (see [`Condition::components`])
     /// said; where it answers `None` and the verdict hangs on it, the verdict is `None`.
-    pub fn evaluate(
-        &self,
-        event: &Event,
-        components: &dyn Fn(usize) -> Option<bool>,
-    ) -> Option<bool> {
+    pub fn evaluate(&self, event: &Event, components: &dyn Fn(usize) -> Option<bool>) -> Option<bool> {
         self.root.verdict(event, components)
     }
 
@@ -178,11 +156,7 @@ impl Condition {
     }
 
     /// The same verdict as a tree with the values found.
-    pub fn explain(
-        &self,
-        event: &Event,
-        components: &dyn Fn(usize) -> Option<bool>,
-    ) -> Explanation {
+    pub fn explain(&self, event: &Event, components: &dyn Fn(usize) -> Option<bool>) -> Explanation {
         explain::node(&self.root, event, &self.components, components)
     }
 
@@ -202,16 +176,8 @@ impl Condition {
 impl Node {
     fn verdict(&self, event: &Event, components: &dyn Fn(usize) -> Option<bool>) -> Option<bool> {
         match self {
-            Self::And(members) => conjunction(
-                members
-                    .iter()
-                    .map(|member| member.verdict(event, components)),
-            ),
-            Self::Or(members) => disjunction(
-                members
-                    .iter()
-                    .map(|member| member.verdict(event, components)),
-            ),
+            Self::And(members) => conjunction(members.iter().map(|member| member.verdict(event, components))),
+            Self::Or(members) => disjunction(members.iter().map(|member| member.verdict(event, components))),
             Self::Not(member) => member.verdict(event, components).map(|verdict| !verdict),
             Self::Field(field) => Some(field.verdict(event)),
             Self::JsonPath(test) => Some(test.verdict(&event.record)),
@@ -230,10 +196,7 @@ impl Node {
             Value::Array(values) if test == Test::In => values.as_slice(),
             value => std::slice::from_ref(value),
         };
-        let indexable = !values.is_empty()
-            && values
-                .iter()
-                .all(|value| IndexValue::of(Some(value)).is_some());
+        let indexable = !values.is_empty() && values.iter().all(|value| IndexValue::of(Some(value)).is_some());
         indexable.then_some((&field.path, values))
     }
 }
@@ -282,10 +245,7 @@ impl Field {
             Test::Contains => text::contains(found, &self.value),
             Test::StartsWith => text::starts_with(found, &self.value),
             Test::EndsWith => text::ends_with(found, &self.value),
-            Test::Matches => self
-                .pattern
-                .as_ref()
-                .is_some_and(|pattern| pattern.is_found(found)),
+            Test::Matches => self.pattern.as_ref().is_some_and(|pattern| pattern.is_found(found)),
             Test::Null => presence::is_null(found),
             Test::Empty => presence::is_empty(found),
             // These look at two records; `verdict` sends them to `changed`.

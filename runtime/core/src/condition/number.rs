@@ -34,9 +34,7 @@ pub fn small_integer(text: &str) -> Option<i64> {
     if digits.is_empty() || digits.len() > 18 {
         return None;
     }
-    let magnitude = digits.bytes().try_fold(0i64, |n, b| {
-        b.is_ascii_digit().then(|| n * 10 + i64::from(b - b'0'))
-    })?;
+    let magnitude = digits.bytes().try_fold(0i64, |n, b| b.is_ascii_digit().then(|| n * 10 + i64::from(b - b'0')))?;
     Some(if negative { -magnitude } else { magnitude })
 }
 
@@ -76,17 +74,9 @@ impl Canonical {
         match usize::try_from(scale) {
             Ok(whole) if digits.len() <= whole && whole <= 18 => {
                 let magnitude: i64 = format!("{digits:0<whole$}").parse().ok()?;
-                Some(Self::Small(if decimal.negative {
-                    -magnitude
-                } else {
-                    magnitude
-                }))
+                Some(Self::Small(if decimal.negative { -magnitude } else { magnitude }))
             }
-            _ => Some(Self::Large {
-                negative: decimal.negative,
-                digits: digits.into(),
-                scale,
-            }),
+            _ => Some(Self::Large { negative: decimal.negative, digits: digits.into(), scale }),
         }
     }
 }
@@ -116,26 +106,11 @@ impl<'t> Decimal<'t> {
         };
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
         let whole = whole.trim_start_matches('0');
-        let counting = if whole.is_empty() {
-            fraction.trim_start_matches('0')
-        } else {
-            fraction
-        };
+        let counting = if whole.is_empty() { fraction.trim_start_matches('0') } else { fraction };
         let zeros = fraction.len() - counting.len();
-        let point = if whole.is_empty() {
-            -length(zeros)
-        } else {
-            length(whole.len())
-        };
+        let point = if whole.is_empty() { -length(zeros) } else { length(whole.len()) };
         let exponent = exponent.trim_start_matches('0');
-        Self {
-            negative,
-            whole,
-            fraction: counting,
-            point,
-            exponent_negative,
-            exponent,
-        }
+        Self { negative, whole, fraction: counting, point, exponent_negative, exponent }
     }
 
     fn is_zero(&self) -> bool {
@@ -155,16 +130,8 @@ impl<'t> Decimal<'t> {
     }
 
     fn scale(&self) -> Option<i128> {
-        let exponent: i128 = if self.exponent.is_empty() {
-            0
-        } else {
-            self.exponent.parse().ok()?
-        };
-        self.point.checked_add(if self.exponent_negative {
-            -exponent
-        } else {
-            exponent
-        })
+        let exponent: i128 = if self.exponent.is_empty() { 0 } else { self.exponent.parse().ok()? };
+        self.point.checked_add(if self.exponent_negative { -exponent } else { exponent })
     }
 
     /// Neither is zero.
@@ -173,17 +140,9 @@ impl<'t> Decimal<'t> {
         if shift != 0 {
             return shift.cmp(&0);
         }
-        let length =
-            (self.whole.len() + self.fraction.len()).max(other.whole.len() + other.fraction.len());
-        let padded = self
-            .digits()
-            .chain(repeat(b'0'))
-            .zip(other.digits().chain(repeat(b'0')));
-        padded
-            .take(length)
-            .map(|(a, b)| a.cmp(&b))
-            .find(|order| order.is_ne())
-            .unwrap_or(Ordering::Equal)
+        let length = (self.whole.len() + self.fraction.len()).max(other.whole.len() + other.fraction.len());
+        let padded = self.digits().chain(repeat(b'0')).zip(other.digits().chain(repeat(b'0')));
+        padded.take(length).map(|(a, b)| a.cmp(&b)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
     }
 
     /// The difference of the exponents, whose texts may be of any length; exact up to 10^30 and of the right
@@ -193,8 +152,7 @@ impl<'t> Decimal<'t> {
         let length = self.exponent.len().max(other.exponent.len());
         let digit = |text: &str, at: usize| {
             let zeros = length - text.len();
-            at.checked_sub(zeros)
-                .map_or(0, |at| i128::from(text.as_bytes()[at] - b'0'))
+            at.checked_sub(zeros).map_or(0, |at| i128::from(text.as_bytes()[at] - b'0'))
         };
         let signed = |negative: bool, digit: i128| if negative { -digit } else { digit };
         // Once it is far from zero, no later digit brings it back: the clamp loses nothing.
@@ -237,32 +195,16 @@ mod tests {
             ("9007199254740993", Greater, "9007199254740992"),
             ("9007199254740993", Greater, "9007199254740992.9"),
             ("18446744073709551616", Greater, "18446744073709551615"),
-            (
-                "123456789012345678901234567890",
-                Less,
-                "123456789012345678901234567891",
-            ),
+            ("123456789012345678901234567890", Less, "123456789012345678901234567891"),
             ("0.1", Less, "0.10000000000000000000000000000001"),
             ("1e400", Greater, "9e399"),
             ("1e400", Equal, "10e399"),
             ("-1e400", Less, "-9e399"),
             ("1e400", Less, "1e401"),
             ("1e-400", Greater, "1e-401"),
-            (
-                "1e99999999999999999999999999999999999999999",
-                Less,
-                "1e100000000000000000000000000000000000000000",
-            ),
-            (
-                "1e100000000000000000000000000000000000000000",
-                Equal,
-                "10e99999999999999999999999999999999999999999",
-            ),
-            (
-                "1e-100000000000000000000000000000000000000000",
-                Less,
-                "1e100000000000000000000000000000000000000000",
-            ),
+            ("1e99999999999999999999999999999999999999999", Less, "1e100000000000000000000000000000000000000000"),
+            ("1e100000000000000000000000000000000000000000", Equal, "10e99999999999999999999999999999999999999999"),
+            ("1e-100000000000000000000000000000000000000000", Less, "1e100000000000000000000000000000000000000000"),
             ("2", Less, "10"),
             ("-2", Greater, "-10"),
             ("1.5", Less, "1.50000000000000001"),
@@ -276,21 +218,12 @@ mod tests {
 
     #[test]
     fn numbers_beyond_all_measure_have_no_canonical_form() {
-        for text in [
-            "1e2000000000000000000000000000000",
-            "0.1e99999999999999999999999999999999999999999",
-        ] {
+        for text in ["1e2000000000000000000000000000000", "0.1e99999999999999999999999999999999999999999"] {
             assert_eq!(Canonical::of(&number(text)), None);
         }
         assert!(Canonical::of(&number("1e400")).is_some());
-        assert_eq!(
-            Canonical::of(&number("0e99999999999999999999999999999999999999999")),
-            Some(Canonical::Small(0))
-        );
-        assert_eq!(
-            Canonical::of(&number("1000000000000000.00e2")),
-            Some(Canonical::Small(100_000_000_000_000_000))
-        );
+        assert_eq!(Canonical::of(&number("0e99999999999999999999999999999999999999999")), Some(Canonical::Small(0)));
+        assert_eq!(Canonical::of(&number("1000000000000000.00e2")), Some(Canonical::Small(100_000_000_000_000_000)));
     }
 
     /// The number as `sign, digits` scaled by 10^60: schoolbook arithmetic on digit strings, written another way.
@@ -316,7 +249,8 @@ mod tests {
         }
     }
 
-    const NUMBER: &str = "-?(0|[1-9][0-9]{0,2}|[1-9][0-9]{15,22})(\\.[0-9]{1,3}|\\.0{1,4}[0-9])?([eE][+-]?[0-9]|[eE]-?[12][0-9])?";
+    const NUMBER: &str =
+        "-?(0|[1-9][0-9]{0,2}|[1-9][0-9]{15,22})(\\.[0-9]{1,3}|\\.0{1,4}[0-9])?([eE][+-]?[0-9]|[eE]-?[12][0-9])?";
 
     proptest! {
         #[test]

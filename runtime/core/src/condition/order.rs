@@ -20,14 +20,12 @@ pub enum Side {
 /// Whether `found` stands on that side of `wanted`. False for anything that has no order: missing values,
 /// other kinds, and a number beside a string.
 pub fn compare(side: Side, found: Option<&Value>, wanted: &Value) -> bool {
-    found
-        .and_then(|found| order(found, wanted))
-        .is_some_and(|order| match side {
-            Side::Greater => order.is_gt(),
-            Side::GreaterOrEqual => order.is_ge(),
-            Side::Less => order.is_lt(),
-            Side::LessOrEqual => order.is_le(),
-        })
+    found.and_then(|found| order(found, wanted)).is_some_and(|order| match side {
+        Side::Greater => order.is_gt(),
+        Side::GreaterOrEqual => order.is_ge(),
+        Side::Less => order.is_lt(),
+        Side::LessOrEqual => order.is_le(),
+    })
 }
 
 /// The order of two values, where they have one. A timestamp and a string that is none are two strings.

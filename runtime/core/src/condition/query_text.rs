@@ -35,40 +35,28 @@ pub fn split(text: &str) -> Result<Parts<'_>, String> {
     if text.len() > MAX_LENGTH {
         return Err(format!("a jsonpath may be {MAX_LENGTH} bytes long"));
     }
-    let mut reader = Reader {
-        text,
-        at: 0,
-        open: Vec::new(),
-        descents: 0,
-        repeats: 1,
-    };
+    let mut reader = Reader { text, at: 0, open: Vec::new(), descents: 0, repeats: 1 };
     while let Some(byte) = text.as_bytes().get(reader.at) {
         if reader.open.is_empty() {
-            if let Some(operator) = COMPARISONS
-                .into_iter()
-                .find(|operator| text.as_bytes()[reader.at..].starts_with(operator.as_bytes()))
+            if let Some(operator) =
+                COMPARISONS.into_iter().find(|operator| text.as_bytes()[reader.at..].starts_with(operator.as_bytes()))
             {
                 let (query, wanted) = (&text[..reader.at], &text[reader.at + operator.len()..]);
-                return Ok(Parts {
-                    query: query.trim(),
-                    comparison: Some((operator, wanted.trim())),
-                });
+                return Ok(Parts { query: query.trim(), comparison: Some((operator, wanted.trim())) });
             }
             match byte {
                 b'=' => return Err("`=` is no comparison: write `==`".to_owned()),
-                b'&' | b'|' => return Err(
-                    "comparisons are joined by `and` and `or` around them, not inside a jsonpath"
-                        .to_owned(),
-                ),
+                b'&' | b'|' => {
+                    return Err(
+                        "comparisons are joined by `and` and `or` around them, not inside a jsonpath".to_owned()
+                    );
+                }
                 _ => {}
             }
         }
         reader.step(*byte)?;
     }
-    Ok(Parts {
-        query: text.trim(),
-        comparison: None,
-    })
+    Ok(Parts { query: text.trim(), comparison: None })
 }
 
 /// An open bracket or parenthesis.
@@ -128,10 +116,7 @@ impl Reader<'_> {
 
     /// Applies to every filter around the position.
     fn mark(&mut self, mark: fn(&mut Open)) {
-        self.open
-            .iter_mut()
-            .filter(|open| open.filter)
-            .for_each(mark);
+        self.open.iter_mut().filter(|open| open.filter).for_each(mark);
     }
 
     fn enter(&mut self, bracket: bool) -> Result<(), String> {
@@ -139,12 +124,7 @@ impl Reader<'_> {
             return Err(format!("brackets nest up to {MAX_NESTING} deep in a query"));
         }
         let before = &self.text.as_bytes()[..self.at];
-        let name = before.len()
-            - before
-                .iter()
-                .rev()
-                .take_while(|b| b.is_ascii_lowercase())
-                .count();
+        let name = before.len() - before.iter().rev().take_while(|b| b.is_ascii_lowercase()).count();
         let name = &before[name..];
         let regex = !bracket && matches!(name, b"match" | b"search");
         self.open.push(Open {
@@ -172,20 +152,16 @@ impl Reader<'_> {
 
     fn leave(&mut self, bracket: bool) -> Result<(), String> {
         let Some(open) = self.open.pop().filter(|open| open.bracket == bracket) else {
-            return Err(format!(
-                "column {}: this bracket closes none",
-                self.text[..self.at].chars().count() + 1
-            ));
+            return Err(format!("column {}: this bracket closes none", self.text[..self.at].chars().count() + 1));
         };
         if open.absolute && open.wide {
-            return Err("a filter that refers to `$` names single values only: no `*`, `:`, `..` or filter inside it".to_owned());
+            return Err("a filter that refers to `$` names single values only: no `*`, `:`, `..` or filter inside it"
+                .to_owned());
         }
         if open.bracket {
             self.repeats = self.repeats.saturating_mul(open.commas + 1);
             if self.repeats > MAX_REPEATS {
-                return Err(format!(
-                    "the selectors of this query's brackets multiply to more than {MAX_REPEATS}"
-                ));
+                return Err(format!("the selectors of this query's brackets multiply to more than {MAX_REPEATS}"));
             }
         }
         if open.regex {
@@ -221,43 +197,35 @@ pub fn quoted(text: &str) -> Result<(String, usize), String> {
             character => meaning.push(character),
         }
     }
-    Err(format!(
-        "the text that begins with {} is never closed",
-        text.chars().take(12).collect::<String>()
-    ))
+    Err(format!("the text that begins with {} is never closed", text.chars().take(12).collect::<String>()))
 }
 
 fn escape(characters: &mut std::str::CharIndices<'_>, quote: char) -> Result<char, String> {
     let unknown = || "unknown escape in a quoted text".to_owned();
-    Ok(
-        match characters.next().map(|(_, c)| c).ok_or_else(unknown)? {
-            'b' => '\u{8}',
-            'f' => '\u{c}',
-            'n' => '\n',
-            'r' => '\r',
-            't' => '\t',
-            plain @ ('/' | '\\') => plain,
-            plain if plain == quote => plain,
-            'u' => {
-                let high = hex(characters).ok_or_else(unknown)?;
-                let code = if (0xD800..0xDC00).contains(&high) {
-                    let marker = [characters.next(), characters.next()].map(|c| c.map(|(_, c)| c));
-                    let low = hex(characters).filter(|low| {
-                        marker == [Some('\\'), Some('u')] && (0xDC00..0xE000).contains(low)
-                    });
-                    0x10000 + ((high - 0xD800) << 10) + (low.ok_or_else(unknown)? - 0xDC00)
-                } else {
-                    high
-                };
-                char::from_u32(code).ok_or_else(unknown)?
-            }
-            _ => return Err(unknown()),
-        },
-    )
+    Ok(match characters.next().map(|(_, c)| c).ok_or_else(unknown)? {
+        'b' => '\u{8}',
+        'f' => '\u{c}',
+        'n' => '\n',
+        'r' => '\r',
+        't' => '\t',
+        plain @ ('/' | '\\') => plain,
+        plain if plain == quote => plain,
+        'u' => {
+            let high = hex(characters).ok_or_else(unknown)?;
+            let code = if (0xD800..0xDC00).contains(&high) {
+                let marker = [characters.next(), characters.next()].map(|c| c.map(|(_, c)| c));
+                let low =
+                    hex(characters).filter(|low| marker == [Some('\\'), Some('u')] && (0xDC00..0xE000).contains(low));
+                0x10000 + ((high - 0xD800) << 10) + (low.ok_or_else(unknown)? - 0xDC00)
+            } else {
+                high
+            };
+            char::from_u32(code).ok_or_else(unknown)?
+        }
+        _ => return Err(unknown()),
+    })
 }
 
 fn hex(characters: &mut std::str::CharIndices<'_>) -> Option<u32> {
-    (0..4).try_fold(0, |code, _| {
-        Some(code * 16 + characters.next()?.1.to_digit(16)?)
-    })
+    (0..4).try_fold(0, |code, _| Some(code * 16 + characters.next()?.1.to_digit(16)?))
 }

@@ -45,21 +45,12 @@ fn parse_nested(text: &[u8], max_depth: usize) -> Result<Value, Error> {
         Ok(text) => text,
         Err(fault) => return Err(malformed(text, fault.valid_up_to(), "this is not UTF-8")),
     };
-    let mut parser = Parser {
-        text,
-        bytes: text.as_bytes(),
-        at: 0,
-        depth: 0,
-        max_depth,
-    };
+    let mut parser = Parser { text, bytes: text.as_bytes(), at: 0, depth: 0, max_depth };
     let value = parser.document();
     value.map_err(|fault| match fault {
         Fault::Malformed(detail) => malformed(parser.bytes, parser.at, detail),
         Fault::Refused { detail, steps } => {
-            let pointer = steps
-                .iter()
-                .rev()
-                .fold(String::new(), |pointer, step| mistake::join(&pointer, step));
+            let pointer = steps.iter().rev().fold(String::new(), |pointer, step| mistake::join(&pointer, step));
             Error::Refused(Mistake::new(pointer, detail))
         }
     })
@@ -68,14 +59,8 @@ fn parse_nested(text: &[u8], max_depth: usize) -> Result<Value, Error> {
 fn malformed(text: &[u8], at: usize, detail: &str) -> Error {
     let before = &text[..at.min(text.len())];
     let line = before.iter().filter(|b| **b == b'\n').count() + 1;
-    let line_start = before
-        .iter()
-        .rposition(|b| *b == b'\n')
-        .map_or(0, |newline| newline + 1);
-    let column = String::from_utf8_lossy(&before[line_start..])
-        .chars()
-        .count()
-        + 1;
+    let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |newline| newline + 1);
+    let column = String::from_utf8_lossy(&before[line_start..]).chars().count() + 1;
     Error::Malformed(format!("line {line}, column {column}: {detail}"))
 }
 
@@ -88,10 +73,7 @@ enum Fault {
 
 impl Fault {
     fn refused(detail: String) -> Self {
-        Self::Refused {
-            detail,
-            steps: Vec::new(),
-        }
+        Self::Refused { detail, steps: Vec::new() }
     }
 
     #[cold]
@@ -140,9 +122,7 @@ impl<'t> Parser<'t> {
             Some(b'f') => self.word("false", Value::Bool(false)),
             Some(b'n') => self.word("null", Value::Null),
             Some(_) => Err(Fault::Malformed("expected a JSON value")),
-            None => Err(Fault::Malformed(
-                "the text ends where a JSON value is expected",
-            )),
+            None => Err(Fault::Malformed("the text ends where a JSON value is expected")),
         }
     }
 
@@ -157,10 +137,7 @@ impl<'t> Parser<'t> {
 
     fn nested(&mut self, inside: fn(&mut Self) -> Result<Value, Fault>) -> Result<Value, Fault> {
         if self.depth == self.max_depth {
-            return Err(Fault::refused(format!(
-                "nested deeper than {} levels",
-                self.max_depth
-            )));
+            return Err(Fault::refused(format!("nested deeper than {} levels", self.max_depth)));
         }
         self.depth += 1;
         self.at += 1;
@@ -207,8 +184,7 @@ impl<'t> Parser<'t> {
             match members.entry(key) {
                 Entry::Vacant(place) => place.insert(value),
                 Entry::Occupied(place) => {
-                    let fault =
-                        Fault::refused(format!("the key `{}` stands here twice", place.key()));
+                    let fault = Fault::refused(format!("the key `{}` stands here twice", place.key()));
                     return Err(fault.inside(place.key().as_str()));
                 }
             };
@@ -233,10 +209,7 @@ impl<'t> Parser<'t> {
         }
         let key = self.string()?;
         if key.starts_with(RESERVED) {
-            return Err(
-                Fault::refused(format!("keys that begin with `{RESERVED}` are reserved"))
-                    .inside(key),
-            );
+            return Err(Fault::refused(format!("keys that begin with `{RESERVED}` are reserved")).inside(key));
         }
         match self.next_token() {
             Some(b':') => self.at += 1,
@@ -260,10 +233,7 @@ impl<'t> Parser<'t> {
     /// The first place from `at` on that ends a run of characters that stand for themselves.
     fn plain_end(&self, at: usize) -> usize {
         let rest = &self.bytes[at..];
-        at + rest
-            .iter()
-            .position(|b| *b < 0x20 || *b == b'"' || *b == b'\\')
-            .unwrap_or(rest.len())
+        at + rest.iter().position(|b| *b < 0x20 || *b == b'"' || *b == b'\\').unwrap_or(rest.len())
     }
 
     fn escaped_string(&mut self, start: usize) -> Result<String, Fault> {
@@ -276,9 +246,7 @@ impl<'t> Parser<'t> {
                 }
                 Some(b'\\') => out.push(self.escape()?),
                 Some(_) => {
-                    return Err(Fault::Malformed(
-                        "a control character in a string has to be escaped",
-                    ));
+                    return Err(Fault::Malformed("a control character in a string has to be escaped"));
                 }
                 None => return Err(Fault::Malformed("the text ends inside a string")),
             }
@@ -316,9 +284,7 @@ impl<'t> Parser<'t> {
                     return Err(LONE);
                 }
                 match self.hex(self.at + 6)? {
-                    low @ 0xDC00..=0xDFFF => {
-                        (0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00), 12)
-                    }
+                    low @ 0xDC00..=0xDFFF => (0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00), 12),
                     _ => return Err(LONE),
                 }
             }
@@ -331,14 +297,9 @@ impl<'t> Parser<'t> {
 
     /// The four hexadecimal digits of the `\u` at `at`.
     fn hex(&self, at: usize) -> Result<u32, Fault> {
-        let digits = self
-            .bytes
-            .get(at + 2..at + 6)
-            .ok_or(Fault::Malformed("the text ends inside a string"))?;
+        let digits = self.bytes.get(at + 2..at + 6).ok_or(Fault::Malformed("the text ends inside a string"))?;
         digits.iter().try_fold(0, |code, digit| {
-            let digit = char::from(*digit)
-                .to_digit(16)
-                .ok_or(Fault::Malformed("expected four hexadecimal digits"))?;
+            let digit = char::from(*digit).to_digit(16).ok_or(Fault::Malformed("expected four hexadecimal digits"))?;
             Ok(code * 16 + digit)
         })
     }
@@ -367,23 +328,16 @@ impl<'t> Parser<'t> {
         let text = &self.text[start..self.at];
         // Up to 18 digits fit an i64. `-0` is left to the slow way, which keeps its sign.
         if whole && integer <= 18 && text != "-0" {
-            let magnitude = text
-                .bytes()
-                .filter(u8::is_ascii_digit)
-                .fold(0i64, |n, d| n * 10 + i64::from(d - b'0'));
+            let magnitude = text.bytes().filter(u8::is_ascii_digit).fold(0i64, |n, d| n * 10 + i64::from(d - b'0'));
             return Ok(if negative { -magnitude } else { magnitude }.into());
         }
-        text.parse()
-            .map_err(|_| Fault::Malformed("this is not a number"))
+        text.parse().map_err(|_| Fault::Malformed("this is not a number"))
     }
 
     /// Skips digits, at least one, and says how many there were.
     fn digits(&mut self) -> Result<usize, Fault> {
         let rest = &self.bytes[self.at..];
-        let count = rest
-            .iter()
-            .position(|b| !b.is_ascii_digit())
-            .unwrap_or(rest.len());
+        let count = rest.iter().position(|b| !b.is_ascii_digit()).unwrap_or(rest.len());
         self.at += count;
         if count == 0 {
             return Err(Fault::Malformed("expected a digit"));

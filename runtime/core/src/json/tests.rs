@@ -24,22 +24,13 @@ fn complaint(text: &[u8]) -> String {
 #[test]
 fn a_duplicate_key_is_refused_where_it_stands() {
     assert_eq!(refused(r#"{"a":1,"a":2}"#).0, "/a");
-    assert_eq!(
-        refused(r#"{"x":[0,{"a/b":{"~":1,"\u007e":2}}]}"#).0,
-        "/x/1/a~1b/~0"
-    );
-    assert_eq!(
-        refused(r#"{"a":1,"a":2}"#).1,
-        "the key `a` stands here twice"
-    );
+    assert_eq!(refused(r#"{"x":[0,{"a/b":{"~":1,"\u007e":2}}]}"#).0, "/x/1/a~1b/~0");
+    assert_eq!(refused(r#"{"a":1,"a":2}"#).1, "the key `a` stands here twice");
 }
 
 #[test]
 fn equal_keys_in_different_objects_are_no_duplicates() {
-    assert_eq!(
-        parse(br#"[{"a":1},{"a":{"a":2}}]"#),
-        Ok(json!([{"a":1},{"a":{"a":2}}]))
-    );
+    assert_eq!(parse(br#"[{"a":1},{"a":{"a":2}}]"#), Ok(json!([{"a":1},{"a":{"a":2}}])));
 }
 
 #[test]
@@ -58,50 +49,20 @@ fn depth_64_is_accepted_and_65_refused() {
 #[test]
 fn malformed_text_is_named_by_line_and_column() {
     for (text, sentence) in [
-        (
-            &b""[..],
-            "line 1, column 1: the text ends where a JSON value is expected",
-        ),
-        (
-            b"{\"a\": 1,\n \"b\": tru}",
-            "line 2, column 7: expected a JSON value",
-        ),
-        (
-            b"[1] x",
-            "line 1, column 5: there is more text after the JSON value",
-        ),
-        (
-            b"{\"a\":1,}",
-            "line 1, column 8: expected a key in double quotes",
-        ),
+        (&b""[..], "line 1, column 1: the text ends where a JSON value is expected"),
+        (b"{\"a\": 1,\n \"b\": tru}", "line 2, column 7: expected a JSON value"),
+        (b"[1] x", "line 1, column 5: there is more text after the JSON value"),
+        (b"{\"a\":1,}", "line 1, column 8: expected a key in double quotes"),
         (b"[1,]", "line 1, column 4: expected a JSON value"),
         (b"[01]", "line 1, column 3: a number has no leading zero"),
         (b"[1.]", "line 1, column 4: expected a digit"),
         (b"\"\xc3\xa9\xff\"", "line 1, column 3: this is not UTF-8"),
-        (
-            b"\"\\ud800\"",
-            "line 1, column 2: a lone surrogate is no character",
-        ),
-        (
-            b"\"\\udc00\"",
-            "line 1, column 2: a lone surrogate is no character",
-        ),
-        (
-            b"\"\\ud800\\u0041\"",
-            "line 1, column 2: a lone surrogate is no character",
-        ),
-        (
-            b"\"a\nb\"",
-            "line 1, column 3: a control character in a string has to be escaped",
-        ),
-        (
-            b"\"\\u12\"",
-            "line 1, column 2: the text ends inside a string",
-        ),
-        (
-            b"\"\\u12zz\"",
-            "line 1, column 2: expected four hexadecimal digits",
-        ),
+        (b"\"\\ud800\"", "line 1, column 2: a lone surrogate is no character"),
+        (b"\"\\udc00\"", "line 1, column 2: a lone surrogate is no character"),
+        (b"\"\\ud800\\u0041\"", "line 1, column 2: a lone surrogate is no character"),
+        (b"\"a\nb\"", "line 1, column 3: a control character in a string has to be escaped"),
+        (b"\"\\u12\"", "line 1, column 2: the text ends inside a string"),
+        (b"\"\\u12zz\"", "line 1, column 2: expected four hexadecimal digits"),
         (b"\"\\x\"", "line 1, column 2: unknown escape in a string"),
         (b"\"abc", "line 1, column 5: the text ends inside a string"),
         (b"[1", "line 1, column 3: the text ends inside an array"),
@@ -115,17 +76,11 @@ fn malformed_text_is_named_by_line_and_column() {
 fn numbers_keep_their_digits() {
     for (text, kept) in [
         ("9007199254740993", "9007199254740993"),
-        (
-            "123456789012345678901234567890",
-            "123456789012345678901234567890",
-        ),
+        ("123456789012345678901234567890", "123456789012345678901234567890"),
         ("18446744073709551616", "18446744073709551616"),
         ("-0", "-0"),
         ("-0.0", "-0.0"),
-        (
-            "0.30000000000000000000000000000004",
-            "0.30000000000000000000000000000004",
-        ),
+        ("0.30000000000000000000000000000004", "0.30000000000000000000000000000004"),
         ("1e400", "1e+400"),
         ("1.50", "1.50"),
     ] {
@@ -135,11 +90,8 @@ fn numbers_keep_their_digits() {
 
 #[test]
 fn an_object_that_imitates_serde_jsons_markers_is_refused() {
-    for key in [
-        "$serde_json::private::Number",
-        "$serde_json::private::RawValue",
-        "\\u0024serde_json::private::Number",
-    ] {
+    for key in ["$serde_json::private::Number", "$serde_json::private::RawValue", "\\u0024serde_json::private::Number"]
+    {
         let (pointer, _) = refused(&format!(r#"{{"a":{{"{key}":"1"}}}}"#));
         assert!(pointer.starts_with("/a/$serde_json"));
     }
@@ -157,8 +109,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(6, 64, 6, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..6).prop_map(Value::Array),
-            prop::collection::vec((".{0,4}", inner), 0..6)
-                .prop_map(|m| Value::Object(m.into_iter().collect())),
+            prop::collection::vec((".{0,4}", inner), 0..6).prop_map(|m| Value::Object(m.into_iter().collect())),
         ]
     })
 }

@@ -86,10 +86,7 @@ impl Root {
 
     /// Whether there can be anything below it.
     fn has_steps(self) -> bool {
-        matches!(
-            self,
-            Self::Record | Self::PreviousRecord | Self::User | Self::Metadata | Self::Payload
-        )
+        matches!(self, Self::Record | Self::PreviousRecord | Self::User | Self::Metadata | Self::Payload)
     }
 }
 
@@ -121,17 +118,11 @@ impl Path {
         match name.as_str() {
             "record" | "" => {}
             "previousRecord" => {
-                return Err(
-                    "`record` is compared with `previousRecord` here: name the field alone"
-                        .to_owned(),
-                );
+                return Err("`record` is compared with `previousRecord` here: name the field alone".to_owned());
             }
             _ => steps.insert(0, Step::Key(name)),
         }
-        Ok(Self {
-            root: Root::Record,
-            steps,
-        })
+        Ok(Self { root: Root::Record, steps })
     }
 
     /// The value found in `event`; `None` where there is none. Borrowed wherever the event holds it as JSON:
@@ -151,10 +142,7 @@ impl Path {
             Root::Table => event.table().and_then(text),
             Root::Database => event.database().and_then(text),
             Root::Source => event.source.as_deref().and_then(text),
-            Root::Operation => event
-                .change
-                .as_ref()
-                .and_then(|change| text(change.operation.as_str())),
+            Root::Operation => event.change.as_ref().and_then(|change| text(change.operation.as_str())),
             Root::Timestamp => text(&format!("{:.3}", event.timestamp)),
         }
     }
@@ -163,14 +151,12 @@ impl Path {
 /// The value below `value` at `steps`.
 #[must_use]
 pub fn walk<'v>(value: &'v Value, steps: &[Step]) -> Option<&'v Value> {
-    steps
-        .iter()
-        .try_fold(value, |value, step| match (value, step) {
-            (Value::Object(members), Step::Key(key)) => members.get(key),
-            (Value::Array(items), Step::Index(index)) => items.get(*index),
-            (Value::Array(items), Step::Key(key)) => items.get(as_index(key)?),
-            _ => None,
-        })
+    steps.iter().try_fold(value, |value, step| match (value, step) {
+        (Value::Object(members), Step::Key(key)) => members.get(key),
+        (Value::Array(items), Step::Index(index)) => items.get(*index),
+        (Value::Array(items), Step::Key(key)) => items.get(as_index(key)?),
+        _ => None,
+    })
 }
 
 /// A name of digits without leading zeros, as an array's index.
@@ -190,10 +176,7 @@ fn text<'e>(text: &str) -> Option<Cow<'e, Value>> {
     Some(Cow::Owned(Value::String(text.to_owned())))
 }
 
-fn find_in_metadata<'e>(
-    metadata: &'e Map<String, Value>,
-    steps: &[Step],
-) -> Option<Cow<'e, Value>> {
+fn find_in_metadata<'e>(metadata: &'e Map<String, Value>, steps: &[Step]) -> Option<Cow<'e, Value>> {
     match steps.split_first() {
         None => Some(Cow::Owned(Value::Object(metadata.clone()))),
         Some((Step::Key(key), rest)) => walk(metadata.get(key)?, rest).map(Cow::Borrowed),
@@ -209,9 +192,7 @@ fn find_in_payload<'e>(event: &'e Event, steps: &[Step]) -> Option<Cow<'e, Value
     }
     match steps.split_first() {
         None => Some(Cow::Owned(event.payload())),
-        Some((Step::Key(key), rest)) if key == "record" => {
-            walk(&event.record, rest).map(Cow::Borrowed)
-        }
+        Some((Step::Key(key), rest)) if key == "record" => walk(&event.record, rest).map(Cow::Borrowed),
         Some((Step::Key(key), rest)) if key == "previousRecord" => {
             walk(&event.previous_record, rest).map(Cow::Borrowed)
         }

@@ -12,11 +12,7 @@ pub fn parse(text: &str) -> Result<(String, Vec<Step>), String> {
         return Err(format!("a path may be {MAX_LENGTH} bytes long"));
     }
     let mut parser = Parser { text, at: 0 };
-    let first = if text.starts_with('[') {
-        String::new()
-    } else {
-        parser.name()?.to_owned()
-    };
+    let first = if text.starts_with('[') { String::new() } else { parser.name()?.to_owned() };
     let mut steps = Vec::new();
     while let Some(next) = parser.rest().chars().next() {
         match next {
@@ -37,9 +33,7 @@ pub fn is_name(key: &str) -> bool {
 }
 
 fn is_name_character(character: char) -> bool {
-    !character.is_whitespace()
-        && !character.is_control()
-        && !matches!(character, '.' | '[' | ']' | '"' | '\'')
+    !character.is_whitespace() && !character.is_control() && !matches!(character, '.' | '[' | ']' | '"' | '\'')
 }
 
 struct Parser<'t> {
@@ -53,10 +47,7 @@ impl<'t> Parser<'t> {
     }
 
     fn fault(&self, what: &str) -> String {
-        format!(
-            "column {}: {what}",
-            self.text[..self.at].chars().count() + 1
-        )
+        format!("column {}: {what}", self.text[..self.at].chars().count() + 1)
     }
 
     fn name(&mut self) -> Result<&'t str, String> {
@@ -86,15 +77,11 @@ impl<'t> Parser<'t> {
 
     fn index(&mut self) -> Result<usize, String> {
         let rest = self.rest();
-        let digits = &rest[..rest
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(rest.len())];
+        let digits = &rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())];
         if digits.is_empty() {
             return Err(self.fault("expected a number or a quoted key"));
         }
-        let index = digits
-            .parse()
-            .map_err(|_| self.fault("this index is too large"))?;
+        let index = digits.parse().map_err(|_| self.fault("this index is too large"))?;
         self.at += digits.len();
         Ok(index)
     }
@@ -132,9 +119,7 @@ impl<'t> Parser<'t> {
                 '\\' => match characters.next() {
                     Some(meant @ ('\'' | '\\')) => key.push(meant),
                     _ => {
-                        return Err(
-                            self.fault("in single quotes only `\\'` and `\\\\` are escapes")
-                        );
+                        return Err(self.fault("in single quotes only `\\'` and `\\\\` are escapes"));
                     }
                 },
                 other => key.push(other),

@@ -75,23 +75,10 @@ fn every_root_finds_its_part_of_a_row_change() {
 
 #[test]
 fn an_event_that_is_no_row_change_has_its_payload_as_record() {
-    let event = Event {
-        change: None,
-        previous_record: Value::Null,
-        source: None,
-        user: Value::Null,
-        ..event()
-    };
-    for path in [
-        "operation",
-        "table",
-        "database",
-        "source",
-        "user",
-        "user.id",
-        "previousRecord",
-        "previousRecord.status",
-    ] {
+    let event = Event { change: None, previous_record: Value::Null, source: None, user: Value::Null, ..event() };
+    for path in
+        ["operation", "table", "database", "source", "user", "user.id", "previousRecord", "previousRecord.status"]
+    {
         assert_eq!(found(path, &event), None, "{path}");
     }
     assert_eq!(found("event", &event), Some(json!("orders.updated")));
@@ -102,21 +89,10 @@ fn an_event_that_is_no_row_change_has_its_payload_as_record() {
 #[test]
 fn values_below_the_record_are_borrowed() {
     let event = event();
-    for path in [
-        "record",
-        "record.items[0]",
-        "previousRecord.status",
-        "user.id",
-        "metadata.trace",
-        "payload.record.items",
-    ] {
-        assert!(
-            matches!(
-                Path::parse(path).unwrap().find(&event),
-                Some(Cow::Borrowed(_))
-            ),
-            "{path}"
-        );
+    for path in
+        ["record", "record.items[0]", "previousRecord.status", "user.id", "metadata.trace", "payload.record.items"]
+    {
+        assert!(matches!(Path::parse(path).unwrap().find(&event), Some(Cow::Borrowed(_))), "{path}");
     }
 }
 
@@ -124,37 +100,21 @@ fn values_below_the_record_are_borrowed() {
 fn a_wrong_path_is_explained() {
     for (path, complaint) in [
         ("", "column 1: expected a name"),
-        (
-            "recrod.a",
-            "a path cannot begin with `recrod`, did you mean `record`?",
-        ),
+        ("recrod.a", "a path cannot begin with `recrod`, did you mean `record`?"),
         ("record.", "column 8: expected a name"),
         ("record..a", "column 8: expected a name"),
         ("record.a b", "column 9: unexpected ` `"),
         ("record.a[", "column 10: expected a number or a quoted key"),
         ("record.a[1", "column 11: expected `]`"),
-        (
-            "record.a[-1]",
-            "column 10: expected a number or a quoted key",
-        ),
-        (
-            "record.a[99999999999999999999]",
-            "column 10: this index is too large",
-        ),
+        ("record.a[-1]", "column 10: expected a number or a quoted key"),
+        ("record.a[99999999999999999999]", "column 10: this index is too large"),
         ("record.ä[\"x]", "column 10: this quote is never closed"),
-        (
-            "record[\"\\q\"]",
-            "column 8: a key in double quotes is written as a JSON string",
-        ),
+        ("record[\"\\q\"]", "column 8: a key in double quotes is written as a JSON string"),
         ("env.name", "`env` is a text: there is nothing below it"),
     ] {
         assert_eq!(Path::parse(path).unwrap_err(), complaint, "{path}");
     }
-    assert!(
-        Path::parse("customer_email")
-            .unwrap_err()
-            .contains("write `record.customer_email`")
-    );
+    assert!(Path::parse("customer_email").unwrap_err().contains("write `record.customer_email`"));
     assert!(Path::parse(&"record.a".repeat(1000)).is_err());
 }
 
@@ -168,11 +128,7 @@ fn in_the_record_the_leading_name_may_be_left_out() {
         ("[\"odd.key\"]", "record[\"odd.key\"]"),
         ("record", "record"),
     ] {
-        assert_eq!(
-            Path::parse_in_record(short).unwrap(),
-            Path::parse(long).unwrap(),
-            "{short}"
-        );
+        assert_eq!(Path::parse_in_record(short).unwrap(), Path::parse(long).unwrap(), "{short}");
     }
     assert!(Path::parse_in_record("previousRecord.status").is_err());
 }

@@ -29,29 +29,22 @@ pub(super) struct Budget {
 impl Budget {
     /// The full bounds.
     pub fn new() -> Self {
-        Self {
-            output: Cell::new(MAX_OUTPUT),
-            steps: Cell::new(MAX_STEPS),
-            work: Cell::new(MAX_WORK),
-        }
+        Self { output: Cell::new(MAX_OUTPUT), steps: Cell::new(MAX_STEPS), work: Cell::new(MAX_WORK) }
     }
 
     /// Takes one loop turn or helper call.
     pub fn step(&self) -> Result<(), String> {
-        take(&self.steps, 1)
-            .ok_or_else(|| format!("it takes more than {MAX_STEPS} loop turns and helper calls"))
+        take(&self.steps, 1).ok_or_else(|| format!("it takes more than {MAX_STEPS} loop turns and helper calls"))
     }
 
     /// Takes `bytes` of output.
     pub fn write(&self, bytes: usize) -> Result<(), String> {
-        take(&self.output, bytes)
-            .ok_or_else(|| format!("the rendered settings exceed {MAX_OUTPUT} bytes"))
+        take(&self.output, bytes).ok_or_else(|| format!("the rendered settings exceed {MAX_OUTPUT} bytes"))
     }
 
     /// Takes `bytes` of work.
     pub fn work(&self, bytes: usize) -> Result<(), String> {
-        take(&self.work, bytes)
-            .ok_or_else(|| format!("it works through more than {MAX_WORK} bytes"))
+        take(&self.work, bytes).ok_or_else(|| format!("it works through more than {MAX_WORK} bytes"))
     }
 
     /// How much output is left.

@@ -26,23 +26,11 @@ impl Template {
     /// Compiles; a syntax error comes back as a sentence with line and column.
     pub fn compile(source: &str, place: Place) -> Result<Self, String> {
         if !source.contains("{{") {
-            let nodes = if source.is_empty() {
-                Vec::new()
-            } else {
-                vec![Node::Text(source.to_owned())]
-            };
-            return Ok(Self {
-                nodes,
-                place,
-                secrets: BTreeSet::new(),
-            });
+            let nodes = if source.is_empty() { Vec::new() } else { vec![Node::Text(source.to_owned())] };
+            return Ok(Self { nodes, place, secrets: BTreeSet::new() });
         }
         let lowered = lower(source)?;
-        Ok(Self {
-            nodes: lowered.nodes,
-            place,
-            secrets: lowered.secrets,
-        })
+        Ok(Self { nodes: lowered.nodes, place, secrets: lowered.secrets })
     }
 
     /// Renders to a value: one placeholder alone keeps its JSON type. Missing values are added to `warnings`
@@ -73,9 +61,7 @@ impl Template {
         warnings: &mut Vec<String>,
     ) -> Result<Value, String> {
         let mut renderer = Renderer::new(data, budget, self.place, pointer, strict);
-        let value = renderer
-            .value(&self.nodes)
-            .map_err(|failure| failure.into_sentence())?;
+        let value = renderer.value(&self.nodes).map_err(|failure| failure.into_sentence())?;
         warnings.append(&mut renderer.into_warnings());
         Ok(value)
     }

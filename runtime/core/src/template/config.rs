@@ -51,47 +51,24 @@ impl TemplatedConfig {
         place: &dyn Fn(&str) -> Place,
         mistakes: &mut Vec<Mistake>,
     ) -> Option<Self> {
-        let mut compiler = Compiler {
-            prefix: pointer,
-            place,
-            mistakes,
-            secrets: BTreeSet::new(),
-            fixed: 0,
-        };
+        let mut compiler = Compiler { prefix: pointer, place, mistakes, secrets: BTreeSet::new(), fixed: 0 };
         let before = compiler.mistakes.len();
         let root = compiler.part(config, "");
         let (secrets, fixed) = (compiler.secrets.into_iter().collect(), compiler.fixed);
-        (mistakes.len() == before).then_some(Self {
-            root,
-            secrets,
-            fixed,
-        })
+        (mistakes.len() == before).then_some(Self { root, secrets, fixed })
     }
 
     /// Renders all of it. `strict`: a placeholder without a value is an error. Errors name the place
     /// (pointer within the settings) and the placeholder.
     pub fn render(&self, scope: &Scope<'_>, strict: bool) -> Result<Rendered, Mistake> {
         if let Part::Fixed(config) = &self.root {
-            return Ok(Rendered {
-                config: config.clone(),
-                warnings: Vec::new(),
-            });
+            return Ok(Rendered { config: config.clone(), warnings: Vec::new() });
         }
         let budget = Budget::new();
-        budget
-            .write(self.fixed)
-            .map_err(|detail| Mistake::new("", detail))?;
-        let mut rendering = Rendering {
-            data: &Data::new(*scope),
-            budget: &budget,
-            strict,
-            warnings: Vec::new(),
-        };
+        budget.write(self.fixed).map_err(|detail| Mistake::new("", detail))?;
+        let mut rendering = Rendering { data: &Data::new(*scope), budget: &budget, strict, warnings: Vec::new() };
         let config = rendering.part(&self.root)?;
-        Ok(Rendered {
-            config,
-            warnings: rendering.warnings,
-        })
+        Ok(Rendered { config, warnings: rendering.warnings })
     }
 
     /// The names of the secrets it uses.
@@ -121,9 +98,7 @@ impl Compiler<'_> {
                 Part::Array(items.iter().enumerate().map(part).collect())
             }
             Value::Object(members) => {
-                let part = |(key, member): (&String, &Value)| {
-                    (key.clone(), self.part(member, &join(pointer, key)))
-                };
+                let part = |(key, member): (&String, &Value)| (key.clone(), self.part(member, &join(pointer, key)));
                 Part::Object(members.iter().map(part).collect())
             }
             Value::String(source) => self.template(source, pointer),
@@ -138,10 +113,7 @@ impl Compiler<'_> {
                 Part::Template(Box::new(template), pointer.to_owned())
             }
             Err(detail) => {
-                self.mistakes.push(Mistake::new(
-                    format!("{}{pointer}", self.prefix),
-                    format!("template: {detail}"),
-                ));
+                self.mistakes.push(Mistake::new(format!("{}{pointer}", self.prefix), format!("template: {detail}")));
                 Part::Fixed(Value::Null)
             }
         }
@@ -168,12 +140,7 @@ impl Rendering<'_> {
     fn part(&mut self, part: &Part) -> Result<Value, Mistake> {
         Ok(match part {
             Part::Fixed(value) => value.clone(),
-            Part::Array(items) => Value::Array(
-                items
-                    .iter()
-                    .map(|item| self.part(item))
-                    .collect::<Result<_, _>>()?,
-            ),
+            Part::Array(items) => Value::Array(items.iter().map(|item| self.part(item)).collect::<Result<_, _>>()?),
             Part::Object(members) => {
                 let mut object = Map::with_capacity(members.len());
                 for (key, member) in members {
@@ -183,20 +150,10 @@ impl Rendering<'_> {
             }
             Part::Template(template, pointer) => {
                 let mut missing = Vec::new();
-                let rendered = template.render_within(
-                    self.data,
-                    self.budget,
-                    pointer,
-                    self.strict,
-                    &mut missing,
-                );
+                let rendered = template.render_within(self.data, self.budget, pointer, self.strict, &mut missing);
                 let value = rendered.map_err(|detail| Mistake::new(pointer.clone(), detail))?;
-                let warning = |placeholder| {
-                    Mistake::new(
-                        pointer.clone(),
-                        format!("`{{{{{placeholder}}}}}` has no value"),
-                    )
-                };
+                let warning =
+                    |placeholder| Mistake::new(pointer.clone(), format!("`{{{{{placeholder}}}}}` has no value"));
                 self.warnings.extend(missing.into_iter().map(warning));
                 value
             }

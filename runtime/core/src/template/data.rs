@@ -46,34 +46,19 @@ impl<'d> Data<'d> {
             Root::Env => Found::Text(&event.env),
             Root::Table => text(event.table()),
             Root::Database => text(event.database()),
-            Root::Operation => text(
-                event
-                    .change
-                    .as_ref()
-                    .map(|change| change.operation.as_str()),
-            ),
+            Root::Operation => text(event.change.as_ref().map(|change| change.operation.as_str())),
             Root::Source => text(event.source.as_deref()),
-            Root::Timestamp => Found::Text(
-                self.timestamp
-                    .get_or_init(|| format!("{:.3}", event.timestamp)),
-            ),
+            Root::Timestamp => Found::Text(self.timestamp.get_or_init(|| format!("{:.3}", event.timestamp))),
             Root::TriggerTag => Found::Text(self.scope.trigger_tag),
-            Root::DeliveryId => self
-                .scope
-                .delivery_id
-                .map_or(Found::Missing, |id| Found::text(id.to_string())),
+            Root::DeliveryId => self.scope.delivery_id.map_or(Found::Missing, |id| Found::text(id.to_string())),
             Root::Attempt => Found::Made(self.scope.attempt.into()),
-            Root::Output(name) => self
-                .scope
-                .outputs
-                .and_then(|outputs| outputs.get(name))
-                .map_or(Found::Missing, |o| walk(o, steps)),
+            Root::Output(name) => {
+                self.scope.outputs.and_then(|outputs| outputs.get(name)).map_or(Found::Missing, |o| walk(o, steps))
+            }
             Root::Secret(name) => match self.scope.secrets.and_then(|secrets| secrets.get(name)) {
                 Some(secret) => Found::Json(secret),
                 None => {
-                    return Err(format!(
-                        "there is no secret `{name}`; store it before the action runs"
-                    ));
+                    return Err(format!("there is no secret `{name}`; store it before the action runs"));
                 }
             },
         })
@@ -82,9 +67,7 @@ impl<'d> Data<'d> {
     fn metadata<'f>(&'f self, steps: &[Step]) -> Found<'f> {
         let members = &self.scope.event.metadata;
         match steps.split_first() {
-            Some((first, rest)) => members
-                .get(&first.key)
-                .map_or(Found::Missing, |value| walk(value, rest)),
+            Some((first, rest)) => members.get(&first.key).map_or(Found::Missing, |value| walk(value, rest)),
             None => Found::Json(self.metadata.get_or_init(|| Value::Object(members.clone()))),
         }
     }
@@ -105,11 +88,7 @@ impl<'d> Data<'d> {
 
 /// Of an event's own parts null means that there is none.
 fn below<'v>(value: &'v Value, steps: &[Step]) -> Found<'v> {
-    if value.is_null() {
-        Found::Missing
-    } else {
-        walk(value, steps)
-    }
+    if value.is_null() { Found::Missing } else { walk(value, steps) }
 }
 
 fn text(text: Option<&str>) -> Found<'_> {
@@ -136,12 +115,7 @@ fn changed_fields(event: &Event) -> Value {
                 _ => true,
             };
             let gone = before.keys().filter(|name| !now.contains_key(*name));
-            now.keys()
-                .filter(differs)
-                .chain(gone)
-                .cloned()
-                .map(Value::String)
-                .collect()
+            now.keys().filter(differs).chain(gone).cloned().map(Value::String).collect()
         }
     })
 }

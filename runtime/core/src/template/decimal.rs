@@ -20,10 +20,7 @@ pub(super) struct Decimal {
 
 impl Decimal {
     /// Zero.
-    pub const ZERO: Self = Self {
-        mantissa: 0,
-        scale: 0,
-    };
+    pub const ZERO: Self = Self { mantissa: 0, scale: 0 };
 
     /// Of JSON's notation, with blanks and a plus sign forgiven. `None` for anything else, and for numbers of
     /// more than 38 digits.
@@ -43,9 +40,7 @@ impl Decimal {
         let kept = fraction.trim_end_matches('0');
         let mut mantissa: i128 = 0;
         for digit in whole.bytes().chain(kept.bytes()) {
-            mantissa = mantissa
-                .checked_mul(10)?
-                .checked_add(i128::from(digit - b'0'))?;
+            mantissa = mantissa.checked_mul(10)?.checked_add(i128::from(digit - b'0'))?;
         }
         if mantissa == 0 {
             return Some(Self::ZERO);
@@ -55,18 +50,10 @@ impl Decimal {
         }
         let scale = i64::try_from(kept.len()).ok()?.checked_sub(exponent)?;
         if scale >= 0 {
-            return Self {
-                mantissa,
-                scale: u32::try_from(scale).ok()?,
-            }
-            .shortened()
-            .bounded();
+            return Self { mantissa, scale: u32::try_from(scale).ok()? }.shortened().bounded();
         }
         let shift = u32::try_from(scale.checked_neg()?).ok()?;
-        Some(Self {
-            mantissa: mantissa.checked_mul(10i128.checked_pow(shift)?)?,
-            scale: 0,
-        })
+        Some(Self { mantissa: mantissa.checked_mul(10i128.checked_pow(shift)?)?, scale: 0 })
     }
 
     /// Of a JSON number.
@@ -82,45 +69,25 @@ impl Decimal {
     /// The sum; `None` where it has too many digits.
     pub fn add(self, other: Self) -> Option<Self> {
         let (a, b, scale) = self.aligned(other)?;
-        Some(
-            Self {
-                mantissa: a.checked_add(b)?,
-                scale,
-            }
-            .shortened(),
-        )
+        Some(Self { mantissa: a.checked_add(b)?, scale }.shortened())
     }
 
     /// The difference.
     pub fn sub(self, other: Self) -> Option<Self> {
         let (a, b, scale) = self.aligned(other)?;
-        Some(
-            Self {
-                mantissa: a.checked_sub(b)?,
-                scale,
-            }
-            .shortened(),
-        )
+        Some(Self { mantissa: a.checked_sub(b)?, scale }.shortened())
     }
 
     /// The product.
     pub fn mul(self, other: Self) -> Option<Self> {
         let mantissa = self.mantissa.checked_mul(other.mantissa)?;
-        Self {
-            mantissa,
-            scale: self.scale + other.scale,
-        }
-        .shortened()
-        .bounded()
+        Self { mantissa, scale: self.scale + other.scale }.shortened().bounded()
     }
 
     /// The quotient, rounded after 20 digits; `None` for a divisor of zero too.
     pub fn div(self, other: Self) -> Option<Self> {
         let (a, b, _) = self.aligned(other)?;
-        let mut quotient = Self {
-            mantissa: a.checked_div(b)?,
-            scale: 0,
-        };
+        let mut quotient = Self { mantissa: a.checked_div(b)?, scale: 0 };
         let mut rest = a.checked_rem(b)?.unsigned_abs();
         let (divisor, sign) = (b.unsigned_abs(), if (a < 0) == (b < 0) { 1 } else { -1 });
         while rest != 0 && quotient.scale <= QUOTIENT_DIGITS {
@@ -128,17 +95,10 @@ impl Decimal {
                 break;
             };
             let digit = i128::try_from(next / divisor).ok()?;
-            let Some(mantissa) = quotient
-                .mantissa
-                .checked_mul(10)
-                .and_then(|m| m.checked_add(sign * digit))
-            else {
+            let Some(mantissa) = quotient.mantissa.checked_mul(10).and_then(|m| m.checked_add(sign * digit)) else {
                 break;
             };
-            quotient = Self {
-                mantissa,
-                scale: quotient.scale + 1,
-            };
+            quotient = Self { mantissa, scale: quotient.scale + 1 };
             rest = next % divisor;
         }
         Some(quotient.rounded(QUOTIENT_DIGITS).shortened())
@@ -161,36 +121,23 @@ impl Decimal {
             return self;
         };
         let Some(unit) = 10i128.checked_pow(cut) else {
-            return Self {
-                mantissa: 0,
-                scale: digits,
-            };
+            return Self { mantissa: 0, scale: digits };
         };
         let (whole, rest) = (self.mantissa / unit, self.mantissa % unit);
         let up = rest.unsigned_abs() >= unit.unsigned_abs().div_ceil(2);
-        Self {
-            mantissa: whole + if up { self.mantissa.signum() } else { 0 },
-            scale: digits,
-        }
+        Self { mantissa: whole + if up { self.mantissa.signum() } else { 0 }, scale: digits }
     }
 
     /// Its sign, the digits before and those after the point.
     pub fn parts(self) -> (bool, String, String) {
-        let digits = format!(
-            "{:0>width$}",
-            self.mantissa.unsigned_abs(),
-            width = self.scale as usize + 1
-        );
+        let digits = format!("{:0>width$}", self.mantissa.unsigned_abs(), width = self.scale as usize + 1);
         let (whole, fraction) = digits.split_at(digits.len() - self.scale as usize);
         (self.mantissa < 0, whole.to_owned(), fraction.to_owned())
     }
 
     fn shortened(mut self) -> Self {
         while self.scale > 0 && self.mantissa % 10 == 0 {
-            self = Self {
-                mantissa: self.mantissa / 10,
-                scale: self.scale - 1,
-            };
+            self = Self { mantissa: self.mantissa / 10, scale: self.scale - 1 };
         }
         self
     }
@@ -201,11 +148,7 @@ impl Decimal {
 
     fn aligned(self, other: Self) -> Option<(i128, i128, u32)> {
         let scale = self.scale.max(other.scale);
-        let lift = |d: Self| {
-            10i128
-                .checked_pow(scale - d.scale)
-                .and_then(|unit| d.mantissa.checked_mul(unit))
-        };
+        let lift = |d: Self| 10i128.checked_pow(scale - d.scale).and_then(|unit| d.mantissa.checked_mul(unit));
         Some((lift(self)?, lift(other)?, scale))
     }
 }
@@ -213,10 +156,7 @@ impl Decimal {
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (negative, whole, fraction) = self.parts();
-        let (sign, point) = (
-            if negative { "-" } else { "" },
-            if fraction.is_empty() { "" } else { "." },
-        );
+        let (sign, point) = (if negative { "-" } else { "" }, if fraction.is_empty() { "" } else { "." });
         write!(f, "{sign}{whole}{point}{fraction}")
     }
 }
@@ -226,28 +166,17 @@ pub(super) fn compare(a: &Number, b: &Number) -> Option<Ordering> {
     if a.as_str() == b.as_str() {
         return Some(Ordering::Equal);
     }
-    let exact = Decimal::of(a)
-        .zip(Decimal::of(b))
-        .and_then(|(a, b)| a.aligned(b))
-        .map(|(a, b, _)| a.cmp(&b));
-    exact.or_else(|| {
-        a.as_f64()
-            .zip(b.as_f64())
-            .and_then(|(a, b)| a.partial_cmp(&b))
-    })
+    let exact = Decimal::of(a).zip(Decimal::of(b)).and_then(|(a, b)| a.aligned(b)).map(|(a, b, _)| a.cmp(&b));
+    exact.or_else(|| a.as_f64().zip(b.as_f64()).and_then(|(a, b)| a.partial_cmp(&b)))
 }
 
 /// JSON equality, numbers by value.
 pub(super) fn equal(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => compare(a, b) == Some(Ordering::Equal),
-        (Value::Array(a), Value::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b))
-        }
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
         (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len()
-                && a.iter()
-                    .all(|(key, a)| b.get(key).is_some_and(|b| equal(a, b)))
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| equal(a, b)))
         }
         _ => a == b,
     }
@@ -273,26 +202,11 @@ mod tests {
             (".5", "0.5"),
             (" +7 ", "7"),
             ("0e999999", "0"),
-            (
-                "123456789012345678901234567890",
-                "123456789012345678901234567890",
-            ),
+            ("123456789012345678901234567890", "123456789012345678901234567890"),
         ] {
             assert_eq!(d(text).to_string(), shown, "{text}");
         }
-        for bad in [
-            "",
-            "-",
-            ".",
-            "1e400",
-            "1e-400",
-            "1e",
-            "0x1",
-            "1,5",
-            "NaN",
-            "1e99999999999999999999",
-            "٣",
-        ] {
+        for bad in ["", "-", ".", "1e400", "1e-400", "1e", "0x1", "1,5", "NaN", "1e99999999999999999999", "٣"] {
             assert!(Decimal::parse(bad).is_none(), "{bad}");
         }
     }
@@ -300,19 +214,10 @@ mod tests {
     #[test]
     fn arithmetic_is_exact() {
         assert_eq!(d("0.1").add(d("0.2")).unwrap().to_string(), "0.3");
-        assert_eq!(
-            d("9007199254740993").sub(d("1")).unwrap().to_string(),
-            "9007199254740992"
-        );
+        assert_eq!(d("9007199254740993").sub(d("1")).unwrap().to_string(), "9007199254740992");
         assert_eq!(d("1.5").mul(d("-2")).unwrap().to_string(), "-3");
-        assert_eq!(
-            d("1").div(d("3")).unwrap().to_string(),
-            "0.33333333333333333333"
-        );
-        assert_eq!(
-            d("-2").div(d("3")).unwrap().to_string(),
-            "-0.66666666666666666667"
-        );
+        assert_eq!(d("1").div(d("3")).unwrap().to_string(), "0.33333333333333333333");
+        assert_eq!(d("-2").div(d("3")).unwrap().to_string(), "-0.66666666666666666667");
         assert_eq!(d("10").div(d("4")).unwrap().to_string(), "2.5");
         assert!(d("1").div(d("0")).is_none());
         let large = i128::MAX.to_string();
@@ -322,13 +227,9 @@ mod tests {
 
     #[test]
     fn halves_are_rounded_away_from_zero() {
-        for (text, digits, shown) in [
-            ("0.125", 2, "0.13"),
-            ("-0.125", 2, "-0.13"),
-            ("2.5", 0, "3"),
-            ("2.4", 0, "2"),
-            ("7", 2, "7"),
-        ] {
+        for (text, digits, shown) in
+            [("0.125", 2, "0.13"), ("-0.125", 2, "-0.13"), ("2.5", 0, "3"), ("2.4", 0, "2"), ("7", 2, "7")]
+        {
             assert_eq!(d(text).rounded(digits).to_string(), shown, "{text}");
         }
     }
@@ -336,10 +237,7 @@ mod tests {
     #[test]
     fn large_numbers_compare_exactly_and_huge_ones_at_least_as_floats() {
         let n = |text: &str| text.parse::<Number>().unwrap();
-        assert_eq!(
-            compare(&n("9007199254740993"), &n("9007199254740992")),
-            Some(Ordering::Greater)
-        );
+        assert_eq!(compare(&n("9007199254740993"), &n("9007199254740992")), Some(Ordering::Greater));
         assert_eq!(compare(&n("1"), &n("1.0")), Some(Ordering::Equal));
         assert_eq!(compare(&n("1e300"), &n("2")), Some(Ordering::Greater));
     }

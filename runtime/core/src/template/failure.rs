@@ -10,10 +10,7 @@ pub(super) struct Failure {
 
 impl From<String> for Failure {
     fn from(detail: String) -> Self {
-        Self {
-            placeholder: None,
-            detail,
-        }
+        Self { placeholder: None, detail }
     }
 }
 
@@ -25,8 +22,7 @@ impl Failure {
 
     /// The same, in `placeholder` unless a more precise one is known.
     pub fn at(mut self, placeholder: &str) -> Self {
-        self.placeholder
-            .get_or_insert_with(|| placeholder.to_owned());
+        self.placeholder.get_or_insert_with(|| placeholder.to_owned());
         self
     }
 

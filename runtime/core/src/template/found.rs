@@ -139,10 +139,7 @@ pub(super) fn value_text(value: &Value, limit: usize) -> Option<Cow<'_, str>> {
 
 /// `value` as JSON, or `None` where that takes more than `limit` bytes.
 pub(super) fn json_text(value: &Value, limit: usize, pretty: bool) -> Option<String> {
-    let mut bounded = Bounded {
-        text: Vec::new(),
-        limit,
-    };
+    let mut bounded = Bounded { text: Vec::new(), limit };
     let written = if pretty {
         serde_json::to_writer_pretty(&mut bounded, value)
     } else {

@@ -29,9 +29,7 @@ impl<'f> Frame<'f> {
     pub fn find(&self, what: Local, steps: &[Step]) -> Found<'f> {
         match what {
             Local::Item => walk(self.item, steps),
-            Local::Key => self
-                .key
-                .map_or_else(|| Found::Made(self.index.into()), Found::Text),
+            Local::Key => self.key.map_or_else(|| Found::Made(self.index.into()), Found::Text),
             Local::Index => Found::Made(self.index.into()),
             Local::First => Found::Made((self.index == 0).into()),
             Local::Last => Found::Made(self.last.into()),

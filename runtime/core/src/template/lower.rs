@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use handlebars::template::{
-    BlockParam, HelperTemplate, Parameter, Template as Parsed, TemplateElement,
-};
+use handlebars::template::{BlockParam, HelperTemplate, Parameter, Template as Parsed, TemplateElement};
 
 use serde_json::Value;
 
@@ -29,27 +27,15 @@ pub(super) fn lower(source: &str) -> Result<Lowered, String> {
     let scanned = scan(source)?;
     let parsed = Parsed::compile(&scanned.text).map_err(|e| {
         let reason = e.reason().to_string();
-        let reason = reason
-            .strip_prefix("invalid handlebars syntax: ")
-            .unwrap_or(&reason)
-            .trim();
+        let reason = reason.strip_prefix("invalid handlebars syntax: ").unwrap_or(&reason).trim();
         match e.pos() {
             Some((line, column)) => scanned.at(line, column, reason),
             None => reason.to_owned(),
         }
     })?;
-    let mut lowering = Lowering {
-        levels: Vec::new(),
-        at: (1, 1),
-        secrets: BTreeSet::new(),
-    };
-    let nodes = lowering
-        .nodes(&parsed)
-        .map_err(|detail| scanned.at(lowering.at.0, lowering.at.1, &detail))?;
-    Ok(Lowered {
-        nodes,
-        secrets: lowering.secrets,
-    })
+    let mut lowering = Lowering { levels: Vec::new(), at: (1, 1), secrets: BTreeSet::new() };
+    let nodes = lowering.nodes(&parsed).map_err(|detail| scanned.at(lowering.at.0, lowering.at.1, &detail))?;
+    Ok(Lowered { nodes, secrets: lowering.secrets })
 }
 
 struct Lowering {
@@ -100,23 +86,11 @@ impl Lowering {
         };
         let body = self.body(parsed, name)?;
         self.at = at;
-        let otherwise = parsed
-            .inverse
-            .as_ref()
-            .map(|inverse| self.nodes(inverse))
-            .transpose()?;
+        let otherwise = parsed.inverse.as_ref().map(|inverse| self.nodes(inverse)).transpose()?;
         self.at = at;
         Ok(match name {
-            "each" => Node::Each {
-                over: condition,
-                body,
-                otherwise,
-            },
-            "with" => Node::With {
-                value: condition,
-                body,
-                otherwise,
-            },
+            "each" => Node::Each { over: condition, body, otherwise },
+            "with" => Node::With { value: condition, body, otherwise },
             _ => {
                 let include_zero = match parsed.hash.get("includeZero") {
                     None => false,
@@ -124,34 +98,17 @@ impl Lowering {
                     Some(_) => return Err("`includeZero` is `true` or `false`".to_owned()),
                 };
                 let otherwise = otherwise.unwrap_or_default();
-                let (then, otherwise) = if name == "unless" {
-                    (otherwise, body)
-                } else {
-                    (body, otherwise)
-                };
-                Node::If {
-                    condition,
-                    include_zero,
-                    then,
-                    otherwise,
-                }
+                let (then, otherwise) = if name == "unless" { (otherwise, body) } else { (body, otherwise) };
+                Node::If { condition, include_zero, then, otherwise }
             }
         })
     }
 
-    fn block_arguments(
-        &mut self,
-        parsed: &HelperTemplate,
-        name: &str,
-        options: &[&str],
-    ) -> Result<Expr, String> {
+    fn block_arguments(&mut self, parsed: &HelperTemplate, name: &str, options: &[&str]) -> Result<Expr, String> {
         check_options(name, options, parsed)?;
         match parsed.params.as_slice() {
             [condition] => self.parameter(condition),
-            _ => Err(format!(
-                "`{{{{#{name}}}}}` takes one value, not {}",
-                parsed.params.len()
-            )),
+            _ => Err(format!("`{{{{#{name}}}}}` takes one value, not {}", parsed.params.len())),
         }
     }
 
@@ -169,11 +126,7 @@ impl Lowering {
             Some(BlockParam::Pair((item, key))) => (named(item), named(key)),
             _ => (None, None),
         };
-        self.levels.push(Level {
-            each: name == "each",
-            item,
-            key,
-        });
+        self.levels.push(Level { each: name == "each", item, key });
         let nodes = self.nodes(template);
         self.levels.pop();
         nodes
@@ -186,15 +139,11 @@ impl Lowering {
             Parameter::Subexpression(_) | Parameter::Literal(_) if alone => {
                 return self.parameter(&parsed.name);
             }
-            other => other
-                .as_name()
-                .ok_or("a helper's name must be written out")?,
+            other => other.as_name().ok_or("a helper's name must be written out")?,
         };
         match helper::find(name) {
             // Alone, the name of a helper that needs arguments is a member of the item: `{{number}}` of an address.
-            Some(helper) if !alone || helper.args.0 == 0 || self.levels.is_empty() => {
-                self.call(helper, parsed)
-            }
+            Some(helper) if !alone || helper.args.0 == 0 || self.levels.is_empty() => self.call(helper, parsed),
             _ if alone => self.reference(name),
             _ => Err(unknown_helper(name)),
         }
@@ -205,10 +154,7 @@ impl Lowering {
         let at_root = match &reference.start {
             Start::Root(root) => Some(root),
             Start::Block { otherwise, .. } => match otherwise.as_deref() {
-                Some(Reference {
-                    start: Start::Root(root),
-                    ..
-                }) => Some(root),
+                Some(Reference { start: Start::Root(root), .. }) => Some(root),
                 _ => None,
             },
         };
@@ -225,9 +171,7 @@ impl Lowering {
                 TemplateElement::Expression(parsed) => self.expression(parsed),
                 _ => Err("only a helper's call can stand in parentheses".to_owned()),
             },
-            Parameter::Path(_) | Parameter::Name(_) => {
-                self.reference(parameter.as_name().unwrap_or_default())
-            }
+            Parameter::Path(_) | Parameter::Name(_) => self.reference(parameter.as_name().unwrap_or_default()),
             _ => Err("this kind of argument is not supported".to_owned()),
         }
     }
@@ -242,16 +186,10 @@ impl Lowering {
                 (least, most) if least == most => least.to_string(),
                 (least, most) => format!("{least} to {most}"),
             };
-            return Err(format!(
-                "helper `{name}` takes {wanted} arguments, not {count}"
-            ));
+            return Err(format!("helper `{name}` takes {wanted} arguments, not {count}"));
         }
         check_options(name, helper.options, parsed)?;
-        let args = parsed
-            .params
-            .iter()
-            .map(|param| self.parameter(param))
-            .collect::<Result<_, _>>()?;
+        let args = parsed.params.iter().map(|param| self.parameter(param)).collect::<Result<_, _>>()?;
         let mut named: Vec<_> = parsed.hash.iter().collect();
         // The parser keeps them in no order; messages and rendering want the same one every time.
         named.sort_by_key(|(key, _)| key.as_str());
@@ -259,11 +197,7 @@ impl Lowering {
             .into_iter()
             .map(|(key, value)| Ok((key.clone(), self.parameter(value)?)))
             .collect::<Result<_, String>>()?;
-        Ok(Expr::Call(Box::new(Call {
-            helper,
-            args,
-            options,
-        })))
+        Ok(Expr::Call(Box::new(Call { helper, args, options })))
     }
 }
 
@@ -291,11 +225,7 @@ fn unknown_helper(name: &str) -> String {
     match nearest(name, HELPERS.iter().map(|helper| helper.name)) {
         Some(near) => format!("unknown helper `{name}`, did you mean `{near}`?"),
         None => {
-            let known = HELPERS
-                .iter()
-                .map(|helper| format!("`{}`", helper.name))
-                .collect::<Vec<_>>()
-                .join(", ");
+            let known = HELPERS.iter().map(|helper| format!("`{}`", helper.name)).collect::<Vec<_>>().join(", ");
             format!("unknown helper `{name}`; known are {known}")
         }
     }
@@ -305,14 +235,9 @@ fn unknown_block(name: &str) -> String {
     if helper::find(name).is_some() {
         return format!("helper `{name}` gives a value; write `{{{{{name} …}}}}` without `#`");
     }
-    let verdicts = HELPERS
-        .iter()
-        .filter(|helper| helper.verdict)
-        .map(|helper| helper.name);
+    let verdicts = HELPERS.iter().filter(|helper| helper.verdict).map(|helper| helper.name);
     match nearest(name, BLOCKS.into_iter().chain(verdicts)) {
         Some(near) => format!("unknown block `{name}`, did you mean `{near}`?"),
-        None => format!(
-            "unknown block `{name}`; known are `if`, `unless`, `each`, `with` and the comparisons"
-        ),
+        None => format!("unknown block `{name}`; known are `if`, `unless`, `each`, `with` and the comparisons"),
     }
 }

@@ -15,24 +15,11 @@ pub(super) enum Node {
     /// `{{expr}}`
     Insert(Insert),
     /// `{{#if}}` and `{{#unless}}` (with its branches swapped), and a comparison used as a block.
-    If {
-        condition: Expr,
-        include_zero: bool,
-        then: Vec<Node>,
-        otherwise: Vec<Node>,
-    },
+    If { condition: Expr, include_zero: bool, then: Vec<Node>, otherwise: Vec<Node> },
     /// `{{#each}}`
-    Each {
-        over: Expr,
-        body: Vec<Node>,
-        otherwise: Option<Vec<Node>>,
-    },
+    Each { over: Expr, body: Vec<Node>, otherwise: Option<Vec<Node>> },
     /// `{{#with}}`
-    With {
-        value: Expr,
-        body: Vec<Node>,
-        otherwise: Option<Vec<Node>>,
-    },
+    With { value: Expr, body: Vec<Node>, otherwise: Option<Vec<Node>> },
 }
 
 /// A value put into the text.

@@ -10,11 +10,7 @@ use super::found::Found;
 use crate::catalog::Place;
 
 /// Everything but RFC 3986's unreserved characters.
-pub(super) const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+pub(super) const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A text in the making.
 pub(super) struct Output<'b> {
@@ -28,12 +24,7 @@ pub(super) struct Output<'b> {
 impl<'b> Output<'b> {
     /// Nothing yet.
     pub fn new(place: Place, budget: &'b Budget) -> Self {
-        Self {
-            text: String::new(),
-            place,
-            in_path: false,
-            budget,
-        }
+        Self { text: String::new(), place, in_path: false, budget }
     }
 
     /// Appends the template's own text.
@@ -64,10 +55,7 @@ impl<'b> Output<'b> {
         if self.place == Place::Url {
             let path = self.text.split(['?', '#']).next().unwrap_or_default();
             if path.split('/').any(|segment| matches!(segment, "." | "..")) {
-                return Err(
-                    "a segment of the URL's path is `.` or `..`, which leads to another path"
-                        .to_owned(),
-                );
+                return Err("a segment of the URL's path is `.` or `..`, which leads to another path".to_owned());
             }
         }
         Ok(self.text)
@@ -103,29 +91,20 @@ impl<'b> Output<'b> {
     fn find_path(&mut self, appended: &str) {
         const ENDS_HOST: [char; 4] = ['/', '?', '#', '\\'];
         if self.place == Place::Url && !self.in_path && appended.contains(ENDS_HOST) {
-            let rest = self
-                .text
-                .split_once("://")
-                .map_or(self.text.as_str(), |(_, rest)| rest);
+            let rest = self.text.split_once("://").map_or(self.text.as_str(), |(_, rest)| rest);
             self.in_path = rest.contains(ENDS_HOST);
         }
     }
 }
 
 /// A value that is a whole string of the settings: it keeps its type, and is made safe for its place.
-pub(super) fn alone(
-    found: Found<'_>,
-    raw: bool,
-    place: Place,
-    budget: &Budget,
-) -> Result<Value, String> {
+pub(super) fn alone(found: Found<'_>, raw: bool, place: Place, budget: &Budget) -> Result<Value, String> {
     let value = match place {
         Place::Html if !raw => match found.as_str() {
             Some(text) => Value::String(escape_html(text).into_owned()),
             None if matches!(found.json(), Some(Value::Array(_) | Value::Object(_))) => {
-                let text = found
-                    .to_text(budget.output_left())
-                    .ok_or("the rendered settings exceed the largest size")?;
+                let text =
+                    found.to_text(budget.output_left()).ok_or("the rendered settings exceed the largest size")?;
                 Value::String(escape_html(&text).into_owned())
             }
             None => found.into_value(),
@@ -152,9 +131,7 @@ pub(super) fn alone(
 fn weigh(found: &Found<'_>, budget: &Budget) -> Result<(), String> {
     budget.write(match found.as_str() {
         Some(text) => text.len(),
-        None => found
-            .json()
-            .map_or(0, |value| super::found::weight(value, budget.output_left())),
+        None => found.json().map_or(0, |value| super::found::weight(value, budget.output_left())),
     })
 }
 
@@ -206,9 +183,7 @@ fn is_base_url(text: &str) -> bool {
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let path = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&b);
     scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
         && !host.is_empty()
         && host.bytes().all(is_host_byte)
         && rest.bytes().all(path)

@@ -25,11 +25,7 @@ pub(super) enum Start {
     /// A value of the event or the run.
     Root(Root),
     /// A value of the block `up` levels further out (0: the innermost), else what the same words mean at the root.
-    Block {
-        up: usize,
-        what: Local,
-        otherwise: Option<Box<Reference>>,
-    },
+    Block { up: usize, what: Local, otherwise: Option<Box<Reference>> },
 }
 
 /// What a block knows.
@@ -58,10 +54,7 @@ pub(super) struct Step {
 
 impl Step {
     fn new(key: &str) -> Self {
-        Self {
-            key: key.to_owned(),
-            index: key.parse().ok(),
-        }
+        Self { key: key.to_owned(), index: key.parse().ok() }
     }
 }
 
@@ -127,14 +120,13 @@ impl<'t> Written<'t> {
         }
         let mut names = Vec::new();
         while !rest.is_empty() {
-            let (name, bracketed, after) =
-                match rest.strip_prefix('[').and_then(|r| r.split_once(']')) {
-                    Some((name, after)) => (name, true, after),
-                    None => {
-                        let end = rest.find(['.', '/']).unwrap_or(rest.len());
-                        (&rest[..end], false, &rest[end..])
-                    }
-                };
+            let (name, bracketed, after) = match rest.strip_prefix('[').and_then(|r| r.split_once(']')) {
+                Some((name, after)) => (name, true, after),
+                None => {
+                    let end = rest.find(['.', '/']).unwrap_or(rest.len());
+                    (&rest[..end], false, &rest[end..])
+                }
+            };
             rest = after.strip_prefix(['.', '/']).unwrap_or(after);
             if name == "this" && !bracketed {
                 this |= names.is_empty();
@@ -142,13 +134,7 @@ impl<'t> Written<'t> {
                 names.push((name, bracketed));
             }
         }
-        Self {
-            this,
-            root,
-            data,
-            up,
-            names,
-        }
+        Self { this, root, data, up, names }
     }
 }
 
@@ -166,47 +152,20 @@ impl Reference {
             && !written.this
             && let Some((up, what)) = block_parameter(&written.names, levels)
         {
-            let start = Start::Block {
-                up,
-                what,
-                otherwise: None,
-            };
-            return Ok(Self {
-                text: text.to_owned(),
-                start,
-                steps: steps(&written.names[1..]),
-            });
+            let start = Start::Block { up, what, otherwise: None };
+            return Ok(Self { text: text.to_owned(), start, steps: steps(&written.names[1..]) });
         }
         if written.up > levels.len() {
-            return Err(format!(
-                "`{text}` leaves the template: it stands in {} blocks with an item",
-                levels.len()
-            ));
+            return Err(format!("`{text}` leaves the template: it stands in {} blocks with an item", levels.len()));
         }
         if written.up == levels.len() {
             return Self::root(text, &written.names);
         }
         let bare = written.up == 0 && !written.this;
-        let always = bare
-            && written
-                .names
-                .first()
-                .is_some_and(|first| ALWAYS_ROOTS.contains(&first.0));
-        let otherwise = if always {
-            Self::root(text, &written.names).ok().map(Box::new)
-        } else {
-            None
-        };
-        let start = Start::Block {
-            up: written.up,
-            what: Local::Item,
-            otherwise,
-        };
-        Ok(Self {
-            text: text.to_owned(),
-            start,
-            steps: steps(&written.names),
-        })
+        let always = bare && written.names.first().is_some_and(|first| ALWAYS_ROOTS.contains(&first.0));
+        let otherwise = if always { Self::root(text, &written.names).ok().map(Box::new) } else { None };
+        let start = Start::Block { up: written.up, what: Local::Item, otherwise };
+        Ok(Self { text: text.to_owned(), start, steps: steps(&written.names) })
     }
 
     fn data(text: &str, written: &Written<'_>, levels: &[Level]) -> Result<Self, String> {
@@ -216,28 +175,14 @@ impl Reference {
             [("first", false)] => Local::First,
             [("last", false)] => Local::Last,
             _ => {
-                return Err(format!(
-                    "unknown `{text}`; known are `@index`, `@key`, `@first`, `@last` and `@root.…`"
-                ));
+                return Err(format!("unknown `{text}`; known are `@index`, `@key`, `@first`, `@last` and `@root.…`"));
             }
         };
-        let mut eaches = levels
-            .iter()
-            .rev()
-            .enumerate()
-            .filter(|(_, level)| level.each);
+        let mut eaches = levels.iter().rev().enumerate().filter(|(_, level)| level.each);
         match eaches.nth(written.up) {
             Some((up, _)) => {
-                let start = Start::Block {
-                    up,
-                    what,
-                    otherwise: None,
-                };
-                Ok(Self {
-                    text: text.to_owned(),
-                    start,
-                    steps: Vec::new(),
-                })
+                let start = Start::Block { up, what, otherwise: None };
+                Ok(Self { text: text.to_owned(), start, steps: Vec::new() })
             }
             None => Err(format!("`{text}` has a value inside of `each` only")),
         }
@@ -245,19 +190,13 @@ impl Reference {
 
     fn root(text: &str, names: &[Name<'_>]) -> Result<Self, String> {
         let Some(((first, _), rest)) = names.split_first() else {
-            return Err(format!(
-                "`{text}` has a value inside of `each` and `with` only"
-            ));
+            return Err(format!("`{text}` has a value inside of `each` and `with` only"));
         };
         let (root, rest) = settle(text, first, rest)?;
         if !rest.is_empty() && root.is_scalar() {
             return Err(format!("`{text}`: `{first}` has no members"));
         }
-        Ok(Self {
-            text: text.to_owned(),
-            start: Start::Root(root),
-            steps: steps(rest),
-        })
+        Ok(Self { text: text.to_owned(), start: Start::Root(root), steps: steps(rest) })
     }
 }
 

@@ -35,23 +35,8 @@ pub(super) struct Renderer<'d> {
 
 impl<'d> Renderer<'d> {
     /// For the string at `pointer` of the settings.
-    pub fn new(
-        data: &'d Data<'d>,
-        budget: &'d Budget,
-        place: Place,
-        pointer: &'d str,
-        strict: bool,
-    ) -> Self {
-        Self {
-            data,
-            budget,
-            place,
-            pointer,
-            strict,
-            quiet: 0,
-            uuids: Cell::new(0),
-            warnings: Vec::new(),
-        }
+    pub fn new(data: &'d Data<'d>, budget: &'d Budget, place: Place, pointer: &'d str, strict: bool) -> Self {
+        Self { data, budget, place, pointer, strict, quiet: 0, uuids: Cell::new(0), warnings: Vec::new() }
     }
 
     /// The placeholders that had no value.
@@ -63,11 +48,8 @@ impl<'d> Renderer<'d> {
     pub fn value(&mut self, nodes: &[Node]) -> Result<Value, Failure> {
         match nodes {
             [Node::Insert(insert)] => {
-                let found = self
-                    .eval(&insert.expr, None)
-                    .map_err(|e| e.at(&insert.label))?;
-                alone(found, insert.raw, self.place, self.budget)
-                    .map_err(|e| Failure::from(e).at(&insert.label))
+                let found = self.eval(&insert.expr, None).map_err(|e| e.at(&insert.label))?;
+                alone(found, insert.raw, self.place, self.budget).map_err(|e| Failure::from(e).at(&insert.label))
             }
             _ => self.text(nodes).map(Value::String),
         }
@@ -92,49 +74,24 @@ impl<'d> Renderer<'d> {
             self.budget.work(VISIT)?;
             match node {
                 Node::Text(text) => out.literal(text)?,
-                Node::Insert(insert) => self
-                    .insert(insert, frame, out)
-                    .map_err(|e| e.at(&insert.label))?,
-                Node::If {
-                    condition,
-                    include_zero,
-                    then,
-                    otherwise,
-                } => {
+                Node::Insert(insert) => self.insert(insert, frame, out).map_err(|e| e.at(&insert.label))?,
+                Node::If { condition, include_zero, then, otherwise } => {
                     let found = self.quietly(condition, frame)?;
                     self.budget.work(found.digits())?;
                     let verdict = found.is_truthy(*include_zero);
                     self.nodes(if verdict { then } else { otherwise }, frame, out)?;
                 }
-                Node::Each {
-                    over,
-                    body,
-                    otherwise,
-                } => {
+                Node::Each { over, body, otherwise } => {
                     let found = self.block_value(over, otherwise.is_some(), frame)?;
                     self.each(found, (body, otherwise.as_deref()), frame, out)?;
                 }
-                Node::With {
-                    value,
-                    body,
-                    otherwise,
-                } => {
+                Node::With { value, body, otherwise } => {
                     let found = self.block_value(value, otherwise.is_some(), frame)?;
                     self.budget.work(found.digits())?;
                     if found.is_truthy(false) {
                         let mut hold = Value::Null;
                         let item = found.hold(&mut hold);
-                        self.nodes(
-                            body,
-                            Some(&Frame {
-                                item,
-                                key: None,
-                                index: 0,
-                                last: true,
-                                outer: frame,
-                            }),
-                            out,
-                        )?;
+                        self.nodes(body, Some(&Frame { item, key: None, index: 0, last: true, outer: frame }), out)?;
                     } else if let Some(otherwise) = otherwise {
                         self.nodes(otherwise, frame, out)?;
                     }
@@ -155,19 +112,11 @@ impl<'d> Renderer<'d> {
     {
         // A URL's values are encoded anyway; twice would be wrong.
         let expr = match &insert.expr {
-            Expr::Call(call) if self.place == Place::Url && call.helper.name == "urlencode" => {
-                &call.args[0]
-            }
+            Expr::Call(call) if self.place == Place::Url && call.helper.name == "urlencode" => &call.args[0],
             other => other,
         };
         let found = self.eval(expr, frame)?;
-        let secret = matches!(
-            expr,
-            Expr::Reference(Reference {
-                start: Start::Root(Root::Secret(_)),
-                ..
-            })
-        );
+        let secret = matches!(expr, Expr::Reference(Reference { start: Start::Root(Root::Secret(_)), .. }));
         Ok(out.value(&found, insert.raw, secret)?)
     }
 
@@ -186,26 +135,14 @@ impl<'d> Renderer<'d> {
             Value::Array(items) if !items.is_empty() => {
                 for (index, item) in items.iter().enumerate() {
                     self.budget.step()?;
-                    let frame = Frame {
-                        item,
-                        key: None,
-                        index,
-                        last: index + 1 == items.len(),
-                        outer,
-                    };
+                    let frame = Frame { item, key: None, index, last: index + 1 == items.len(), outer };
                     self.nodes(body, Some(&frame), out)?;
                 }
             }
             Value::Object(members) if !members.is_empty() => {
                 for (index, (key, item)) in members.iter().enumerate() {
                     self.budget.step()?;
-                    let frame = Frame {
-                        item,
-                        key: Some(key),
-                        index,
-                        last: index + 1 == members.len(),
-                        outer,
-                    };
+                    let frame = Frame { item, key: Some(key), index, last: index + 1 == members.len(), outer };
                     self.nodes(body, Some(&frame), out)?;
                 }
             }
@@ -224,18 +161,10 @@ impl<'d> Renderer<'d> {
     where
         'd: 'f,
     {
-        if quiet {
-            self.quietly(expr, frame)
-        } else {
-            self.eval(expr, frame).map_err(|e| e.at(&expr.to_string()))
-        }
+        if quiet { self.quietly(expr, frame) } else { self.eval(expr, frame).map_err(|e| e.at(&expr.to_string())) }
     }
 
-    fn quietly<'f>(
-        &mut self,
-        expr: &'f Expr,
-        frame: Option<&'f Frame<'f>>,
-    ) -> Result<Found<'f>, Failure>
+    fn quietly<'f>(&mut self, expr: &'f Expr, frame: Option<&'f Frame<'f>>) -> Result<Found<'f>, Failure>
     where
         'd: 'f,
     {
@@ -245,11 +174,7 @@ impl<'d> Renderer<'d> {
         found.map_err(|e| e.at(&expr.to_string()))
     }
 
-    fn eval<'f>(
-        &mut self,
-        expr: &'f Expr,
-        frame: Option<&'f Frame<'f>>,
-    ) -> Result<Found<'f>, Failure>
+    fn eval<'f>(&mut self, expr: &'f Expr, frame: Option<&'f Frame<'f>>) -> Result<Found<'f>, Failure>
     where
         'd: 'f,
     {
@@ -258,8 +183,7 @@ impl<'d> Renderer<'d> {
             Expr::Literal(value) => Ok(Found::Json(value)),
             Expr::Reference(reference) => {
                 // Long names are long to look up.
-                self.budget
-                    .work(VISIT * reference.steps.len() + reference.text.len())?;
+                self.budget.work(VISIT * reference.steps.len() + reference.text.len())?;
                 let found = self.find(reference, frame)?;
                 if matches!(found, Found::Missing) {
                     self.missing(&reference.text)?;
@@ -270,43 +194,25 @@ impl<'d> Renderer<'d> {
         }
     }
 
-    fn find<'f>(
-        &self,
-        reference: &'f Reference,
-        frame: Option<&'f Frame<'f>>,
-    ) -> Result<Found<'f>, Failure>
+    fn find<'f>(&self, reference: &'f Reference, frame: Option<&'f Frame<'f>>) -> Result<Found<'f>, Failure>
     where
         'd: 'f,
     {
         let (up, what, otherwise) = match &reference.start {
             Start::Root(root) => return Ok(self.data.find(root, &reference.steps)?),
-            Start::Block {
-                up,
-                what,
-                otherwise,
-            } => (*up, *what, otherwise),
+            Start::Block { up, what, otherwise } => (*up, *what, otherwise),
         };
-        let found = frame
-            .and_then(|frame| frame.out(up))
-            .map_or(Found::Missing, |frame| frame.find(what, &reference.steps));
+        let found =
+            frame.and_then(|frame| frame.out(up)).map_or(Found::Missing, |frame| frame.find(what, &reference.steps));
         match (found, otherwise.as_deref()) {
-            (
-                Found::Missing,
-                Some(Reference {
-                    start: Start::Root(root),
-                    steps,
-                    ..
-                }),
-            ) => Ok(self.data.find(root, steps)?),
+            (Found::Missing, Some(Reference { start: Start::Root(root), steps, .. })) => {
+                Ok(self.data.find(root, steps)?)
+            }
             (found, _) => Ok(found),
         }
     }
 
-    fn call<'f>(
-        &mut self,
-        call: &'f Call,
-        frame: Option<&'f Frame<'f>>,
-    ) -> Result<Found<'f>, Failure>
+    fn call<'f>(&mut self, call: &'f Call, frame: Option<&'f Frame<'f>>) -> Result<Found<'f>, Failure>
     where
         'd: 'f,
     {
@@ -318,27 +224,15 @@ impl<'d> Renderer<'d> {
         self.quiet -= u32::from(!passes);
         let (args, options) = values?;
         if passes {
-            if args
-                .iter()
-                .chain(options.iter().map(|(_, value)| value))
-                .any(|arg| matches!(arg, Found::Missing))
-            {
+            if args.iter().chain(options.iter().map(|(_, value)| value)).any(|arg| matches!(arg, Found::Missing)) {
                 return Ok(Found::Missing);
             }
             if args.first().is_some_and(Found::is_absent) {
                 return Ok(Found::Json(&NULL));
             }
         }
-        let (budget, scope, pointer, uuids) =
-            (self.budget, &self.data.scope, self.pointer, &self.uuids);
-        let given = helper::Call {
-            args: &args,
-            options: &options,
-            budget,
-            scope,
-            pointer,
-            uuids,
-        };
+        let (budget, scope, pointer, uuids) = (self.budget, &self.data.scope, self.pointer, &self.uuids);
+        let given = helper::Call { args: &args, options: &options, budget, scope, pointer, uuids };
         let found = (call.helper.run)(&given).map_err(|detail| {
             let detail = format!("{} {detail}", call.helper.name);
             Failure::from(detail).at(&call.to_string())
@@ -364,11 +258,7 @@ impl<'d> Renderer<'d> {
     where
         'd: 'f,
     {
-        let args = call
-            .args
-            .iter()
-            .map(|arg| self.eval(arg, frame))
-            .collect::<Result<_, _>>()?;
+        let args = call.args.iter().map(|arg| self.eval(arg, frame)).collect::<Result<_, _>>()?;
         let options = call
             .options
             .iter()

@@ -36,14 +36,8 @@ pub(super) enum Root {
 impl Root {
     /// Whether it has no members.
     pub fn is_scalar(&self) -> bool {
-        let members = [
-            Self::Record,
-            Self::PreviousRecord,
-            Self::ChangedFields,
-            Self::User,
-            Self::Metadata,
-            Self::Payload,
-        ];
+        let members =
+            [Self::Record, Self::PreviousRecord, Self::ChangedFields, Self::User, Self::Metadata, Self::Payload];
         !matches!(self, Self::Output(_)) && !members.contains(self)
     }
 }
@@ -83,50 +77,30 @@ pub(super) fn settle<'r>(text: &str, first: &str, rest: &'r [Name<'r>]) -> Settl
 
 fn only_member<'r>(text: &str, known: &str, root: Root, rest: &'r [Name<'r>]) -> Settled<'r> {
     match rest.split_first() {
-        Some(((name, _), rest))
-            if known
-                .split_once('.')
-                .is_some_and(|(_, member)| member == *name) =>
-        {
-            Ok((root, rest))
-        }
-        _ => Err(format!(
-            "unknown placeholder `{text}`, did you mean `{known}`?"
-        )),
+        Some(((name, _), rest)) if known.split_once('.').is_some_and(|(_, member)| member == *name) => Ok((root, rest)),
+        _ => Err(format!("unknown placeholder `{text}`, did you mean `{known}`?")),
     }
 }
 
 /// `actions.NAME.output`, where an unbracketed NAME may have dots: it reaches to the first `output`.
 fn output<'r>(text: &str, rest: &'r [Name<'r>]) -> Settled<'r> {
-    let at = rest
-        .iter()
-        .skip(1)
-        .position(|(name, _)| *name == "output")
-        .map(|at| at + 1);
+    let at = rest.iter().skip(1).position(|(name, _)| *name == "output").map(|at| at + 1);
     match at {
         Some(at) => Ok((Root::Output(dotted(&rest[..at])), &rest[at + 1..])),
-        None => Err(format!(
-            "`{text}`: an earlier action's result is `actions.NAME.output`"
-        )),
+        None => Err(format!("`{text}`: an earlier action's result is `actions.NAME.output`")),
     }
 }
 
 /// `secrets.NAME`: the whole rest is the name, because secrets have no members.
 fn secret<'r>(text: &str, rest: &'r [Name<'r>]) -> Settled<'r> {
     if rest.is_empty() {
-        return Err(format!(
-            "`{text}`: secrets are used one by one, as `secrets.NAME`"
-        ));
+        return Err(format!("`{text}`: secrets are used one by one, as `secrets.NAME`"));
     }
     Ok((Root::Secret(dotted(rest)), &[]))
 }
 
 fn dotted(names: &[Name<'_>]) -> String {
-    names
-        .iter()
-        .map(|(name, _)| *name)
-        .collect::<Vec<_>>()
-        .join(".")
+    names.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(".")
 }
 
 fn unknown(text: &str, first: &str) -> String {

@@ -29,12 +29,7 @@ pub(super) struct Scanned {
 impl Scanned {
     /// `detail` with the place it stands at, in the source as it was written.
     pub fn at(&self, line: usize, column: usize, detail: &str) -> String {
-        let shift: isize = self
-            .moved
-            .iter()
-            .filter(|m| m.0 == line && m.1 < column)
-            .map(|m| m.2)
-            .sum();
+        let shift: isize = self.moved.iter().filter(|m| m.0 == line && m.1 < column).map(|m| m.2).sum();
         place(line, column.saturating_add_signed(-shift).max(1), detail)
     }
 }
@@ -46,26 +41,16 @@ fn place(line: usize, column: usize, detail: &str) -> String {
 /// Checks `source`; the error is a sentence with line and column.
 pub(super) fn scan(source: &str) -> Result<Scanned, String> {
     if source.len() > MAX_SOURCE {
-        return Err(format!(
-            "the template is {} bytes long; at most {MAX_SOURCE} are allowed",
-            source.len()
-        ));
+        return Err(format!("the template is {} bytes long; at most {MAX_SOURCE} are allowed", source.len()));
     }
     let mut scanner = Scanner::new(source);
     while scanner.text()? {
         scanner.tag()?;
     }
     if let Some(open) = scanner.open.last() {
-        return Err(place(
-            open.line,
-            open.column,
-            &format!("`{{{{#{}}}}}` is never closed", open.name),
-        ));
+        return Err(place(open.line, open.column, &format!("`{{{{#{}}}}}` is never closed", open.name)));
     }
-    Ok(Scanned {
-        text: scanner.out,
-        moved: scanner.moved,
-    })
+    Ok(Scanned { text: scanner.out, moved: scanner.moved })
 }
 
 struct Open {
@@ -92,16 +77,7 @@ struct Scanner<'s> {
 impl<'s> Scanner<'s> {
     fn new(source: &'s str) -> Self {
         let out = String::with_capacity(source.len() + 16);
-        Self {
-            rest: source,
-            line: 1,
-            column: 1,
-            out,
-            ahead: 0,
-            moved: Vec::new(),
-            open: Vec::new(),
-            counting: 0,
-        }
+        Self { rest: source, line: 1, column: 1, out, ahead: 0, moved: Vec::new(), open: Vec::new(), counting: 0 }
     }
 
     fn refuse<T>(&self, detail: impl AsRef<str>) -> Result<T, String> {
@@ -130,11 +106,7 @@ impl<'s> Scanner<'s> {
     /// Notes that `out` is `by` columns further than before.
     fn moved(&mut self, by: isize) {
         self.ahead += by;
-        self.moved.push((
-            self.line,
-            self.column.saturating_add_signed(self.ahead - 1),
-            by,
-        ));
+        self.moved.push((self.line, self.column.saturating_add_signed(self.ahead - 1), by));
     }
 
     /// Copies text up to the next tag; false at the end.
@@ -154,8 +126,7 @@ impl<'s> Scanner<'s> {
             self.copy(if self.rest.starts_with("{{{{") { 4 } else { 2 });
         }
         if self.rest.starts_with("{{{{") {
-            return self
-                .refuse("raw blocks are not supported; write `\\{{` for braces that are text");
+            return self.refuse("raw blocks are not supported; write `\\{{` for braces that are text");
         }
         self.counting += self.out.len();
         if self.counting > MAX_COUNTING {
@@ -200,10 +171,7 @@ impl<'s> Scanner<'s> {
             let from = self.rest.len() - body.len() + 2;
             self.rest[from..].find("--}}").map(|at| from + at + 4)
         });
-        match long
-            .flatten()
-            .or_else(|| self.rest.find("}}").map(|at| at + 2))
-        {
+        match long.flatten().or_else(|| self.rest.find("}}").map(|at| at + 2)) {
             Some(end) => {
                 self.copy(end);
                 Ok(())
@@ -218,10 +186,7 @@ impl<'s> Scanner<'s> {
 
     /// The name that comes next.
     fn word(&self) -> &'s str {
-        let end = self
-            .rest
-            .find(|c: char| !is_symbol(c))
-            .unwrap_or(self.rest.len());
+        let end = self.rest.find(|c: char| !is_symbol(c)).unwrap_or(self.rest.len());
         &self.rest[..end]
     }
 
@@ -232,48 +197,26 @@ impl<'s> Scanner<'s> {
             '#' if self.rest.starts_with(['>', '*']) => {
                 return self.refuse("partials and decorators are not supported");
             }
-            '#' => self.open.push(Open {
-                name: name.to_owned(),
-                line: start.0,
-                column: start.1,
-                levels: 1,
-            }),
+            '#' => self.open.push(Open { name: name.to_owned(), line: start.0, column: start.1, levels: 1 }),
             '/' => match self.open.pop() {
                 Some(open) if open.name == name => {}
                 Some(open) => {
-                    let opened = format!(
-                        "`{{{{#{}}}}}` of line {}, column {}",
-                        open.name, open.line, open.column
-                    );
-                    return Err(place(
-                        start.0,
-                        start.1,
-                        &format!("`{{{{/{name}}}}}` cannot close {opened}"),
-                    ));
+                    let opened = format!("`{{{{#{}}}}}` of line {}, column {}", open.name, open.line, open.column);
+                    return Err(place(start.0, start.1, &format!("`{{{{/{name}}}}}` cannot close {opened}")));
                 }
                 None => {
-                    return Err(place(
-                        start.0,
-                        start.1,
-                        &format!("`{{{{/{name}}}}}` closes no block"),
-                    ));
+                    return Err(place(start.0, start.1, &format!("`{{{{/{name}}}}}` closes no block")));
                 }
             },
             _ => match self.open.last_mut() {
                 Some(open) => open.levels += usize::from(!self.rest.starts_with(['}', '~'])),
                 None => {
-                    return Err(place(
-                        start.0,
-                        start.1,
-                        "`{{else}}` stands outside of any block",
-                    ));
+                    return Err(place(start.0, start.1, "`{{else}}` stands outside of any block"));
                 }
             },
         }
         if self.open.iter().map(|open| open.levels).sum::<usize>() > MAX_NESTING {
-            return self.refuse(format!(
-                "blocks and `else if`s are nested more than {MAX_NESTING} deep"
-            ));
+            return self.refuse(format!("blocks and `else if`s are nested more than {MAX_NESTING} deep"));
         }
         Ok(())
     }
@@ -296,9 +239,7 @@ impl<'s> Scanner<'s> {
                 _ => {}
             }
             if parentheses > MAX_PARENTHESES {
-                return self.refuse(format!(
-                    "parentheses are nested more than {MAX_PARENTHESES} deep"
-                ));
+                return self.refuse(format!("parentheses are nested more than {MAX_PARENTHESES} deep"));
             }
             previous = c;
         }
@@ -315,11 +256,7 @@ impl<'s> Scanner<'s> {
             }
         }
         if !self.rest.starts_with("}}") {
-            return self.refuse(if triple {
-                "expected `}}}`"
-            } else {
-                "expected `}}`"
-            });
+            return self.refuse(if triple { "expected `}}}`" } else { "expected `}}`" });
         }
         self.copy(2);
         Ok(())
@@ -359,9 +296,7 @@ impl<'s> Scanner<'s> {
         });
         let plain = key.unwrap_or(inner);
         if plain.is_empty() || plain.contains(['{', '}', '"', '\'', '[', '\\']) {
-            return self.refuse(
-                "a key in brackets can hold neither quotes, braces, brackets nor backslashes",
-            );
+            return self.refuse("a key in brackets can hold neither quotes, braces, brackets nor backslashes");
         }
         let dot = !matches!(previous, '.' | '/' | '@');
         if dot {

@@ -30,14 +30,6 @@ impl<'a> Scope<'a> {
     /// A scope outside of any run: no outputs, no secrets, no delivery.
     #[must_use]
     pub fn of_event(event: &'a Event, trigger_tag: &'a str, now: Timestamp) -> Self {
-        Self {
-            event,
-            trigger_tag,
-            delivery_id: None,
-            attempt: 1,
-            outputs: None,
-            secrets: None,
-            now,
-        }
+        Self { event, trigger_tag, delivery_id: None, attempt: 1, outputs: None, secrets: None, now }
     }
 }

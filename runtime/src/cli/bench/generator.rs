@@ -65,7 +65,8 @@ async fn send(plan: Plan, index: usize, began: Instant) -> anyhow::Result<Part> 
     let mut connection = TcpStream::connect(plan.address).await.context("the server does not answer")?;
     connection.set_nodelay(true)?;
     let mut part = Part { accepted: 0, refused: 0, latencies: histogram()? };
-    let pause = plan.rate.map(|rate| Duration::from_secs_f64((plan.connections * plan.batch) as f64 / f64::from(rate.max(1))));
+    let pause =
+        plan.rate.map(|rate| Duration::from_secs_f64((plan.connections * plan.batch) as f64 / f64::from(rate.max(1))));
     // Connections are spread over one pause, so that they do not send in step.
     let mut due = began + pause.unwrap_or_default().mul_f64(index as f64 / plan.connections as f64);
     let mut request = Vec::with_capacity(1024);

@@ -81,10 +81,18 @@ impl Bench {
         };
         let load = generator::run(plan).await?;
         let drained = server.drained(self.drain_limit()).await?;
-        let starts = if self.scenario == Scenario::Accept { None } else { Some(server.start_lags(load.started_at, 1000).await?) };
+        let starts = if self.scenario == Scenario::Accept {
+            None
+        } else {
+            Some(server.start_lags(load.started_at, 1000).await?)
+        };
         let report = self.report(&server, &load, drained, starts).await?;
         server.stop().await?;
-        if output.json { output.value(&report) } else { report::print(&report) }
+        if output.json {
+            output.value(&report)
+        } else {
+            report::print(&report)
+        }
         Ok(if load.refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
@@ -100,7 +108,9 @@ impl Bench {
             Scenario::Wasm => {
                 let file = self.component.as_deref().context("--scenario wasm needs --component FILE")?;
                 server.push("bench", file).await?;
-                Some(json!({"type": "custom", "config": {"component": "bench", "input": "{{record}}", "capabilities": {"state": true}}}))
+                Some(
+                    json!({"type": "custom", "config": {"component": "bench", "input": "{{record}}", "capabilities": {"state": true}}}),
+                )
             }
         };
         if let Some(action) = action {
@@ -111,14 +121,21 @@ impl Bench {
             server.trigger(&json!({"tag": "bench", "tables": ["orders"], "events": ["afterInsert"], "condition": condition, "actions": [action]})).await?;
         }
         for index in 0..self.triggers {
-            let condition = json!({"field": "record.customer_id", "operator": "EQUALS", "value": format!("nobody-{index}")});
+            let condition =
+                json!({"field": "record.customer_id", "operator": "EQUALS", "value": format!("nobody-{index}")});
             let action = json!({"type": "log.info", "config": {"message": "never"}});
             server.trigger(&json!({"tag": format!("idle-{index}"), "tables": ["orders"], "events": ["afterInsert"], "condition": condition, "actions": [action]})).await?;
         }
         Ok(())
     }
 
-    async fn report(&self, server: &Server, load: &Load, drained: server::Drained, starts: Option<Vec<f64>>) -> anyhow::Result<Value> {
+    async fn report(
+        &self,
+        server: &Server,
+        load: &Load,
+        drained: server::Drained,
+        starts: Option<Vec<f64>>,
+    ) -> anyhow::Result<Value> {
         let seconds = load.elapsed.as_secs_f64();
         let until_drained = (load.elapsed + drained.after).as_secs_f64();
         let scenario = match self.scenario {

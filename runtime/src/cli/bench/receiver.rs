@@ -49,7 +49,10 @@ async fn answer(mut connection: TcpStream) {
 fn whole_request(buffer: &[u8]) -> Option<usize> {
     let head_end = buffer.windows(4).position(|w| w == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&buffer[..head_end]).ok()?;
-    let length = head.lines().filter_map(|line| line.split_once(':')).find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let length = head
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
     let length = length.and_then(|(_, value)| value.trim().parse::<usize>().ok()).unwrap_or(0);
     let whole = head_end + 4 + length;
     (buffer.len() >= whole).then_some(whole)

@@ -8,7 +8,10 @@ const QUANTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), 
 /// Percentiles of microseconds, in milliseconds.
 #[must_use]
 pub fn percentiles(latencies: &Histogram<u64>) -> Value {
-    QUANTILES.iter().map(|(name, q)| ((*name).to_owned(), json!(latencies.value_at_quantile(*q) as f64 / 1000.0))).collect()
+    QUANTILES
+        .iter()
+        .map(|(name, q)| ((*name).to_owned(), json!(latencies.value_at_quantile(*q) as f64 / 1000.0)))
+        .collect()
 }
 
 /// Percentiles of a sample in milliseconds.
@@ -25,7 +28,10 @@ pub fn percentiles_of(sample: &[f64]) -> Value {
 pub fn machine() -> Value {
     let read = |file: &str| std::fs::read_to_string(file).unwrap_or_default();
     let field = |text: &str, name: &str| {
-        text.lines().find(|line| line.starts_with(name)).and_then(|line| line.split_once(':')).map(|(_, value)| value.trim().to_owned())
+        text.lines()
+            .find(|line| line.starts_with(name))
+            .and_then(|line| line.split_once(':'))
+            .map(|(_, value)| value.trim().to_owned())
     };
     json!({
         "cpus": std::thread::available_parallelism().map_or(0, usize::from),
@@ -38,9 +44,20 @@ pub fn machine() -> Value {
 /// Prints the report for people.
 pub fn print(report: &Value) {
     let rate = |name: &str| report[name].as_f64().unwrap_or(0.0);
-    println!("scenario {}, {} connections, {} events a request, {:.1} s", report["scenario"], report["connections"], report["batch"], rate("seconds"));
+    println!(
+        "scenario {}, {} connections, {} events a request, {:.1} s",
+        report["scenario"],
+        report["connections"],
+        report["batch"],
+        rate("seconds")
+    );
     println!("accepted   {:>10}   {:>10.0}/s", report["accepted"], rate("accepted_per_second"));
-    println!("finished   {:>10}   {:>10.0}/s   ({} unfinished)", report["finished"], rate("finished_per_second"), report["unfinished"]);
+    println!(
+        "finished   {:>10}   {:>10.0}/s   ({} unfinished)",
+        report["finished"],
+        rate("finished_per_second"),
+        report["unfinished"]
+    );
     for (name, place) in [("acceptance", "acceptance_ms"), ("to start", "acceptance_to_start_ms")] {
         if report[place].is_object() {
             let ms = |q: &str| report[place][q].as_f64().unwrap_or(f64::NAN);

@@ -34,7 +34,10 @@ impl Server {
     /// Starts this program's `serve` and waits until it is ready.
     pub async fn start(dir: Option<&Path>) -> anyhow::Result<Self> {
         let keep_dir = dir.is_some();
-        let dir = dir.map_or_else(|| std::env::temp_dir().join(format!("triggerd-bench-{}", std::process::id())), Path::to_path_buf);
+        let dir = dir.map_or_else(
+            || std::env::temp_dir().join(format!("triggerd-bench-{}", std::process::id())),
+            Path::to_path_buf,
+        );
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let address = {
             let probe = std::net::TcpListener::bind("127.0.0.1:0").context("cannot listen on loopback")?;
@@ -89,7 +92,8 @@ impl Server {
 
     /// Stores a trigger.
     pub async fn trigger(&self, definition: &Value) -> anyhow::Result<()> {
-        let answer = self.http.post(self.url("/api/v1/triggers")).bearer_auth(&self.key).json(definition).send().await?;
+        let answer =
+            self.http.post(self.url("/api/v1/triggers")).bearer_auth(&self.key).json(definition).send().await?;
         if !answer.status().is_success() {
             bail!("the trigger was refused: {}", answer.text().await?);
         }
@@ -153,7 +157,8 @@ impl Server {
     /// The server's peak resident memory.
     pub fn peak_rss_mib(&self) -> anyhow::Result<f64> {
         let pid = self.child.id().context("the server has ended")?;
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("no /proc: peak memory is read on Linux only")?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
+            .context("no /proc: peak memory is read on Linux only")?;
         let line = status.lines().find(|line| line.starts_with("VmHWM")).context("no VmHWM")?;
         let kib: f64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).context("no VmHWM")?;
         Ok(kib / 1024.0)

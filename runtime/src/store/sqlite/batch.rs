@@ -116,19 +116,11 @@ pub(super) struct Parameters(SqliteArguments);
 
 impl Parameters {
     pub(super) fn reserve(&mut self, statements: &[(Kind, usize)]) {
-        self.0.reserve(
-            statements
-                .iter()
-                .map(|(kind, rows)| kind.columns() * rows)
-                .sum(),
-            0,
-        );
+        self.0.reserve(statements.iter().map(|(kind, rows)| kind.columns() * rows).sum(), 0);
     }
 
     pub(super) fn push<'t, T: Encode<'t, Sqlite> + Type<Sqlite>>(&mut self, value: T) {
-        self.0
-            .add(value)
-            .expect("integers, texts and blobs always encode");
+        self.0.add(value).expect("integers, texts and blobs always encode");
     }
 
     /// Fills up a statement with rows that it skips.
@@ -158,20 +150,10 @@ mod tests {
             for rows in [4, 256] {
                 let mut sql = "EXPLAIN QUERY PLAN ".to_owned();
                 kind.write_sql(rows, &mut sql);
-                for step in sqlx::query(AssertSqlSafe(sql))
-                    .fetch_all(&mut conn)
-                    .await
-                    .unwrap()
-                {
+                for step in sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut conn).await.unwrap() {
                     let step: String = step.get("detail");
-                    assert!(
-                        !step.contains("SCAN runs") && !step.contains("SCAN events"),
-                        "{kind:?}: {step}"
-                    );
-                    assert!(
-                        kind != Kind::Updates || !step.contains("AUTOMATIC"),
-                        "{step}"
-                    );
+                    assert!(!step.contains("SCAN runs") && !step.contains("SCAN events"), "{kind:?}: {step}");
+                    assert!(kind != Kind::Updates || !step.contains("AUTOMATIC"), "{step}");
                 }
             }
         }

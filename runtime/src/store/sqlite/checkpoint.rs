@@ -54,16 +54,11 @@ impl Checkpoint {
 
 /// Answers with the log's length in pages.
 async fn passive(conn: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
-    sqlx::query("PRAGMA wal_checkpoint(PASSIVE)")
-        .fetch_one(conn)
-        .await?
-        .try_get(1)
+    sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(conn).await?.try_get(1)
 }
 
 /// Waits for readers, as long as the busy time-out allows, and empties the log.
 pub(super) async fn truncate(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
-        .fetch_one(conn)
-        .await?;
+    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(conn).await?;
     Ok(())
 }

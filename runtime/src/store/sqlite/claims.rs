@@ -23,12 +23,7 @@ const LANE_IS_FREE: &str = "(r.ordering_key IS NULL OR NOT EXISTS (SELECT 1 FROM
 
 impl Store {
     /// Claims up to `limit` runs that are due, oldest due first, until `lease_until`.
-    pub async fn claim(
-        &self,
-        now: Timestamp,
-        limit: u32,
-        lease_until: Timestamp,
-    ) -> Result<Vec<Claimed>, Error> {
+    pub async fn claim(&self, now: Timestamp, limit: u32, lease_until: Timestamp) -> Result<Vec<Claimed>, Error> {
         let (now, lease) = (now.as_millisecond(), lease_until.as_millisecond());
         // A claim that finds nothing, which most do, costs the writer nothing.
         if !self.is_any_due(now).await? {
@@ -54,12 +49,10 @@ impl Store {
 
     async fn is_any_due(&self, now: i64) -> Result<bool, Error> {
         let mut conn = self.reader().await?;
-        let due = sqlx::query(
-            "SELECT 1 FROM runs WHERE due_at IS NOT NULL AND parked = 0 AND due_at <= ? LIMIT 1",
-        )
-        .bind(now)
-        .fetch_optional(&mut *conn)
-        .await?;
+        let due = sqlx::query("SELECT 1 FROM runs WHERE due_at IS NOT NULL AND parked = 0 AND due_at <= ? LIMIT 1")
+            .bind(now)
+            .fetch_optional(&mut *conn)
+            .await?;
         Ok(due.is_some())
     }
 
@@ -96,12 +89,7 @@ impl Store {
     }
 
     /// Claims one run, if it is due and its lane lets it.
-    pub async fn claim_run(
-        &self,
-        id: RunId,
-        now: Timestamp,
-        lease_until: Timestamp,
-    ) -> Result<Option<Claimed>, Error> {
+    pub async fn claim_run(&self, id: RunId, now: Timestamp, lease_until: Timestamp) -> Result<Option<Claimed>, Error> {
         let (now, lease) = (now.as_millisecond(), lease_until.as_millisecond());
         self.write(move |conn| {
             Box::pin(async move {
@@ -121,11 +109,7 @@ impl Store {
     }
 
     /// Lengthens leases; `false` for each run that is not the caller's any more. Called well before they end.
-    pub async fn renew(
-        &self,
-        held: Vec<(RunId, i64)>,
-        until: Timestamp,
-    ) -> Result<Vec<bool>, Error> {
+    pub async fn renew(&self, held: Vec<(RunId, i64)>, until: Timestamp) -> Result<Vec<bool>, Error> {
         if held.is_empty() {
             return Ok(Vec::new());
         }
@@ -154,11 +138,7 @@ impl Store {
 }
 
 /// Claims these runs, which may be claimed; answers in their order.
-async fn take(
-    conn: &mut SqliteConnection,
-    seqs: Vec<i64>,
-    lease: i64,
-) -> Result<Vec<Claimed>, Error> {
+async fn take(conn: &mut SqliteConnection, seqs: Vec<i64>, lease: i64) -> Result<Vec<Claimed>, Error> {
     if seqs.is_empty() {
         return Ok(Vec::new());
     }
@@ -175,10 +155,7 @@ async fn take(
         "SELECT {RUN_COLUMNS}, e.crc, e.body FROM json_each(?) AS j CROSS JOIN runs AS r ON r.seq = j.value \
          CROSS JOIN events AS e ON e.seq = r.seq >> 18 ORDER BY j.key"
     );
-    let rows = sqlx::query(AssertSqlSafe(sql))
-        .bind(list)
-        .fetch_all(&mut *conn)
-        .await?;
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(list).fetch_all(&mut *conn).await?;
     let mut claimed = Vec::with_capacity(rows.len());
     for row in &rows {
         match decode_claimed(row) {
@@ -191,11 +168,7 @@ async fn take(
 }
 
 fn decode_claimed(row: &SqliteRow) -> Result<Claimed, Error> {
-    Ok(Claimed {
-        run: decode::run(row)?,
-        event: decode::event(row)?,
-        holder_lost: row.try_get("lost")?,
-    })
+    Ok(Claimed { run: decode::run(row)?, event: decode::event(row)?, holder_lost: row.try_get("lost")? })
 }
 
 /// Makes a run that cannot be read a dead letter: it would be claimed for ever, and its lane would stand still.
@@ -214,8 +187,10 @@ async fn bury(conn: &mut SqliteConnection, seq: i64, what: &str) -> Result<(), E
 
 /// Ends all leases: called once, by the process that has just locked the data directory.
 pub(super) async fn release_all(conn: &mut SqliteConnection) -> Result<(), Error> {
-    sqlx::query("UPDATE runs SET due_at = 0 WHERE due_at IS NOT NULL AND parked = 0 AND due_at <> 0 AND state = 'running'")
-        .execute(conn)
-        .await?;
+    sqlx::query(
+        "UPDATE runs SET due_at = 0 WHERE due_at IS NOT NULL AND parked = 0 AND due_at <> 0 AND state = 'running'",
+    )
+    .execute(conn)
+    .await?;
     Ok(())
 }

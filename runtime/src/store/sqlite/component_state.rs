@@ -28,13 +28,8 @@ impl Store {
         .bind(now.as_millisecond())
         .fetch_optional(&mut *conn)
         .await?;
-        row.map(|row| {
-            Ok(StateValue {
-                value: row.try_get("value")?,
-                version: decode::unsigned(&row, "version")?,
-            })
-        })
-        .transpose()
+        row.map(|row| Ok(StateValue { value: row.try_get("value")?, version: decode::unsigned(&row, "version")? }))
+            .transpose()
     }
 
     /// Sets a key, whatever it was; answers with its new version.
@@ -107,12 +102,7 @@ impl Store {
     }
 
     /// Deletes a key; `false` where it was not there.
-    pub async fn state_delete(
-        &self,
-        tenant: &TenantId,
-        component: &str,
-        key: &str,
-    ) -> Result<bool, Error> {
+    pub async fn state_delete(&self, tenant: &TenantId, component: &str, key: &str) -> Result<bool, Error> {
         let (tenant, component, key) = (tenant.clone(), component.to_owned(), key.to_owned());
         let now = self.clock.now_ms();
         self.write_one(move |conn| {
@@ -127,10 +117,7 @@ impl Store {
                 .bind(now)
                 .fetch_optional(conn)
                 .await?;
-                Ok(row
-                    .map(|row| row.try_get("was_there"))
-                    .transpose()?
-                    .unwrap_or(false))
+                Ok(row.map(|row| row.try_get("was_there")).transpose()?.unwrap_or(false))
             })
         })
         .await

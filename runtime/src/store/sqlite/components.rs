@@ -10,8 +10,7 @@ use super::decode::{self, at};
 use super::open::Store;
 use crate::store::{Error, StoredComponent};
 
-const SELECT: &str =
-    "SELECT name, version, digest, description, created_at FROM component_versions";
+const SELECT: &str = "SELECT name, version, digest, description, created_at FROM component_versions";
 
 impl Store {
     /// Stores bytes as the name's next version; the latest version's bytes again are that version, and `false`.
@@ -32,12 +31,14 @@ impl Store {
                 {
                     return Ok((latest, false));
                 }
-                sqlx::query("INSERT INTO component_code (tenant, digest, bytes) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
-                    .bind(tenant.as_str())
-                    .bind(digest.as_str())
-                    .bind(bytes)
-                    .execute(&mut *conn)
-                    .await?;
+                sqlx::query(
+                    "INSERT INTO component_code (tenant, digest, bytes) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                )
+                .bind(tenant.as_str())
+                .bind(digest.as_str())
+                .bind(bytes)
+                .execute(&mut *conn)
+                .await?;
                 let row = sqlx::query(
                     "INSERT INTO component_versions (tenant, name, version, digest, description, created_at) \
                      SELECT ?1, ?2, coalesce(max(version), 0) + 1, ?3, ?4, ?5 FROM component_versions \
@@ -59,46 +60,27 @@ impl Store {
     /// Every version of every component, by name, oldest first.
     pub async fn components(&self, tenant: &TenantId) -> Result<Vec<StoredComponent>, Error> {
         let mut conn = self.reader().await?;
-        let sql =
-            format!("{SELECT} WHERE tenant = ? AND deleted_at IS NULL ORDER BY name, version");
-        let rows = sqlx::query(AssertSqlSafe(sql))
-            .bind(tenant.as_str())
-            .fetch_all(&mut *conn)
-            .await?;
+        let sql = format!("{SELECT} WHERE tenant = ? AND deleted_at IS NULL ORDER BY name, version");
+        let rows = sqlx::query(AssertSqlSafe(sql)).bind(tenant.as_str()).fetch_all(&mut *conn).await?;
         rows.iter().map(decode).collect()
     }
 
     /// Every version of one component, oldest first; none where there is no such.
-    pub async fn component(
-        &self,
-        tenant: &TenantId,
-        name: &str,
-    ) -> Result<Vec<StoredComponent>, Error> {
+    pub async fn component(&self, tenant: &TenantId, name: &str) -> Result<Vec<StoredComponent>, Error> {
         let mut conn = self.reader().await?;
-        let sql = format!(
-            "{SELECT} WHERE tenant = ? AND name = ? AND deleted_at IS NULL ORDER BY version"
-        );
-        let rows = sqlx::query(AssertSqlSafe(sql))
-            .bind(tenant.as_str())
-            .bind(name)
-            .fetch_all(&mut *conn)
-            .await?;
+        let sql = format!("{SELECT} WHERE tenant = ? AND name = ? AND deleted_at IS NULL ORDER BY version");
+        let rows = sqlx::query(AssertSqlSafe(sql)).bind(tenant.as_str()).bind(name).fetch_all(&mut *conn).await?;
         rows.iter().map(decode).collect()
     }
 
     /// The bytes as they were uploaded.
-    pub async fn component_bytes(
-        &self,
-        tenant: &TenantId,
-        digest: &str,
-    ) -> Result<Option<Vec<u8>>, Error> {
+    pub async fn component_bytes(&self, tenant: &TenantId, digest: &str) -> Result<Option<Vec<u8>>, Error> {
         let mut conn = self.reader().await?;
-        let bytes =
-            sqlx::query_scalar("SELECT bytes FROM component_code WHERE tenant = ? AND digest = ?")
-                .bind(tenant.as_str())
-                .bind(digest)
-                .fetch_optional(&mut *conn)
-                .await?;
+        let bytes = sqlx::query_scalar("SELECT bytes FROM component_code WHERE tenant = ? AND digest = ?")
+            .bind(tenant.as_str())
+            .bind(digest)
+            .fetch_optional(&mut *conn)
+            .await?;
         Ok(bytes)
     }
 
@@ -107,7 +89,8 @@ impl Store {
         let (tenant, name, now) = (tenant.clone(), name.to_owned(), self.clock.now_ms());
         self.write(move |conn| {
             Box::pin(async move {
-                let sql = "UPDATE component_versions SET deleted_at = ? WHERE tenant = ? AND name = ? AND deleted_at IS NULL";
+                let sql =
+                    "UPDATE component_versions SET deleted_at = ? WHERE tenant = ? AND name = ? AND deleted_at IS NULL";
                 let done = sqlx::query(sql).bind(now).bind(tenant.as_str()).bind(&name).execute(&mut *conn).await?;
                 if done.rows_affected() == 0 {
                     return Ok(false);
@@ -133,19 +116,9 @@ async fn delete_unused_code(conn: &mut SqliteConnection, tenant: &TenantId) -> R
     Ok(())
 }
 
-async fn latest(
-    conn: &mut SqliteConnection,
-    tenant: &TenantId,
-    name: &str,
-) -> Result<Option<StoredComponent>, Error> {
-    let sql = format!(
-        "{SELECT} WHERE tenant = ? AND name = ? AND deleted_at IS NULL ORDER BY version DESC LIMIT 1"
-    );
-    let row = sqlx::query(AssertSqlSafe(sql))
-        .bind(tenant.as_str())
-        .bind(name)
-        .fetch_optional(conn)
-        .await?;
+async fn latest(conn: &mut SqliteConnection, tenant: &TenantId, name: &str) -> Result<Option<StoredComponent>, Error> {
+    let sql = format!("{SELECT} WHERE tenant = ? AND name = ? AND deleted_at IS NULL ORDER BY version DESC LIMIT 1");
+    let row = sqlx::query(AssertSqlSafe(sql)).bind(tenant.as_str()).bind(name).fetch_optional(conn).await?;
     row.as_ref().map(decode).transpose()
 }
 

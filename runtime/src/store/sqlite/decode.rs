@@ -37,9 +37,7 @@ pub(super) fn at(row: &SqliteRow, column: &str) -> Result<Timestamp, Error> {
 }
 
 pub(super) fn at_if_any(row: &SqliteRow, column: &str) -> Result<Option<Timestamp>, Error> {
-    row.try_get::<Option<i64>, _>(column)?
-        .map(instant)
-        .transpose()
+    row.try_get::<Option<i64>, _>(column)?.map(instant).transpose()
 }
 
 pub(super) fn tenant(row: &SqliteRow) -> Result<TenantId, Error> {
@@ -74,9 +72,7 @@ pub(super) fn event(row: &SqliteRow) -> Result<Arc<Event>, Error> {
     if i64::from(crc32fast::hash(body.as_bytes())) != crc {
         return Err(damaged("event", format!("{id}: checksum")));
     }
-    serde_json::from_str(body)
-        .map(Arc::new)
-        .map_err(|e| damaged("event", format!("{id}: {e}")))
+    serde_json::from_str(body).map(Arc::new).map_err(|e| damaged("event", format!("{id}: {e}")))
 }
 
 /// The columns of [`run`], of `runs AS r` joined with `events AS e`.
@@ -92,8 +88,7 @@ pub(super) fn run(row: &SqliteRow) -> Result<Run, Error> {
     Ok(Run {
         id,
         tenant: tenant(row)?,
-        event_id: EventId::from_slice(row.try_get("event_id")?)
-            .ok_or_else(|| damaged("run", id))?,
+        event_id: EventId::from_slice(row.try_get("event_id")?).ok_or_else(|| damaged("run", id))?,
         trigger: Arc::from(row.try_get::<&str, _>("trigger")?),
         version: version(row)?,
         state,
@@ -102,8 +97,7 @@ pub(super) fn run(row: &SqliteRow) -> Result<Run, Error> {
         queue: row.try_get("queue")?,
         ordering_key: row.try_get("ordering_key")?,
         replay: row.try_get("replay")?,
-        progress: serde_json::from_str(progress)
-            .map_err(|e| damaged("run", format!("{id}: progress: {e}")))?,
+        progress: serde_json::from_str(progress).map_err(|e| damaged("run", format!("{id}: progress: {e}")))?,
         error: code.map(|code| (code, message.unwrap_or_default())),
         created_at: at(row, "created_at")?,
         finished_at: at_if_any(row, "finished_at")?,

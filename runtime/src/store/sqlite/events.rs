@@ -18,9 +18,7 @@ use super::filter::{self, Position};
 use super::open::{Store, closed};
 use super::rows::{AppendRow, run_range};
 use super::writer::Op;
-use crate::store::{
-    Append, AppendOutcome, Error, EventFilter, EventStatus, Page, PageRequest, StoredEvent,
-};
+use crate::store::{Append, AppendOutcome, Error, EventFilter, EventStatus, Page, PageRequest, StoredEvent};
 
 /// Events that one slice of a scan looks at.
 const SLICE: i64 = 20_000;
@@ -42,21 +40,14 @@ impl Store {
 
     /// Keeps many events: all or, with an error, none. Those whose idempotency key has an answer are left out.
     pub async fn append_batch(&self, appends: Vec<Append>) -> Result<Vec<AppendOutcome>, Error> {
-        let rows = appends
-            .into_iter()
-            .map(AppendRow::of)
-            .collect::<Result<Vec<_>, _>>()?;
+        let rows = appends.into_iter().map(AppendRow::of).collect::<Result<Vec<_>, _>>()?;
         let (answer, done) = oneshot::channel();
         self.send(Op::Append { rows, answer }).await?;
         done.await.unwrap_or_else(|_| Err(closed()))
     }
 
     /// One event.
-    pub async fn event(
-        &self,
-        tenant: &TenantId,
-        id: EventId,
-    ) -> Result<Option<StoredEvent>, Error> {
+    pub async fn event(&self, tenant: &TenantId, id: EventId) -> Result<Option<StoredEvent>, Error> {
         let sql = format!("SELECT {COLUMNS} FROM events AS e WHERE e.id = ? AND e.tenant = ?");
         let mut conn = self.reader().await?;
         let row = sqlx::query(sqlx::AssertSqlSafe(sql))
@@ -81,8 +72,7 @@ impl Store {
         while rows.len() <= limit && scan.is_on() {
             let (top, low) = scan.next_slice(&mut conn, tenant).await?;
             let mut sql = slice(COLUMNS, tenant, filter, top, low);
-            sql.push(" ORDER BY e.accepted_at DESC, e.seq DESC LIMIT ")
-                .push_bind((limit + 1 - rows.len()) as i64);
+            sql.push(" ORDER BY e.accepted_at DESC, e.seq DESC LIMIT ").push_bind((limit + 1 - rows.len()) as i64);
             rows.extend(sql.build().fetch_all(&mut *conn).await?);
         }
         let cursor = if rows.len() > limit {
@@ -91,16 +81,9 @@ impl Store {
         } else {
             scan.rest().map(Position::cursor)
         };
-        let items = rows
-            .iter()
-            .filter_map(|row| decode::sound(decode_event(row)))
-            .collect::<Result<_, _>>()?;
+        let items = rows.iter().filter_map(|row| decode::sound(decode_event(row))).collect::<Result<_, _>>()?;
         let total = count(&mut conn, tenant, filter).await?;
-        Ok(Page {
-            items,
-            total,
-            cursor,
-        })
+        Ok(Page { items, total, cursor })
     }
 
     /// Events of a time range, oldest first, from the one after `after` on: a backtest reads them page by page.
@@ -113,20 +96,14 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<Arc<Event>>, Error> {
         let mut conn = self.reader().await?;
-        let mut from = Position {
-            accepted_at: start.as_millisecond(),
-            seq: i64::MIN,
-        };
+        let mut from = Position { accepted_at: start.as_millisecond(), seq: i64::MIN };
         if let Some(id) = after {
-            let row =
-                sqlx::query("SELECT accepted_at, seq FROM events WHERE id = ? AND tenant = ?")
-                    .bind(id.as_bytes().as_slice())
-                    .bind(tenant.as_str())
-                    .fetch_optional(&mut *conn)
-                    .await?
-                    .ok_or_else(|| {
-                        Error::Conflict(format!("event {id}, after which to go on, is gone"))
-                    })?;
+            let row = sqlx::query("SELECT accepted_at, seq FROM events WHERE id = ? AND tenant = ?")
+                .bind(id.as_bytes().as_slice())
+                .bind(tenant.as_str())
+                .fetch_optional(&mut *conn)
+                .await?
+                .ok_or_else(|| Error::Conflict(format!("event {id}, after which to go on, is gone")))?;
             from = from.max(position(&row)?);
         }
         let rows = sqlx::query(
@@ -140,9 +117,7 @@ impl Store {
         .bind(i64::from(limit))
         .fetch_all(&mut *conn)
         .await?;
-        rows.iter()
-            .filter_map(|row| decode::sound(decode::event(row)))
-            .collect()
+        rows.iter().filter_map(|row| decode::sound(decode::event(row))).collect()
     }
 
     /// Retention: forgets events accepted before `before` whose runs have all ended, with their runs, `limit` at
@@ -181,8 +156,7 @@ impl Store {
         if seqs.is_empty() {
             return Ok(0);
         }
-        self.write(move |conn| Box::pin(async move { delete(conn, &seqs).await }))
-            .await
+        self.write(move |conn| Box::pin(async move { delete(conn, &seqs).await })).await
     }
 }
 
@@ -197,10 +171,7 @@ async fn delete(conn: &mut SqliteConnection, seqs: &[i64]) -> Result<u64, Error>
     .bind(list)
     .fetch_all(&mut *conn)
     .await?;
-    let gone = deleted
-        .iter()
-        .map(|row| row.try_get(0))
-        .collect::<Result<Vec<i64>, _>>()?;
+    let gone = deleted.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i64>, _>>()?;
     for part in gone.chunk_by(|a, b| a + 1 == *b) {
         let (Some(first), Some(last)) = (part.first(), part.last()) else {
             continue;
@@ -222,10 +193,7 @@ struct Scan {
 
 impl Scan {
     fn from(top: Position) -> Self {
-        Self {
-            top,
-            ends: Instant::now() + SCAN_LIMIT,
-        }
+        Self { top, ends: Instant::now() + SCAN_LIMIT }
     }
 
     /// Whether there is more to look at, and time for it.
@@ -254,70 +222,38 @@ impl Scan {
         .bind(SLICE)
         .fetch_optional(conn)
         .await?;
-        let low = low
-            .as_ref()
-            .map(position)
-            .transpose()?
-            .unwrap_or(Position::BOTTOM);
+        let low = low.as_ref().map(position).transpose()?.unwrap_or(Position::BOTTOM);
         Ok((std::mem::replace(&mut self.top, low), low))
     }
 }
 
-fn slice(
-    columns: &str,
-    tenant: &TenantId,
-    filter: &EventFilter,
-    top: Position,
-    low: Position,
-) -> QueryBuilder<Sqlite> {
+fn slice(columns: &str, tenant: &TenantId, filter: &EventFilter, top: Position, low: Position) -> QueryBuilder<Sqlite> {
     let mut sql = QueryBuilder::new("SELECT ");
-    sql.push(columns)
-        .push(" FROM events AS e WHERE e.tenant = ")
-        .push_bind(tenant.as_str().to_owned());
-    sql.push(" AND (e.accepted_at, e.seq) < (")
-        .push_bind(top.accepted_at)
-        .push(", ")
-        .push_bind(top.seq);
-    sql.push(") AND (e.accepted_at, e.seq) >= (")
-        .push_bind(low.accepted_at)
-        .push(", ")
-        .push_bind(low.seq)
-        .push(")");
+    sql.push(columns).push(" FROM events AS e WHERE e.tenant = ").push_bind(tenant.as_str().to_owned());
+    sql.push(" AND (e.accepted_at, e.seq) < (").push_bind(top.accepted_at).push(", ").push_bind(top.seq);
+    sql.push(") AND (e.accepted_at, e.seq) >= (").push_bind(low.accepted_at).push(", ").push_bind(low.seq).push(")");
     filter::push(&mut sql, filter);
     sql
 }
 
 /// How many events there are of this filter; how many were found, where time runs out.
-async fn count(
-    conn: &mut SqliteConnection,
-    tenant: &TenantId,
-    filter: &EventFilter,
-) -> Result<u64, Error> {
+async fn count(conn: &mut SqliteConnection, tenant: &TenantId, filter: &EventFilter) -> Result<u64, Error> {
     let mut total = 0;
     let mut scan = Scan::from(Position::TOP);
     while scan.is_on() {
         let (top, low) = scan.next_slice(conn, tenant).await?;
-        let row = slice("count(*) AS n", tenant, filter, top, low)
-            .build()
-            .fetch_one(&mut *conn)
-            .await?;
+        let row = slice("count(*) AS n", tenant, filter, top, low).build().fetch_one(&mut *conn).await?;
         total += decode::unsigned(&row, "n")?;
     }
     Ok(total)
 }
 
 fn position(row: &SqliteRow) -> Result<Position, Error> {
-    Ok(Position {
-        accepted_at: row.try_get("accepted_at")?,
-        seq: row.try_get("seq")?,
-    })
+    Ok(Position { accepted_at: row.try_get("accepted_at")?, seq: row.try_get("seq")? })
 }
 
 fn decode_event(row: &SqliteRow) -> Result<StoredEvent, Error> {
-    let status = match (
-        row.try_get::<i64, _>("run_count")?,
-        row.try_get::<Option<i64>, _>("worst")?,
-    ) {
+    let status = match (row.try_get::<i64, _>("run_count")?, row.try_get::<Option<i64>, _>("worst")?) {
         (0, _) => EventStatus::Unmatched,
         (_, Some(2)) => EventStatus::Failed,
         (_, Some(1)) => EventStatus::Pending,

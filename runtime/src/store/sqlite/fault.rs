@@ -25,9 +25,7 @@ impl From<sqlx::Error> for Error {
                 }
                 _ => Self::Unavailable(fault.to_string()),
             },
-            sqlx::Error::ColumnDecode { index, source } => {
-                Self::Damaged(format!("column {index}: {source}"))
-            }
+            sqlx::Error::ColumnDecode { index, source } => Self::Damaged(format!("column {index}: {source}")),
             sqlx::Error::PoolTimedOut => Self::Unavailable("every reader is busy".to_owned()),
             _ => Self::Unavailable(error.to_string()),
         }

@@ -15,29 +15,17 @@ use crate::store::{AppendOutcome, Error, Idempotency};
 
 /// One operation of the hot path, with its result once it is applied.
 pub(super) enum Hot {
-    Append {
-        rows: Vec<AppendRow>,
-        result: Result<Vec<AppendOutcome>, Error>,
-    },
-    Record {
-        rows: Vec<UpdateRow>,
-        result: Result<Vec<bool>, Error>,
-    },
+    Append { rows: Vec<AppendRow>, result: Result<Vec<AppendOutcome>, Error> },
+    Record { rows: Vec<UpdateRow>, result: Result<Vec<bool>, Error> },
 }
 
 impl Hot {
     pub(super) fn append(rows: Vec<AppendRow>) -> Self {
-        Self::Append {
-            rows,
-            result: Ok(Vec::new()),
-        }
+        Self::Append { rows, result: Ok(Vec::new()) }
     }
 
     pub(super) fn record(rows: Vec<UpdateRow>) -> Self {
-        Self::Record {
-            rows,
-            result: Ok(Vec::new()),
-        }
+        Self::Record { rows, result: Ok(Vec::new()) }
     }
 
     /// An append's outcome.
@@ -72,13 +60,8 @@ pub(super) struct Applier {
 
 impl Applier {
     pub(super) async fn of(conn: &mut SqliteConnection) -> Result<Self, Error> {
-        let last: i64 = sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM events")
-            .fetch_one(conn)
-            .await?;
-        Ok(Self {
-            next_seq: last + 1,
-            texts: Texts::default(),
-        })
+        let last: i64 = sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM events").fetch_one(conn).await?;
+        Ok(Self { next_seq: last + 1, texts: Texts::default() })
     }
 
     /// Begins a transaction and applies all of `hot`; commits it where asked to. An operation at fault fails alone.
@@ -98,10 +81,7 @@ impl Applier {
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *conn).await?;
         for op in hot {
             sqlx::query("SAVEPOINT op").execute(&mut *conn).await?;
-            match self
-                .apply_all(conn, std::slice::from_mut(op), false, false)
-                .await
-            {
+            match self.apply_all(conn, std::slice::from_mut(op), false, false).await {
                 Ok(()) => {}
                 Err(error) if fault::is_of_one_row(&error) => {
                     sqlx::query("ROLLBACK TO op").execute(&mut *conn).await?;
@@ -142,18 +122,12 @@ impl Applier {
         }
         let kept = idempotency::Rows::of(&keys);
         let applied = self.run(conn, &work, kept, begin, commit).await?;
-        let held: Vec<bool> = work
-            .places
-            .iter()
-            .map(|(round, id)| applied.holds(*round, *id))
-            .collect();
+        let held: Vec<bool> = work.places.iter().map(|(round, id)| applied.holds(*round, *id)).collect();
         let mut held = held.into_iter();
         for (op, outcome) in hot.iter_mut().zip(outcomes) {
             match &mut **op {
                 Hot::Append { result, .. } => *result = Ok(outcome),
-                Hot::Record { rows, result } => {
-                    *result = Ok(held.by_ref().take(rows.len()).collect())
-                }
+                Hot::Record { rows, result } => *result = Ok(held.by_ref().take(rows.len()).collect()),
             }
         }
         Ok(())
@@ -171,11 +145,7 @@ impl Applier {
         if keys.is_none()
             && let Some(statements) = work.joined()
         {
-            let shape = Shape {
-                begin,
-                statements,
-                commit,
-            };
+            let shape = Shape { begin, statements, commit };
             let ids = self.send(conn, work, shape, [0; 3]).await?;
             applied.take(ids, work.updates.first());
             return Ok(applied);
@@ -183,15 +153,11 @@ impl Applier {
         if begin {
             sqlx::query("BEGIN IMMEDIATE").execute(&mut *conn).await?;
         }
-        self.run_in_chunks(conn, Kind::Events, work, work.events.len())
-            .await?;
-        self.run_in_chunks(conn, Kind::Runs, work, work.runs.len())
-            .await?;
+        self.run_in_chunks(conn, Kind::Events, work, work.events.len()).await?;
+        self.run_in_chunks(conn, Kind::Runs, work, work.runs.len()).await?;
         for round in 0..work.updates.len() {
             let part = work.round(round);
-            let ids = self
-                .run_in_chunks(conn, Kind::Updates, &part, part.updates[0].len())
-                .await?;
+            let ids = self.run_in_chunks(conn, Kind::Updates, &part, part.updates[0].len()).await?;
             applied.take(ids, part.updates.first());
         }
         if let Some(keys) = keys {
@@ -214,11 +180,7 @@ impl Applier {
         let mut ids = Vec::new();
         while done < rows {
             let size = size_for(rows - done);
-            let shape = Shape {
-                begin: false,
-                statements: vec![(kind, size)],
-                commit: false,
-            };
+            let shape = Shape { begin: false, statements: vec![(kind, size)], commit: false };
             ids.extend(self.send(conn, work, shape, [done; 3]).await?);
             done += size;
         }
@@ -266,9 +228,5 @@ async fn known_keys(
         .flatten()
         .filter(|row| row.idempotency.is_some())
         .collect();
-    if asked.is_empty() {
-        Ok(HashMap::new())
-    } else {
-        idempotency::find_all(conn, &asked).await
-    }
+    if asked.is_empty() { Ok(HashMap::new()) } else { idempotency::find_all(conn, &asked).await }
 }

@@ -31,8 +31,7 @@ impl Store {
             .bind(now.as_millisecond())
             .fetch_optional(&mut *conn)
             .await?;
-        row.map(|row| decode_row(&row).map(|(_, found)| found))
-            .transpose()
+        row.map(|row| decode_row(&row).map(|(_, found)| found)).transpose()
     }
 
     /// Forgets what has expired: idempotency keys, component state and quota windows. Called every few minutes;
@@ -53,9 +52,7 @@ impl Store {
                 let count = self
                     .write_one(move |conn| {
                         Box::pin(async move {
-                            let query = sqlx::query(sql)
-                                .bind(now.as_millisecond())
-                                .bind(SLICE as i64);
+                            let query = sqlx::query(sql).bind(now.as_millisecond()).bind(SLICE as i64);
                             Ok(query.execute(conn).await?.rows_affected())
                         })
                     })
@@ -77,11 +74,7 @@ pub(super) async fn find_all(
 ) -> Result<HashMap<(TenantId, String), Idempotency>, sqlx::Error> {
     let asked: Vec<Value> = rows
         .iter()
-        .filter_map(|row| {
-            row.idempotency
-                .as_ref()
-                .map(|i| json!([row.tenant.as_str(), i.key, row.accepted_at]))
-        })
+        .filter_map(|row| row.idempotency.as_ref().map(|i| json!([row.tenant.as_str(), i.key, row.accepted_at])))
         .collect();
     let found = sqlx::query(
         "SELECT i.tenant, i.key, i.fingerprint, i.status, i.body, i.expires_at FROM json_each(?) AS asked \
@@ -113,14 +106,7 @@ impl Rows {
             .iter()
             .map(|(tenant, i)| {
                 let expires = i.expires_at.as_millisecond();
-                json!([
-                    tenant.as_str(),
-                    i.key,
-                    hex::encode(i.fingerprint),
-                    i.status,
-                    i.body,
-                    expires
-                ])
+                json!([tenant.as_str(), i.key, hex::encode(i.fingerprint), i.status, i.body, expires])
             })
             .collect();
         Some(Self(Value::Array(rows).to_string()))

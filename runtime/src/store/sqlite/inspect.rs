@@ -29,7 +29,9 @@ pub async fn inspect(data_dir: &Path) -> Result<Inspection, Error> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Inspection::default()),
         Err(error) => return Err(unavailable(error)),
     };
-    let Ok(_held) = lock::take(data_dir).await else { return Ok(Inspection { in_use: true, size, ..Inspection::default() }) };
+    let Ok(_held) = lock::take(data_dir).await else {
+        return Ok(Inspection { in_use: true, size, ..Inspection::default() });
+    };
     let mut conn = open::reading(&path).connect().await?;
     let sqlite_version = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut conn).await?;
     let lines: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check(20)").fetch_all(&mut conn).await?;

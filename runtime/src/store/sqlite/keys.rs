@@ -8,33 +8,21 @@ use super::decode::{self, at, at_if_any};
 use super::open::Store;
 use crate::store::{Error, StoredKey};
 
-const SELECT: &str =
-    "SELECT id, tenant, name, digest, scopes, created_at, expires_at FROM api_keys";
+const SELECT: &str = "SELECT id, tenant, name, digest, scopes, created_at, expires_at FROM api_keys";
 
 impl Store {
     /// Every tenant's keys: read once at start.
     pub async fn keys_all(&self) -> Result<Vec<StoredKey>, Error> {
         let mut conn = self.reader().await?;
         let sql = format!("{SELECT} ORDER BY id");
-        sqlx::query(AssertSqlSafe(sql))
-            .fetch_all(&mut *conn)
-            .await?
-            .iter()
-            .map(decode)
-            .collect()
+        sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut *conn).await?.iter().map(decode).collect()
     }
 
     /// A tenant's keys, oldest first.
     pub async fn keys(&self, tenant: &TenantId) -> Result<Vec<StoredKey>, Error> {
         let mut conn = self.reader().await?;
         let sql = format!("{SELECT} WHERE tenant = ? ORDER BY created_at, id");
-        sqlx::query(AssertSqlSafe(sql))
-            .bind(tenant.as_str())
-            .fetch_all(&mut *conn)
-            .await?
-            .iter()
-            .map(decode)
-            .collect()
+        sqlx::query(AssertSqlSafe(sql)).bind(tenant.as_str()).fetch_all(&mut *conn).await?.iter().map(decode).collect()
     }
 
     /// Stores a new key; an id that exists is a conflict.
@@ -65,13 +53,7 @@ impl Store {
         self.write_one(move |conn| {
             Box::pin(async move {
                 let sql = "DELETE FROM api_keys WHERE tenant = ? AND id = ?";
-                Ok(sqlx::query(sql)
-                    .bind(tenant.as_str())
-                    .bind(id)
-                    .execute(conn)
-                    .await?
-                    .rows_affected()
-                    > 0)
+                Ok(sqlx::query(sql).bind(tenant.as_str()).bind(id).execute(conn).await?.rows_affected() > 0)
             })
         })
         .await

@@ -8,18 +8,8 @@ use std::time::Duration;
 use crate::store::Error;
 
 /// Network file systems: their locks do not hold, and WAL needs shared memory.
-const NETWORK: [&str; 10] = [
-    "nfs",
-    "nfs4",
-    "cifs",
-    "smb3",
-    "smbfs",
-    "afs",
-    "ceph",
-    "glusterfs",
-    "fuse.sshfs",
-    "fuse.glusterfs",
-];
+const NETWORK: [&str; 10] =
+    ["nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs"];
 
 /// Makes the directory where there is none, and takes its lock, which lasts until the file is dropped or the process
 /// ends. A process that is just ending is waited for, for half a second.
@@ -33,13 +23,8 @@ pub(super) async fn take(data_dir: &Path) -> Result<File, Error> {
         )));
     }
     let path = data_dir.join("lock");
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(unavailable)?;
+    let mut file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(unavailable)?;
     for _ in 0..10 {
         match file.try_lock() {
             Ok(()) => {
@@ -71,10 +56,7 @@ fn write_pid(file: &mut File) -> std::io::Result<()> {
 #[cfg(unix)]
 fn make_private(data_dir: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(data_dir)
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir)
 }
 
 #[cfg(not(unix))]

@@ -9,8 +9,7 @@ use crate::store::Error;
 /// Unfinished runs: those that the index of due runs has, and those parked in their lanes.
 const UNFINISHED: &str = "(SELECT count(*) FROM runs WHERE due_at IS NOT NULL AND parked = 0) \
     + (SELECT count(*) FROM runs INDEXED BY runs_lane WHERE ordering_key IS NOT NULL AND due_at IS NOT NULL AND parked = 1)";
-const RUNNING: &str =
-    "(SELECT count(*) FROM runs WHERE due_at IS NOT NULL AND parked = 0 AND state = 'running')";
+const RUNNING: &str = "(SELECT count(*) FROM runs WHERE due_at IS NOT NULL AND parked = 0 AND state = 'running')";
 
 impl Store {
     /// Pending and running runs.
@@ -23,35 +22,29 @@ impl Store {
         let running = self.number(format!("SELECT {RUNNING}")).await?;
         let pending = self.unfinished().await?.saturating_sub(running);
         let failed = self.dead_letter_count().await?;
-        Ok(vec![
-            ("pending".to_owned(), pending),
-            ("running".to_owned(), running),
-            ("failed".to_owned(), failed),
-        ])
+        Ok(vec![("pending".to_owned(), pending), ("running".to_owned(), running), ("failed".to_owned(), failed)])
     }
 
     /// When the oldest run that is pending was planned.
     pub async fn oldest_pending(&self) -> Result<Option<Timestamp>, Error> {
         let mut conn = self.reader().await?;
         // A parked run waits behind an older one, which is counted.
-        let oldest: Option<i64> =
-            sqlx::query_scalar("SELECT min(created_at) FROM runs WHERE due_at IS NOT NULL AND parked = 0 AND state = 'pending'")
-                .fetch_one(&mut *conn)
-                .await?;
+        let oldest: Option<i64> = sqlx::query_scalar(
+            "SELECT min(created_at) FROM runs WHERE due_at IS NOT NULL AND parked = 0 AND state = 'pending'",
+        )
+        .fetch_one(&mut *conn)
+        .await?;
         oldest.map(decode::instant).transpose()
     }
 
     /// Dead letters of all tenants.
     pub async fn dead_letter_count(&self) -> Result<u64, Error> {
-        self.number("SELECT count(*) FROM runs WHERE state = 'failed'".to_owned())
-            .await
+        self.number("SELECT count(*) FROM runs WHERE state = 'failed'".to_owned()).await
     }
 
     async fn number(&self, sql: String) -> Result<u64, Error> {
         let mut conn = self.reader().await?;
-        let number: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
-            .fetch_one(&mut *conn)
-            .await?;
+        let number: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&mut *conn).await?;
         u64::try_from(number).map_err(|_| decode::damaged("count", number))
     }
 }

@@ -23,9 +23,7 @@ pub(super) async fn run(conn: &mut SqliteConnection) -> Result<(), Error> {
 }
 
 async fn check_version(conn: &mut SqliteConnection) -> Result<(), Error> {
-    let text: String = sqlx::query_scalar("SELECT sqlite_version()")
-        .fetch_one(conn)
-        .await?;
+    let text: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(conn).await?;
     let parts: Vec<u32> = text.split('.').filter_map(|p| p.parse().ok()).collect();
     if parts.as_slice() < OLDEST_SQLITE.as_slice() {
         return Err(Error::Unavailable(format!(
@@ -45,10 +43,6 @@ mod tests {
     fn every_migration_of_the_folder_is_embedded() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations/sqlite");
         let files = std::fs::read_dir(folder).unwrap().count();
-        assert_eq!(
-            files,
-            MIGRATIONS.iter().count(),
-            "touch runtime/src/store/sqlite/migrate.rs and build again"
-        );
+        assert_eq!(files, MIGRATIONS.iter().count(), "touch runtime/src/store/sqlite/migrate.rs and build again");
     }
 }

@@ -7,8 +7,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection, Sqlite};
 use tokio::sync::{mpsc, oneshot};
@@ -34,11 +33,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            clock: Clock::system(),
-            readers: 4,
-            max_bytes: None,
-        }
+        Self { clock: Clock::system(), readers: 4, max_bytes: None }
     }
 }
 
@@ -57,10 +52,7 @@ impl Store {
     pub async fn open(data_dir: &Path, options: Options) -> Result<Self, Error> {
         let held = lock::take(data_dir).await?;
         let path: Arc<Path> = data_dir.join("triggerd.db").into();
-        let mut conn = writing(&path)
-            .connect()
-            .await
-            .map_err(|e| refused(&path, e))?;
+        let mut conn = writing(&path).connect().await.map_err(|e| refused(&path, e))?;
         migrate::run(&mut conn).await?;
         let writer = Writer::start(conn, held, path.clone(), options.max_bytes).await?;
         let readers = SqlitePoolOptions::new()
@@ -74,12 +66,7 @@ impl Store {
             .await?;
         let (ops, queue) = mpsc::channel(QUEUE);
         tokio::spawn(writer.run(queue));
-        Ok(Self {
-            ops,
-            readers,
-            clock: options.clock,
-            path,
-        })
+        Ok(Self { ops, readers, clock: options.clock, path })
     }
 
     /// Waits until everything asked for is on the disk, checkpoints and lets go of the data directory. What is
@@ -96,9 +83,7 @@ impl Store {
 
     /// Whether the store can be read and written now: what `/ready` asks. Costs one small commit.
     pub async fn ping(&self) -> Result<(), Error> {
-        sqlx::query("SELECT 1 FROM events LIMIT 1")
-            .fetch_optional(&mut *self.reader().await?)
-            .await?;
+        sqlx::query("SELECT 1 FROM events LIMIT 1").fetch_optional(&mut *self.reader().await?).await?;
         self.write_one(|conn| {
             Box::pin(async move {
                 sqlx::query("PRAGMA user_version = 1").execute(conn).await?;
@@ -111,10 +96,7 @@ impl Store {
     /// Sets how large the database file may grow from now on (`None`: as large as SQLite allows). A limit below the
     /// present size refuses all growth.
     pub async fn limit_size(&self, max_bytes: Option<u64>) -> Result<(), Error> {
-        self.write_one(move |conn| {
-            Box::pin(async move { super::writer::limit_size(conn, max_bytes).await })
-        })
-        .await
+        self.write_one(move |conn| Box::pin(async move { super::writer::limit_size(conn, max_bytes).await })).await
     }
 
     /// The database file.
@@ -132,9 +114,7 @@ impl Store {
     pub(super) async fn write<T, F>(&self, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Error>>
-            + Send
-            + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
     {
         self.call(work, true).await
     }
@@ -143,9 +123,7 @@ impl Store {
     pub(super) async fn write_one<T, F>(&self, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Error>>
-            + Send
-            + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
     {
         self.call(work, false).await
     }
@@ -153,16 +131,10 @@ impl Store {
     async fn call<T, F>(&self, work: F, savepoint: bool) -> Result<T, Error>
     where
         T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Error>>
-            + Send
-            + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
     {
         let (answer, done) = oneshot::channel();
-        self.send(Op::Call {
-            call: Call::boxed(work, answer),
-            savepoint,
-        })
-        .await?;
+        self.send(Op::Call { call: Call::boxed(work, answer), savepoint }).await?;
         done.await.unwrap_or_else(|_| Err(closed()))
     }
 

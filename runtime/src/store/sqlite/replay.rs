@@ -19,12 +19,7 @@ const SLICE: i64 = 200;
 impl Store {
     /// Makes one run due again, where it has ended; answers with the run as it is then. `None` where there is none, or
     /// it has not ended.
-    pub async fn replay_run(
-        &self,
-        tenant: &TenantId,
-        id: RunId,
-        now: Timestamp,
-    ) -> Result<Option<Run>, Error> {
+    pub async fn replay_run(&self, tenant: &TenantId, id: RunId, now: Timestamp) -> Result<Option<Run>, Error> {
         let (tenant, now) = (tenant.clone(), now.as_millisecond());
         self.write(move |conn| {
             Box::pin(async move {
@@ -49,12 +44,7 @@ impl Store {
     }
 
     /// Makes those runs of an event due again that have ended; answers with how many.
-    pub async fn replay_event(
-        &self,
-        tenant: &TenantId,
-        id: EventId,
-        now: Timestamp,
-    ) -> Result<u64, Error> {
+    pub async fn replay_event(&self, tenant: &TenantId, id: EventId, now: Timestamp) -> Result<u64, Error> {
         let (tenant, now) = (tenant.clone(), now.as_millisecond());
         self.write(move |conn| {
             Box::pin(async move {
@@ -76,12 +66,7 @@ impl Store {
     /// Makes those runs due again that have ended and belong to events of this filter, newest first, in transactions of
     /// bounded size; answers with how many. With `trigger` set, only that trigger's runs. Events accepted after `now`
     /// are left out.
-    pub async fn replay_events(
-        &self,
-        tenant: &TenantId,
-        filter: &EventFilter,
-        now: Timestamp,
-    ) -> Result<u64, Error> {
+    pub async fn replay_events(&self, tenant: &TenantId, filter: &EventFilter, now: Timestamp) -> Result<u64, Error> {
         let mut filter = filter.clone();
         let last = Timestamp::from_millisecond(now.as_millisecond() + 1).unwrap_or(Timestamp::MAX);
         filter.end = Some(filter.end.map_or(last, |end| end.min(last)));
@@ -95,11 +80,8 @@ impl Store {
             below = *lowest;
             let seqs: Vec<i64> = found.iter().map(|(_, seq)| *seq).collect();
             let (trigger, now) = (filter.trigger.clone(), now.as_millisecond());
-            replayed += self
-                .write(move |conn| {
-                    Box::pin(async move { replay_slice(conn, seqs, trigger, now).await })
-                })
-                .await?;
+            replayed +=
+                self.write(move |conn| Box::pin(async move { replay_slice(conn, seqs, trigger, now).await })).await?;
         }
     }
 
@@ -111,9 +93,8 @@ impl Store {
         below: Position,
     ) -> Result<Vec<(Position, i64)>, Error> {
         let mut conn = self.reader().await?;
-        let mut sql = QueryBuilder::new(
-            "SELECT e.accepted_at, e.seq FROM events AS e WHERE e.run_count > 0 AND e.tenant = ",
-        );
+        let mut sql =
+            QueryBuilder::new("SELECT e.accepted_at, e.seq FROM events AS e WHERE e.run_count > 0 AND e.tenant = ");
         sql.push_bind(tenant.as_str().to_owned());
         sql.push(" AND (e.accepted_at, e.seq) < (")
             .push_bind(below.accepted_at)
@@ -121,19 +102,12 @@ impl Store {
             .push_bind(below.seq)
             .push(")");
         filter::push(&mut sql, filter);
-        sql.push(" ORDER BY e.accepted_at DESC, e.seq DESC LIMIT ")
-            .push_bind(SLICE);
+        sql.push(" ORDER BY e.accepted_at DESC, e.seq DESC LIMIT ").push_bind(SLICE);
         let rows = sql.build().fetch_all(&mut *conn).await?;
         rows.iter()
             .map(|row| {
                 let seq = row.try_get("seq")?;
-                Ok((
-                    Position {
-                        accepted_at: row.try_get("accepted_at")?,
-                        seq,
-                    },
-                    seq,
-                ))
+                Ok((Position { accepted_at: row.try_get("accepted_at")?, seq }, seq))
             })
             .collect()
     }
@@ -158,19 +132,15 @@ async fn replay_slice(
 }
 
 /// Makes these ended runs (`seq`, `state`, `progress`) pending.
-async fn reset(
-    conn: &mut SqliteConnection,
-    runs: &[sqlx::sqlite::SqliteRow],
-    now: i64,
-) -> Result<u64, Error> {
+async fn reset(conn: &mut SqliteConnection, runs: &[sqlx::sqlite::SqliteRow], now: i64) -> Result<u64, Error> {
     for row in runs {
         let seq: i64 = row.try_get("seq")?;
         let text: &str = row.try_get("progress")?;
-        let mut progress: Progress = serde_json::from_str(text)
-            .map_err(|e| decode::damaged("run", format!("number {seq}: progress: {e}")))?;
+        let mut progress: Progress =
+            serde_json::from_str(text).map_err(|e| decode::damaged("run", format!("number {seq}: progress: {e}")))?;
         progress.reset(row.try_get::<&str, _>("state")? == "delivered");
-        let text = serde_json::to_string(&progress)
-            .map_err(|e| decode::damaged("run", format!("number {seq}: {e}")))?;
+        let text =
+            serde_json::to_string(&progress).map_err(|e| decode::damaged("run", format!("number {seq}: {e}")))?;
         sqlx::query(
             "UPDATE runs SET state = 'pending', due_at = ?, parked = 0, lost = 0, replay = 1, queue = NULL, progress = ?, \
              finished_at = NULL, error_code = NULL, error = NULL WHERE seq = ?",

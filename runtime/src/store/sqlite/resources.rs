@@ -10,8 +10,7 @@ use super::decode::{self, at};
 use super::open::Store;
 use crate::store::{Error, StoredResource};
 
-const SELECT: &str =
-    "SELECT tenant, kind, tag, settings, version, created_at, updated_at FROM resources";
+const SELECT: &str = "SELECT tenant, kind, tag, settings, version, created_at, updated_at FROM resources";
 
 impl Store {
     /// Stores a resource; `true` where it is new.
@@ -48,12 +47,7 @@ impl Store {
     }
 
     /// One resource.
-    pub async fn resource(
-        &self,
-        tenant: &TenantId,
-        kind: &str,
-        tag: &str,
-    ) -> Result<Option<StoredResource>, Error> {
+    pub async fn resource(&self, tenant: &TenantId, kind: &str, tag: &str) -> Result<Option<StoredResource>, Error> {
         let mut conn = self.reader().await?;
         let sql = format!("{SELECT} WHERE tenant = ? AND kind = ? AND tag = ?");
         let row = sqlx::query(AssertSqlSafe(sql))
@@ -66,18 +60,10 @@ impl Store {
     }
 
     /// A tenant's resources of one kind, by tag.
-    pub async fn resources(
-        &self,
-        tenant: &TenantId,
-        kind: &str,
-    ) -> Result<Vec<StoredResource>, Error> {
+    pub async fn resources(&self, tenant: &TenantId, kind: &str) -> Result<Vec<StoredResource>, Error> {
         let mut conn = self.reader().await?;
         let sql = format!("{SELECT} WHERE tenant = ? AND kind = ? ORDER BY tag");
-        let rows = sqlx::query(AssertSqlSafe(sql))
-            .bind(tenant.as_str())
-            .bind(kind)
-            .fetch_all(&mut *conn)
-            .await?;
+        let rows = sqlx::query(AssertSqlSafe(sql)).bind(tenant.as_str()).bind(kind).fetch_all(&mut *conn).await?;
         rows.iter().map(decode).collect()
     }
 
@@ -85,31 +71,17 @@ impl Store {
     pub async fn resources_all(&self) -> Result<Vec<(TenantId, StoredResource)>, Error> {
         let mut conn = self.reader().await?;
         let sql = format!("{SELECT} ORDER BY tenant, kind, tag");
-        let rows = sqlx::query(AssertSqlSafe(sql))
-            .fetch_all(&mut *conn)
-            .await?;
-        rows.iter()
-            .map(|row| Ok((decode::tenant(row)?, decode(row)?)))
-            .collect()
+        let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut *conn).await?;
+        rows.iter().map(|row| Ok((decode::tenant(row)?, decode(row)?))).collect()
     }
 
     /// Deletes a resource; `false` where there is none.
-    pub async fn delete_resource(
-        &self,
-        tenant: &TenantId,
-        kind: &str,
-        tag: &str,
-    ) -> Result<bool, Error> {
+    pub async fn delete_resource(&self, tenant: &TenantId, kind: &str, tag: &str) -> Result<bool, Error> {
         let (tenant, kind, tag) = (tenant.clone(), kind.to_owned(), tag.to_owned());
         self.write_one(move |conn| {
             Box::pin(async move {
                 let sql = "DELETE FROM resources WHERE tenant = ? AND kind = ? AND tag = ?";
-                let done = sqlx::query(sql)
-                    .bind(tenant.as_str())
-                    .bind(kind)
-                    .bind(tag)
-                    .execute(conn)
-                    .await?;
+                let done = sqlx::query(sql).bind(tenant.as_str()).bind(kind).bind(tag).execute(conn).await?;
                 Ok(done.rows_affected() > 0)
             })
         })

@@ -17,10 +17,7 @@ const MAX_RUNS: usize = 1 << RUN_BITS;
 
 /// The first and the last `seq` that runs of an event can have.
 pub(super) fn run_range(event_seq: i64) -> (i64, i64) {
-    (
-        event_seq << RUN_BITS,
-        (event_seq << RUN_BITS) | (MAX_RUNS as i64 - 1),
-    )
+    (event_seq << RUN_BITS, (event_seq << RUN_BITS) | (MAX_RUNS as i64 - 1))
 }
 
 /// An event as a row, made in its caller's task: the writer only binds.
@@ -42,13 +39,9 @@ impl AppendRow {
     pub(super) fn of(append: Append) -> Result<Self, Error> {
         let event: &Event = &append.event;
         if append.runs.len() > MAX_RUNS {
-            return Err(Error::Conflict(format!(
-                "an event makes {MAX_RUNS} runs at most, not {}",
-                append.runs.len()
-            )));
+            return Err(Error::Conflict(format!("an event makes {MAX_RUNS} runs at most, not {}", append.runs.len())));
         }
-        let body = serde_json::to_string(event)
-            .map_err(|e| Error::Conflict(format!("event {}: {e}", event.id)))?;
+        let body = serde_json::to_string(event).map_err(|e| Error::Conflict(format!("event {}: {e}", event.id)))?;
         Ok(Self {
             id: event.id,
             tenant: event.tenant.clone(),
@@ -82,14 +75,7 @@ impl AppendRow {
 }
 
 /// Binds a new run as a row of [`super::batch::Kind::Runs`].
-pub(super) fn bind_run(
-    run: &NewRun,
-    seq: i64,
-    tenant: &TenantId,
-    created_at: i64,
-    due: i64,
-    out: &mut Parameters,
-) {
+pub(super) fn bind_run(run: &NewRun, seq: i64, tenant: &TenantId, created_at: i64, due: i64, out: &mut Parameters) {
     out.push(seq);
     out.push(run.id.as_bytes().as_slice());
     out.push(tenant.0.clone());
@@ -145,15 +131,11 @@ impl UpdateRow {
         match update.next {
             RunNext::Hold(until) => row.due = Some(until.as_millisecond()),
             RunNext::Release { due, queue } => {
-                (row.state, row.due, row.queue) =
-                    (State::Pending, Some(due.as_millisecond()), queue);
+                (row.state, row.due, row.queue) = (State::Pending, Some(due.as_millisecond()), queue);
             }
-            RunNext::Delivered => {
-                (row.state, row.finished) = (State::Delivered, Some(clock.now_ms()))
-            }
+            RunNext::Delivered => (row.state, row.finished) = (State::Delivered, Some(clock.now_ms())),
             RunNext::Failed { code, message } => {
-                (row.state, row.finished, row.error) =
-                    (State::Failed, Some(clock.now_ms()), Some((code, message)));
+                (row.state, row.finished, row.error) = (State::Failed, Some(clock.now_ms()), Some((code, message)));
             }
         }
         Ok(row)
@@ -181,20 +163,9 @@ impl UpdateRow {
 /// How many attempts there were, and when the last of them ended.
 fn tally(progress: &Progress) -> (i64, Option<i64>) {
     let ended = |a: &triggerd_core::run::Attempt| {
-        a.started_at
-            .as_millisecond()
-            .saturating_add(i64::try_from(a.duration_ms).unwrap_or(i64::MAX))
+        a.started_at.as_millisecond().saturating_add(i64::try_from(a.duration_ms).unwrap_or(i64::MAX))
     };
-    let attempts = progress
-        .actions
-        .iter()
-        .map(|a| i64::from(a.last_attempt()))
-        .sum();
-    let last = progress
-        .actions
-        .iter()
-        .flat_map(|a| &a.attempts)
-        .map(ended)
-        .max();
+    let attempts = progress.actions.iter().map(|a| i64::from(a.last_attempt())).sum();
+    let last = progress.actions.iter().flat_map(|a| &a.attempts).map(ended).max();
     (attempts, last)
 }

@@ -25,10 +25,7 @@ impl Store {
 
     /// Many reports in one go, each with its own answer.
     pub async fn record_many(&self, updates: Vec<RunUpdate>) -> Result<Vec<bool>, Error> {
-        let rows = updates
-            .into_iter()
-            .map(|u| UpdateRow::of(u, &self.clock))
-            .collect::<Result<Vec<_>, _>>()?;
+        let rows = updates.into_iter().map(|u| UpdateRow::of(u, &self.clock)).collect::<Result<Vec<_>, _>>()?;
         let (answer, done) = oneshot::channel();
         self.send(Op::Record { rows, answer }).await?;
         done.await.unwrap_or_else(|_| Err(closed()))
@@ -71,36 +68,22 @@ impl Store {
         page: &PageRequest,
     ) -> Result<Page<(Run, Arc<Event>)>, Error> {
         let below = page.cursor.as_deref().map_or(Ok(i64::MAX), |c| {
-            i64::from_str_radix(c, 16).map_err(|_| {
-                Error::Conflict("the cursor is none that a list answered with".to_owned())
-            })
+            i64::from_str_radix(c, 16)
+                .map_err(|_| Error::Conflict("the cursor is none that a list answered with".to_owned()))
         })?;
         let limit = page.limit.clamp(1, 1000) as usize;
         let mut conn = self.reader().await?;
         let mut sql = dead(&format!("{RUN_COLUMNS}, e.crc, e.body"), tenant, filter);
-        sql.push(" AND r.seq < ")
-            .push_bind(below)
-            .push(" ORDER BY r.seq DESC LIMIT ")
-            .push_bind(limit as i64 + 1);
+        sql.push(" AND r.seq < ").push_bind(below).push(" ORDER BY r.seq DESC LIMIT ").push_bind(limit as i64 + 1);
         let mut rows = sql.build().fetch_all(&mut *conn).await?;
         let more = rows.len() > limit;
         rows.truncate(limit);
         let last: Option<i64> = rows.last().map(|row| row.try_get("seq")).transpose()?;
         let item = |row| Ok((decode::run(row)?, decode::event(row)?));
-        let items = rows
-            .iter()
-            .filter_map(|row| decode::sound(item(row)))
-            .collect::<Result<_, Error>>()?;
-        let row = dead("count(*) AS n", tenant, filter)
-            .build()
-            .fetch_one(&mut *conn)
-            .await?;
+        let items = rows.iter().filter_map(|row| decode::sound(item(row))).collect::<Result<_, Error>>()?;
+        let row = dead("count(*) AS n", tenant, filter).build().fetch_one(&mut *conn).await?;
         let cursor = last.filter(|_| more).map(|seq| format!("{seq:x}"));
-        Ok(Page {
-            items,
-            total: decode::unsigned(&row, "n")?,
-            cursor,
-        })
+        Ok(Page { items, total: decode::unsigned(&row, "n")?, cursor })
     }
 
     /// Forgets a dead letter: its event no longer counts as failed for it. `false` where the run is none.
@@ -108,13 +91,11 @@ impl Store {
         let tenant = tenant.clone();
         self.write_one(move |conn| {
             Box::pin(async move {
-                let done = sqlx::query(
-                    "DELETE FROM runs WHERE id = ? AND tenant = ? AND state = 'failed'",
-                )
-                .bind(id.as_bytes().as_slice())
-                .bind(tenant.as_str())
-                .execute(conn)
-                .await?;
+                let done = sqlx::query("DELETE FROM runs WHERE id = ? AND tenant = ? AND state = 'failed'")
+                    .bind(id.as_bytes().as_slice())
+                    .bind(tenant.as_str())
+                    .execute(conn)
+                    .await?;
                 Ok(done.rows_affected() > 0)
             })
         })
@@ -123,42 +104,31 @@ impl Store {
 
     /// Gives an event further runs: the replay of one that matched nothing when it came, and matches now. They come
     /// behind the event's own in order, and before those of later events.
-    pub async fn add_runs(
-        &self,
-        tenant: &TenantId,
-        event: EventId,
-        runs: Vec<NewRun>,
-    ) -> Result<(), Error> {
+    pub async fn add_runs(&self, tenant: &TenantId, event: EventId, runs: Vec<NewRun>) -> Result<(), Error> {
         let (tenant, now) = (tenant.clone(), self.clock.now_ms());
         self.write(move |conn| {
             Box::pin(async move {
-                let found: Option<i64> =
-                    sqlx::query_scalar("SELECT seq FROM events WHERE id = ? AND tenant = ?")
-                        .bind(event.as_bytes().as_slice())
-                        .bind(tenant.as_str())
-                        .fetch_optional(&mut *conn)
-                        .await?;
-                let seq = found.ok_or_else(|| {
-                    Error::Conflict(format!("event {event} is not there any more"))
-                })?;
+                let found: Option<i64> = sqlx::query_scalar("SELECT seq FROM events WHERE id = ? AND tenant = ?")
+                    .bind(event.as_bytes().as_slice())
+                    .bind(tenant.as_str())
+                    .fetch_optional(&mut *conn)
+                    .await?;
+                let seq = found.ok_or_else(|| Error::Conflict(format!("event {event} is not there any more")))?;
                 let (first, last) = rows::run_range(seq);
-                let next: i64 = sqlx::query_scalar(
-                    "SELECT coalesce(max(seq) + 1, ?) FROM runs WHERE seq BETWEEN ? AND ?",
-                )
-                .bind(first)
-                .bind(first)
-                .bind(last)
-                .fetch_one(&mut *conn)
-                .await?;
+                let next: i64 =
+                    sqlx::query_scalar("SELECT coalesce(max(seq) + 1, ?) FROM runs WHERE seq BETWEEN ? AND ?")
+                        .bind(first)
+                        .bind(first)
+                        .bind(last)
+                        .fetch_one(&mut *conn)
+                        .await?;
                 if next + runs.len() as i64 > last {
                     return Err(Error::Conflict(format!("event {event} has too many runs")));
                 }
                 for (n, run) in runs.iter().enumerate() {
                     let mut parameters = Parameters::default();
                     rows::bind_run(run, next + n as i64, &tenant, now, now, &mut parameters);
-                    sqlx::query_with(super::batch::INSERT_RUN, parameters.into_inner())
-                        .execute(&mut *conn)
-                        .await?;
+                    sqlx::query_with(super::batch::INSERT_RUN, parameters.into_inner()).execute(&mut *conn).await?;
                 }
                 sqlx::query("UPDATE events SET run_count = run_count + ? WHERE seq = ?")
                     .bind(runs.len() as i64)
@@ -175,12 +145,11 @@ impl Store {
     /// is not counted.
     pub async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, Error> {
         let mut conn = self.reader().await?;
-        let due: Option<i64> = sqlx::query_scalar(
-            "SELECT min(due_at) FROM runs WHERE due_at > ? AND due_at IS NOT NULL AND parked = 0",
-        )
-        .bind(now.as_millisecond())
-        .fetch_one(&mut *conn)
-        .await?;
+        let due: Option<i64> =
+            sqlx::query_scalar("SELECT min(due_at) FROM runs WHERE due_at > ? AND due_at IS NOT NULL AND parked = 0")
+                .bind(now.as_millisecond())
+                .fetch_one(&mut *conn)
+                .await?;
         due.map(decode::instant).transpose()
     }
 }

@@ -15,22 +15,14 @@ impl Store {
     pub async fn tenants(&self) -> Result<Vec<StoredTenant>, Error> {
         let mut conn = self.reader().await?;
         let sql = format!("{SELECT} ORDER BY id");
-        sqlx::query(AssertSqlSafe(sql))
-            .fetch_all(&mut *conn)
-            .await?
-            .iter()
-            .map(decode)
-            .collect()
+        sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut *conn).await?.iter().map(decode).collect()
     }
 
     /// One tenant.
     pub async fn tenant(&self, id: &TenantId) -> Result<Option<StoredTenant>, Error> {
         let mut conn = self.reader().await?;
         let sql = format!("{SELECT} WHERE id = ?");
-        let row = sqlx::query(AssertSqlSafe(sql))
-            .bind(id.as_str())
-            .fetch_optional(&mut *conn)
-            .await?;
+        let row = sqlx::query(AssertSqlSafe(sql)).bind(id.as_str()).fetch_optional(&mut *conn).await?;
         row.as_ref().map(decode).transpose()
     }
 
@@ -61,8 +53,7 @@ fn decode(row: &SqliteRow) -> Result<StoredTenant, Error> {
     Ok(StoredTenant {
         id: TenantId::new(row.try_get("id")?),
         name: row.try_get("name")?,
-        rate_limit: u32::try_from(rate_limit)
-            .map_err(|_| decode::damaged("rate_limit", rate_limit))?,
+        rate_limit: u32::try_from(rate_limit).map_err(|_| decode::damaged("rate_limit", rate_limit))?,
         quotas: decode::json(row, "quotas")?,
         created_at: at(row, "created_at")?,
     })

@@ -78,11 +78,7 @@ impl Store {
     }
 
     /// A broker's topics, each with the offset that its next message gets.
-    pub async fn topics(
-        &self,
-        tenant: &TenantId,
-        broker: &str,
-    ) -> Result<Vec<(String, u64)>, Error> {
+    pub async fn topics(&self, tenant: &TenantId, broker: &str) -> Result<Vec<(String, u64)>, Error> {
         let mut conn = self.reader().await?;
         // From topic to topic through the primary key: the number of messages does not count.
         let rows = sqlx::query(
@@ -99,9 +95,7 @@ impl Store {
         .bind(broker)
         .fetch_all(&mut *conn)
         .await?;
-        rows.iter()
-            .map(|row| Ok((row.try_get("topic")?, decode::unsigned(row, "next_offset")?)))
-            .collect()
+        rows.iter().map(|row| Ok((row.try_get("topic")?, decode::unsigned(row, "next_offset")?))).collect()
     }
 }
 

@@ -10,19 +10,14 @@ use super::decode::{self, at};
 use super::open::Store;
 use crate::store::{Error, PutMode, PutOutcome, StoredTrigger};
 
-const SELECT: &str =
-    "SELECT tenant, tag, version, definition, stored_at, created_at FROM trigger_versions";
+const SELECT: &str = "SELECT tenant, tag, version, definition, stored_at, created_at FROM trigger_versions";
 
 impl Store {
     /// The versions in force, of all tenants: read once at start.
     pub async fn triggers_all(&self) -> Result<Vec<StoredTrigger>, Error> {
         let mut conn = self.reader().await?;
         let sql = format!("{SELECT} WHERE ended_at IS NULL ORDER BY tenant, tag");
-        decode_all(
-            &sqlx::query(AssertSqlSafe(sql))
-                .fetch_all(&mut *conn)
-                .await?,
-        )
+        decode_all(&sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut *conn).await?)
     }
 
     /// The definition in force.
@@ -56,28 +51,16 @@ impl Store {
                 end(conn, &tenant, &tag, now).await?;
                 let created_at = live.as_ref().map_or(now, |found| found.created_at);
                 let stored = insert(conn, tenant, tag, definition, now, created_at).await?;
-                Ok(if live.is_some() {
-                    PutOutcome::Replaced(stored)
-                } else {
-                    PutOutcome::Created(stored)
-                })
+                Ok(if live.is_some() { PutOutcome::Replaced(stored) } else { PutOutcome::Created(stored) })
             })
         })
         .await
     }
 
     /// Ends a trigger; its versions stay. `false` where there is none.
-    pub async fn delete_trigger(
-        &self,
-        tenant: &TenantId,
-        tag: &str,
-        now: Timestamp,
-    ) -> Result<bool, Error> {
+    pub async fn delete_trigger(&self, tenant: &TenantId, tag: &str, now: Timestamp) -> Result<bool, Error> {
         let (tenant, tag) = (tenant.clone(), tag.to_owned());
-        self.write_one(move |conn| {
-            Box::pin(async move { Ok(end(conn, &tenant, &tag, now).await? > 0) })
-        })
-        .await
+        self.write_one(move |conn| Box::pin(async move { Ok(end(conn, &tenant, &tag, now).await? > 0) })).await
     }
 
     /// One version, whether in force or not.
@@ -99,70 +82,39 @@ impl Store {
     }
 
     /// Every version of a tag, newest first.
-    pub async fn trigger_versions(
-        &self,
-        tenant: &TenantId,
-        tag: &str,
-    ) -> Result<Vec<StoredTrigger>, Error> {
+    pub async fn trigger_versions(&self, tenant: &TenantId, tag: &str) -> Result<Vec<StoredTrigger>, Error> {
         let mut conn = self.reader().await?;
         let sql = format!("{SELECT} WHERE tenant = ? AND tag = ? ORDER BY version DESC");
-        decode_all(
-            &sqlx::query(AssertSqlSafe(sql))
-                .bind(tenant.as_str())
-                .bind(tag)
-                .fetch_all(&mut *conn)
-                .await?,
-        )
+        decode_all(&sqlx::query(AssertSqlSafe(sql)).bind(tenant.as_str()).bind(tag).fetch_all(&mut *conn).await?)
     }
 
     /// The versions that were in force at an instant.
-    pub async fn triggers_at(
-        &self,
-        tenant: &TenantId,
-        instant: Timestamp,
-    ) -> Result<Vec<StoredTrigger>, Error> {
+    pub async fn triggers_at(&self, tenant: &TenantId, instant: Timestamp) -> Result<Vec<StoredTrigger>, Error> {
         let mut conn = self.reader().await?;
         let sql = format!(
             "{SELECT} WHERE tenant = ? AND stored_at <= ? AND (ended_at IS NULL OR ended_at > ?) ORDER BY tag, version"
         );
         let ms = instant.as_millisecond();
         decode_all(
-            &sqlx::query(AssertSqlSafe(sql))
-                .bind(tenant.as_str())
-                .bind(ms)
-                .bind(ms)
-                .fetch_all(&mut *conn)
-                .await?,
+            &sqlx::query(AssertSqlSafe(sql)).bind(tenant.as_str()).bind(ms).bind(ms).fetch_all(&mut *conn).await?,
         )
     }
 }
 
-async fn live(
-    conn: &mut SqliteConnection,
-    tenant: &TenantId,
-    tag: &str,
-) -> Result<Option<StoredTrigger>, Error> {
+async fn live(conn: &mut SqliteConnection, tenant: &TenantId, tag: &str) -> Result<Option<StoredTrigger>, Error> {
     let sql = format!("{SELECT} WHERE tenant = ? AND tag = ? AND ended_at IS NULL");
-    let row = sqlx::query(AssertSqlSafe(sql))
-        .bind(tenant.as_str())
-        .bind(tag)
-        .fetch_optional(conn)
-        .await?;
+    let row = sqlx::query(AssertSqlSafe(sql)).bind(tenant.as_str()).bind(tag).fetch_optional(conn).await?;
     row.as_ref().map(decode).transpose()
 }
 
-async fn end(
-    conn: &mut SqliteConnection,
-    tenant: &TenantId,
-    tag: &str,
-    now: Timestamp,
-) -> Result<u64, Error> {
-    let done = sqlx::query("UPDATE trigger_versions SET ended_at = ? WHERE tenant = ? AND tag = ? AND ended_at IS NULL")
-        .bind(now.as_millisecond())
-        .bind(tenant.as_str())
-        .bind(tag)
-        .execute(conn)
-        .await?;
+async fn end(conn: &mut SqliteConnection, tenant: &TenantId, tag: &str, now: Timestamp) -> Result<u64, Error> {
+    let done =
+        sqlx::query("UPDATE trigger_versions SET ended_at = ? WHERE tenant = ? AND tag = ? AND ended_at IS NULL")
+            .bind(now.as_millisecond())
+            .bind(tenant.as_str())
+            .bind(tag)
+            .execute(conn)
+            .await?;
     Ok(done.rows_affected())
 }
 

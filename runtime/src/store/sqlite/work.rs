@@ -32,11 +32,7 @@ impl<'a> Work<'a> {
         for row in rows {
             if let Some(answer) = &row.idempotency {
                 let first = known.get(&(row.tenant.clone(), answer.key.clone()));
-                let in_group = || {
-                    keys.iter()
-                        .find(|(t, i)| **t == row.tenant && i.key == answer.key)
-                        .map(|(_, i)| *i)
-                };
+                let in_group = || keys.iter().find(|(t, i)| **t == row.tenant && i.key == answer.key).map(|(_, i)| *i);
                 if let Some(first) = first.or_else(in_group) {
                     outcomes.push(AppendOutcome::Replayed(first.clone()));
                     continue;
@@ -46,12 +42,7 @@ impl<'a> Work<'a> {
             let seq = *next_seq;
             *next_seq += 1;
             self.events.push((seq, row));
-            self.runs.extend(
-                row.runs
-                    .iter()
-                    .enumerate()
-                    .map(|(n, run)| ((seq << RUN_BITS) | n as i64, row, run)),
-            );
+            self.runs.extend(row.runs.iter().enumerate().map(|(n, run)| ((seq << RUN_BITS) | n as i64, row, run)));
             outcomes.push(AppendOutcome::Kept);
         }
         outcomes
@@ -70,10 +61,7 @@ impl<'a> Work<'a> {
 
     /// The reports of one round alone.
     pub(super) fn round(&self, round: usize) -> Self {
-        Self {
-            updates: vec![self.updates[round].clone()],
-            ..Self::default()
-        }
+        Self { updates: vec![self.updates[round].clone()], ..Self::default() }
     }
 
     /// The statements of one text that holds everything, where one can.
@@ -82,50 +70,23 @@ impl<'a> Work<'a> {
             return None;
         }
         let updates = self.updates.first().map_or(0, Vec::len);
-        let counts = [
-            (Kind::Events, self.events.len()),
-            (Kind::Runs, self.runs.len()),
-            (Kind::Updates, updates),
-        ];
+        let counts = [(Kind::Events, self.events.len()), (Kind::Runs, self.runs.len()), (Kind::Updates, updates)];
         if counts.iter().any(|(_, n)| *n > LARGEST_JOINED) {
             return None;
         }
-        Some(
-            counts
-                .iter()
-                .filter(|(_, n)| *n > 0)
-                .map(|(kind, n)| (*kind, size_for(*n)))
-                .collect(),
-        )
+        Some(counts.iter().filter(|(_, n)| *n > 0).map(|(kind, n)| (*kind, size_for(*n))).collect())
     }
 
     /// Binds up to `size` rows from `from` on; answers with how many there were.
     pub(super) fn bind(&self, kind: Kind, from: usize, size: usize, out: &mut Parameters) -> usize {
         match kind {
-            Kind::Events => self.events[from..]
-                .iter()
-                .take(size)
-                .map(|(seq, row)| row.bind(*seq, out))
-                .count(),
+            Kind::Events => self.events[from..].iter().take(size).map(|(seq, row)| row.bind(*seq, out)).count(),
             Kind::Runs => self.runs[from..]
                 .iter()
                 .take(size)
-                .map(|(seq, row, run)| {
-                    bind_run(
-                        run,
-                        *seq,
-                        &row.tenant,
-                        row.accepted_at,
-                        row.accepted_at,
-                        out,
-                    )
-                })
+                .map(|(seq, row, run)| bind_run(run, *seq, &row.tenant, row.accepted_at, row.accepted_at, out))
                 .count(),
-            Kind::Updates => self.updates[0][from..]
-                .iter()
-                .take(size)
-                .map(|row| row.bind(out))
-                .count(),
+            Kind::Updates => self.updates[0][from..].iter().take(size).map(|row| row.bind(out)).count(),
         }
     }
 }
@@ -138,16 +99,10 @@ impl Applied {
     pub(super) fn take(&mut self, ids: Vec<RunId>, asked: Option<&Vec<&UpdateRow>>) {
         // Nearly always nobody is fenced, and there is nothing to look up.
         let all = asked.is_some_and(|rows| rows.len() == ids.len());
-        self.0.push(if all {
-            None
-        } else {
-            Some(ids.into_iter().collect())
-        });
+        self.0.push(if all { None } else { Some(ids.into_iter().collect()) });
     }
 
     pub(super) fn holds(&self, round: usize, id: RunId) -> bool {
-        self.0
-            .get(round)
-            .is_some_and(|ids| ids.as_ref().is_none_or(|ids| ids.contains(&id)))
+        self.0.get(round).is_some_and(|ids| ids.as_ref().is_none_or(|ids| ids.contains(&id)))
     }
 }

@@ -38,18 +38,9 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T, Error>>;
 
 /// What the writer can be asked for.
 pub(super) enum Op {
-    Append {
-        rows: Vec<AppendRow>,
-        answer: Answer<Vec<AppendOutcome>>,
-    },
-    Record {
-        rows: Vec<UpdateRow>,
-        answer: Answer<Vec<bool>>,
-    },
-    Call {
-        call: Box<dyn Work>,
-        savepoint: bool,
-    },
+    Append { rows: Vec<AppendRow>, answer: Answer<Vec<AppendOutcome>> },
+    Record { rows: Vec<UpdateRow>, answer: Answer<Vec<bool>> },
+    Call { call: Box<dyn Work>, savepoint: bool },
     Close(Answer<()>),
 }
 
@@ -83,11 +74,7 @@ where
     F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
 {
     pub(super) fn boxed(work: F, answer: Answer<T>) -> Box<dyn Work> {
-        Box::new(Self {
-            work: Some(work),
-            result: None,
-            answer,
-        })
+        Box::new(Self { work: Some(work), result: None, answer })
     }
 }
 
@@ -140,13 +127,11 @@ impl Group {
         match op {
             Op::Append { rows, answer } => {
                 self.bytes += rows.iter().map(AppendRow::bytes).sum::<usize>();
-                self.hot
-                    .push((Hot::append(rows), HotAnswer::Append(answer)));
+                self.hot.push((Hot::append(rows), HotAnswer::Append(answer)));
             }
             Op::Record { rows, answer } => {
                 self.bytes += rows.iter().map(UpdateRow::bytes).sum::<usize>();
-                self.hot
-                    .push((Hot::record(rows), HotAnswer::Record(answer)));
+                self.hot.push((Hot::record(rows), HotAnswer::Record(answer)));
             }
             Op::Call { call, savepoint } => {
                 self.bytes += 256;
@@ -158,22 +143,14 @@ impl Group {
             }
         }
         let ops = self.hot.len() + self.calls.len();
-        if ops >= GROUP_OPS || self.bytes >= GROUP_BYTES {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+        if ops >= GROUP_OPS || self.bytes >= GROUP_BYTES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     fn answer(self, group: Result<(), Error>) {
         for (hot, answer) in self.hot {
             match answer {
-                HotAnswer::Append(answer) => {
-                    drop(answer.send(group.clone().and_then(|()| hot.appended())))
-                }
-                HotAnswer::Record(answer) => {
-                    drop(answer.send(group.clone().and_then(|()| hot.recorded())))
-                }
+                HotAnswer::Append(answer) => drop(answer.send(group.clone().and_then(|()| hot.appended()))),
+                HotAnswer::Record(answer) => drop(answer.send(group.clone().and_then(|()| hot.recorded()))),
             }
         }
         for (call, _) in self.calls {
@@ -207,14 +184,7 @@ impl Writer {
             limit_size(&mut conn, max_bytes).await?;
         }
         let hot = super::hot::Applier::of(&mut conn).await?;
-        Ok(Self {
-            conn,
-            lock,
-            path,
-            hot,
-            checkpoint: Checkpoint::default(),
-            stopped: None,
-        })
+        Ok(Self { conn, lock, path, hot, checkpoint: Checkpoint::default(), stopped: None })
     }
 
     /// Works until the store is closed or its last clone is gone.
@@ -234,10 +204,7 @@ impl Writer {
         while let Some(op) = queue.recv().await {
             let mut late = Group::default();
             let _ = late.add(op);
-            late.closing
-                .take()
-                .into_iter()
-                .for_each(|answer| drop(answer.send(Ok(()))));
+            late.closing.take().into_iter().for_each(|answer| drop(answer.send(Ok(()))));
             late.answer(Err(closed()));
         }
         let ended = self.end().await;
@@ -250,15 +217,13 @@ impl Writer {
     async fn gather(&mut self, queue: &mut mpsc::Receiver<Op>) -> Option<Group> {
         let first = match queue.try_recv() {
             Ok(op) => op,
-            Err(_) if self.checkpoint.is_wanted() => {
-                match tokio::time::timeout(IDLE, queue.recv()).await {
-                    Ok(op) => op?,
-                    Err(_) => {
-                        self.checkpoint.run(&mut self.conn).await;
-                        queue.recv().await?
-                    }
+            Err(_) if self.checkpoint.is_wanted() => match tokio::time::timeout(IDLE, queue.recv()).await {
+                Ok(op) => op?,
+                Err(_) => {
+                    self.checkpoint.run(&mut self.conn).await;
+                    queue.recv().await?
                 }
-            }
+            },
             Err(_) => queue.recv().await?,
         };
         let mut group = Group::default();
@@ -302,9 +267,7 @@ impl Writer {
     async fn write(&mut self, group: &mut Group) -> Result<(), Error> {
         let alone = group.calls.is_empty();
         if group.hot.is_empty() {
-            sqlx::query("BEGIN IMMEDIATE")
-                .execute(&mut self.conn)
-                .await?;
+            sqlx::query("BEGIN IMMEDIATE").execute(&mut self.conn).await?;
         } else {
             let mut hot: Vec<&mut Hot> = group.hot.iter_mut().map(|(hot, _)| hot).collect();
             let result = self.hot.apply(&mut self.conn, &mut hot, alone).await;
@@ -316,10 +279,7 @@ impl Writer {
         for (call, savepoint) in &mut group.calls {
             run_call(&mut self.conn, call.as_mut(), *savepoint).await?;
         }
-        let result = sqlx::query("COMMIT")
-            .execute(&mut self.conn)
-            .await
-            .map(drop);
+        let result = sqlx::query("COMMIT").execute(&mut self.conn).await.map(drop);
         self.check(result)
     }
 
@@ -327,9 +287,7 @@ impl Writer {
     fn check(&mut self, result: Result<(), sqlx::Error>) -> Result<(), Error> {
         let Err(error) = result else { return Ok(()) };
         if fault::is_failed_sync(&error) {
-            let why = Error::Unavailable(format!(
-                "the disk failed to sync ({error}): check it and restart"
-            ));
+            let why = Error::Unavailable(format!("the disk failed to sync ({error}): check it and restart"));
             tracing::error!(path = %self.path.display(), "The store stops: {why}");
             self.stopped = Some(why.clone());
             return Err(why);
@@ -338,22 +296,14 @@ impl Writer {
     }
 
     async fn end(mut self) -> Result<(), Error> {
-        let flushed = if self.stopped.is_none() {
-            checkpoint::truncate(&mut self.conn).await
-        } else {
-            Ok(())
-        };
+        let flushed = if self.stopped.is_none() { checkpoint::truncate(&mut self.conn).await } else { Ok(()) };
         close(self.conn).await?;
         drop(self.lock);
         Ok(flushed?)
     }
 }
 
-async fn run_call(
-    conn: &mut SqliteConnection,
-    call: &mut dyn Work,
-    savepoint: bool,
-) -> Result<(), Error> {
+async fn run_call(conn: &mut SqliteConnection, call: &mut dyn Work, savepoint: bool) -> Result<(), Error> {
     if savepoint {
         sqlx::query("SAVEPOINT op").execute(&mut *conn).await?;
     }
@@ -371,16 +321,9 @@ async fn run_call(
 }
 
 /// Sets how large the file may grow, in bytes.
-pub(super) async fn limit_size(
-    conn: &mut SqliteConnection,
-    max_bytes: Option<u64>,
-) -> Result<(), Error> {
-    let page_size: i64 = sqlx::query_scalar("PRAGMA page_size")
-        .fetch_one(&mut *conn)
-        .await?;
-    let pages = max_bytes.map_or(i64::from(u32::MAX - 1), |b| {
-        i64::try_from(b).unwrap_or(i64::MAX) / page_size.max(1)
-    });
+pub(super) async fn limit_size(conn: &mut SqliteConnection, max_bytes: Option<u64>) -> Result<(), Error> {
+    let page_size: i64 = sqlx::query_scalar("PRAGMA page_size").fetch_one(&mut *conn).await?;
+    let pages = max_bytes.map_or(i64::from(u32::MAX - 1), |b| i64::try_from(b).unwrap_or(i64::MAX) / page_size.max(1));
     // A pragma takes no parameters; the number is ours.
     let sql = format!("PRAGMA max_page_count = {}", pages.max(1));
     sqlx::query(sqlx::AssertSqlSafe(sql)).execute(conn).await?;

@@ -7,11 +7,7 @@ use crate::wasm::guest::{Forbidden, Guest};
 use crate::wasm::services::EmittedEvent;
 
 impl Host for Guest {
-    async fn emit(
-        &mut self,
-        event_type: String,
-        payload: String,
-    ) -> wasmtime::Result<Result<String, ServiceError>> {
+    async fn emit(&mut self, event_type: String, payload: String) -> wasmtime::Result<Result<String, ServiceError>> {
         self.admit(self.reach.capabilities.grants_event(&event_type), || {
             Forbidden::new(
                 format!("triggerd:runtime/events of {event_type}"),
@@ -24,11 +20,7 @@ impl Host for Guest {
         };
         let index = self.emitted;
         self.emitted += 1;
-        let event = EmittedEvent {
-            event_type,
-            payload,
-            index,
-        };
+        let event = EmittedEvent { event_type, payload, index };
         answer(self.reach.ask(move |to, cx| to.emit(cx, event)).await)
     }
 }

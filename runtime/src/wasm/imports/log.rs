@@ -6,12 +6,7 @@ use crate::wasm::bindings::triggerd::runtime::log::{Host, Level};
 use crate::wasm::guest::Guest;
 
 impl Host for Guest {
-    fn write(
-        &mut self,
-        level: Level,
-        message: String,
-        fields: Option<String>,
-    ) -> wasmtime::Result<()> {
+    fn write(&mut self, level: Level, message: String, fields: Option<String>) -> wasmtime::Result<()> {
         self.count_call()?;
         let level = match level {
             Level::Trace => "trace",

@@ -20,9 +20,7 @@ use super::guest::Guest;
 use super::services::ServiceError;
 
 /// The interfaces of the WIT package that can be linked.
-pub(super) const INTERFACES: [&str; 8] = [
-    "types", "log", "state", "cache", "broker", "events", "secrets", "http",
-];
+pub(super) const INTERFACES: [&str; 8] = ["types", "log", "state", "cache", "broker", "events", "secrets", "http"];
 
 /// Everything that a guest may import.
 pub(super) fn link(linker: &mut Linker<Guest>, wasi_http: bool) -> wasmtime::Result<()> {
@@ -43,17 +41,14 @@ pub(super) fn link(linker: &mut Linker<Guest>, wasi_http: bool) -> wasmtime::Res
 impl wit::types::Host for Guest {}
 
 /// The answer as the guest sees it.
-fn answer<T, U: From<T>>(
-    answer: Result<T, ServiceError>,
-) -> wasmtime::Result<Result<U, wit::types::ServiceError>> {
+fn answer<T, U: From<T>>(answer: Result<T, ServiceError>) -> wasmtime::Result<Result<U, wit::types::ServiceError>> {
     Ok(answer.map(U::from).map_err(Into::into))
 }
 
 /// JSON text of the guest as a value; what is none is the guest's mistake, told to it.
 fn read_json(what: &str, text: &str) -> Result<Value, ServiceError> {
-    serde_json::from_str(text).map_err(|error| {
-        ServiceError::permanent("INVALID_JSON", format!("{what} is not JSON: {error}"))
-    })
+    serde_json::from_str(text)
+        .map_err(|error| ServiceError::permanent("INVALID_JSON", format!("{what} is not JSON: {error}")))
 }
 
 fn seconds(ttl: Option<u64>) -> Option<Duration> {

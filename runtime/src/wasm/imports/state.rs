@@ -18,38 +18,21 @@ impl Guest {
 
 impl From<StateEntry> for Entry {
     fn from(entry: StateEntry) -> Self {
-        Self {
-            value: entry.value,
-            version: entry.version,
-        }
+        Self { value: entry.value, version: entry.version }
     }
 }
 
 impl Host for Guest {
     async fn get(&mut self, key: String) -> Answered<Option<Entry>> {
         self.admit_state()?;
-        let found = self
-            .reach
-            .ask(move |to, cx| Box::pin(async move { to.state_get(cx, &key).await }))
-            .await;
+        let found = self.reach.ask(move |to, cx| Box::pin(async move { to.state_get(cx, &key).await })).await;
         answer(found.map(|entry| entry.map(Entry::from)))
     }
 
-    async fn set(
-        &mut self,
-        key: String,
-        value: Vec<u8>,
-        ttl_seconds: Option<u64>,
-    ) -> Answered<u64> {
+    async fn set(&mut self, key: String, value: Vec<u8>, ttl_seconds: Option<u64>) -> Answered<u64> {
         self.admit_state()?;
         let ttl = seconds(ttl_seconds);
-        answer(
-            self.reach
-                .ask(move |to, cx| {
-                    Box::pin(async move { to.state_set(cx, &key, value, ttl).await })
-                })
-                .await,
-        )
+        answer(self.reach.ask(move |to, cx| Box::pin(async move { to.state_set(cx, &key, value, ttl).await })).await)
     }
 
     async fn compare_and_set(
@@ -61,21 +44,14 @@ impl Host for Guest {
     ) -> Answered<Option<u64>> {
         self.admit_state()?;
         let ttl = seconds(ttl_seconds);
-        let question = self.reach.ask(move |to, cx| {
-            Box::pin(async move {
-                to.state_compare_and_set(cx, &key, expected, value, ttl)
-                    .await
-            })
-        });
+        let question = self
+            .reach
+            .ask(move |to, cx| Box::pin(async move { to.state_compare_and_set(cx, &key, expected, value, ttl).await }));
         answer(question.await)
     }
 
     async fn delete(&mut self, key: String) -> Answered<bool> {
         self.admit_state()?;
-        answer(
-            self.reach
-                .ask(move |to, cx| Box::pin(async move { to.state_delete(cx, &key).await }))
-                .await,
-        )
+        answer(self.reach.ask(move |to, cx| Box::pin(async move { to.state_delete(cx, &key).await })).await)
     }
 }

@@ -34,40 +34,26 @@ impl Guest {
                 .build();
             let mut table = ResourceTable::new();
             table.set_max_capacity(HANDLES);
-            Box::new(Wasi {
-                context,
-                table,
-                http: WasiHttpCtx::new(),
-                hooks: Hooks::new(reach.clone(), limits),
-            })
+            Box::new(Wasi { context, table, http: WasiHttpCtx::new(), hooks: Hooks::new(reach.clone(), limits) })
         })
     }
 
     /// What the guest did through `wasi:http` that is not granted: it saw an error, and the call ends with this one.
     pub(in crate::wasm) fn forbidden_request(&mut self) -> Option<crate::wasm::guest::Forbidden> {
-        self.wasi
-            .as_mut()
-            .and_then(|wasi| wasi.hooks.take_forbidden())
+        self.wasi.as_mut().and_then(|wasi| wasi.hooks.take_forbidden())
     }
 }
 
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let wasi = self.wasi();
-        WasiCtxView {
-            ctx: &mut wasi.context,
-            table: &mut wasi.table,
-        }
+        WasiCtxView { ctx: &mut wasi.context, table: &mut wasi.table }
     }
 }
 
 impl WasiHttpView for Guest {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         let wasi = self.wasi();
-        WasiHttpCtxView {
-            hooks: &mut wasi.hooks,
-            table: &mut wasi.table,
-            ctx: &mut wasi.http,
-        }
+        WasiHttpCtxView { hooks: &mut wasi.hooks, table: &mut wasi.table, ctx: &mut wasi.http }
     }
 }

@@ -23,23 +23,12 @@ pub(in crate::wasm) struct Hooks {
     forbidden: Option<Forbidden>,
 }
 
-type Sent = Result<
-    (
-        http::Response<WasiBody>,
-        Box<dyn Future<Output = Result<(), Error>> + Send>,
-    ),
-    Error,
->;
+type Sent = Result<(http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
 
 impl Hooks {
     pub(super) fn new(reach: Reach, limits: &Limits) -> Self {
         let in_flight = Arc::new(Semaphore::new(limits.in_flight));
-        Self {
-            reach,
-            in_flight,
-            body_bytes: limits.body_bytes,
-            forbidden: None,
-        }
+        Self { reach, in_flight, body_bytes: limits.body_bytes, forbidden: None }
     }
 
     pub(super) fn take_forbidden(&mut self) -> Option<Forbidden> {
@@ -50,8 +39,7 @@ impl Hooks {
         if !self.reach.count_call() {
             return Err(Error::ConnectionLimitReached);
         }
-        let url =
-            Url::parse(&request.uri().to_string()).map_err(|_| Error::HttpRequestUriInvalid)?;
+        let url = Url::parse(&request.uri().to_string()).map_err(|_| Error::HttpRequestUriInvalid)?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(Error::HttpRequestUriInvalid);
         }
@@ -77,12 +65,8 @@ impl WasiHttpHooks for Hooks {
             let url = admitted?;
             let _slot = slot.map_err(|_| Error::ConnectionLimitReached)?;
             let request = collect(request, &url, options, limit, reach.time_left()).await?;
-            let response = reach
-                .ask(move |to, cx| to.http(cx, request))
-                .await
-                .map_err(told)?;
-            let nothing_left: Box<dyn Future<Output = Result<(), Error>> + Send> =
-                Box::new(std::future::ready(Ok(())));
+            let response = reach.ask(move |to, cx| to.http(cx, request)).await.map_err(told)?;
+            let nothing_left: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(std::future::ready(Ok(())));
             Ok((answered(response)?, nothing_left))
         })
     }
@@ -97,22 +81,12 @@ async fn collect(
 ) -> Result<HttpRequest, Error> {
     let (parts, body) = request.into_parts();
     let mut headers = Vec::with_capacity(parts.headers.len());
-    for (name, value) in parts
-        .headers
-        .iter()
-        .filter(|(name, _)| !belongs_to_connection(name.as_str()))
-    {
+    for (name, value) in parts.headers.iter().filter(|(name, _)| !belongs_to_connection(name.as_str())) {
         let value = value.to_str().map_err(|_| Error::HttpProtocolError)?;
         headers.push((name.as_str().to_owned(), value.to_owned()));
     }
-    let body = Limited::new(body, limit)
-        .collect()
-        .await
-        .map_err(|_| Error::HttpRequestBodySize(None))?
-        .to_bytes();
-    let wanted = options
-        .and_then(|options| options.first_byte_timeout)
-        .unwrap_or(time_left);
+    let body = Limited::new(body, limit).collect().await.map_err(|_| Error::HttpRequestBodySize(None))?.to_bytes();
+    let wanted = options.and_then(|options| options.first_byte_timeout).unwrap_or(time_left);
     Ok(HttpRequest {
         method: parts.method.as_str().to_owned(),
         url: url.as_str().to_owned(),
@@ -125,16 +99,10 @@ async fn collect(
 
 fn answered(response: HttpResponse) -> Result<http::Response<WasiBody>, Error> {
     let mut builder = http::Response::builder().status(response.status);
-    for (name, value) in response
-        .headers
-        .iter()
-        .filter(|(name, _)| !belongs_to_connection(name))
-    {
+    for (name, value) in response.headers.iter().filter(|(name, _)| !belongs_to_connection(name)) {
         builder = builder.header(name, value);
     }
-    let body = Full::<Bytes>::new(response.body)
-        .map_err(Error::from)
-        .boxed_unsync();
+    let body = Full::<Bytes>::new(response.body).map_err(Error::from).boxed_unsync();
     builder.body(body).map_err(|_| Error::HttpProtocolError)
 }
 
@@ -144,10 +112,7 @@ fn told(error: ServiceError) -> Error {
         "ECONNREFUSED" => Error::ConnectionRefused,
         "ECONNRESET" => Error::ConnectionTerminated,
         "ETIMEDOUT" => Error::HttpResponseTimeout,
-        "ENOTFOUND" => Error::DnsError {
-            rcode: Some(error.message),
-            info_code: None,
-        },
+        "ENOTFOUND" => Error::DnsError { rcode: Some(error.message), info_code: None },
         "EPROTO" => Error::TlsProtocolError,
         _ => Error::InternalError(Some(error.to_string())),
     }

@@ -21,22 +21,13 @@ fn value() -> impl Strategy<Value = Value> {
             "-1e400"
         ])
         .prop_map(|text| Value::Number(text.parse().unwrap())),
-        prop::sample::select(vec![
-            "",
-            "a",
-            "ab",
-            "b",
-            "1",
-            "2024-01-01T00:00:00Z",
-            "2024-01-01T01:00:00+01:00"
-        ])
-        .prop_map(Value::from),
+        prop::sample::select(vec!["", "a", "ab", "b", "1", "2024-01-01T00:00:00Z", "2024-01-01T01:00:00+01:00"])
+            .prop_map(Value::from),
     ];
     leaf.prop_recursive(2, 8, 3, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..3).prop_map(Value::Array),
-            prop::collection::vec(("[ab]", inner), 0..3)
-                .prop_map(|m| Value::Object(m.into_iter().collect())),
+            prop::collection::vec(("[ab]", inner), 0..3).prop_map(|m| Value::Object(m.into_iter().collect())),
         ]
     })
 }
@@ -49,30 +40,18 @@ fn any_event() -> impl Strategy<Value = Event> {
             value().prop_map(|a| json!({"a": a}))
         ]
     };
-    let operation = prop::sample::select(vec![
-        None,
-        Some(Operation::Insert),
-        Some(Operation::Update),
-        Some(Operation::Delete),
-    ]);
+    let operation =
+        prop::sample::select(vec![None, Some(Operation::Insert), Some(Operation::Update), Some(Operation::Delete)]);
     (operation, record(), record()).prop_map(|(operation, record, previous)| match operation {
         Some(operation) => row(operation, record, previous),
-        None => Event {
-            previous_record: previous,
-            ..event(record)
-        },
+        None => Event { previous_record: previous, ..event(record) },
     })
 }
 
 /// A field condition, by its positive or negative operator.
 fn field() -> impl Strategy<Value = Value> {
     let path = prop::sample::select(vec!["record.a", "record.b", "record.a.b", "record.a[0]"]);
-    (
-        path,
-        prop::sample::select(OPERATORS.iter().collect::<Vec<_>>()),
-        value(),
-        prop::collection::vec(value(), 0..3),
-    )
+    (path, prop::sample::select(OPERATORS.iter().collect::<Vec<_>>()), value(), prop::collection::vec(value(), 0..3))
         .prop_map(|(path, operator, value, values)| {
             let value = match operator.test {
                 Test::In => Value::Array(values),

@@ -29,10 +29,7 @@ fn compile(source: &Value) -> Condition {
 /// The mistakes of a condition that stands at `/condition`, as sentences.
 fn mistakes(source: &Value) -> Vec<String> {
     let mut mistakes = Vec::new();
-    assert!(
-        Condition::compile(source, "/condition", &mut mistakes).is_none(),
-        "{source} was accepted"
-    );
+    assert!(Condition::compile(source, "/condition", &mut mistakes).is_none(), "{source} was accepted");
     assert!(!mistakes.is_empty());
     mistakes.iter().map(ToString::to_string).collect()
 }
@@ -41,11 +38,7 @@ fn mistakes(source: &Value) -> Vec<String> {
 fn verdict(source: &Value, event: &Event) -> bool {
     let condition = compile(source);
     let verdict = condition.evaluate(event, &asks_none);
-    assert_eq!(
-        condition.explain(event, &asks_none).verdict,
-        verdict,
-        "{source}"
-    );
+    assert_eq!(condition.explain(event, &asks_none).verdict, verdict, "{source}");
     verdict.unwrap()
 }
 
@@ -71,16 +64,6 @@ fn event(record: Value) -> Event {
 }
 
 fn row(operation: Operation, record: Value, previous_record: Value) -> Event {
-    let change = Change {
-        operation,
-        moment: Moment::After,
-        database: None,
-        schema: None,
-        table: "orders".into(),
-    };
-    Event {
-        change: Some(change),
-        previous_record,
-        ..event(record)
-    }
+    let change = Change { operation, moment: Moment::After, database: None, schema: None, table: "orders".into() };
+    Event { change: Some(change), previous_record, ..event(record) }
 }

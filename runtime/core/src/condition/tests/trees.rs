@@ -15,11 +15,7 @@ fn the_empty_and_is_true_and_the_empty_or_false() {
 
 #[test]
 fn a_verdict_is_unknown_only_where_it_hangs_on_a_component() {
-    let (yes, no, ask) = (
-        json!({"and": []}),
-        json!({"or": []}),
-        json!({"component": "score"}),
-    );
+    let (yes, no, ask) = (json!({"and": []}), json!({"or": []}), json!({"component": "score"}));
     for (source, expected) in [
         (json!({"and": [yes, ask]}), [None, Some(true), Some(false)]),
         (json!({"and": [ask, no]}), [Some(false); 3]),
@@ -30,16 +26,8 @@ fn a_verdict_is_unknown_only_where_it_hangs_on_a_component() {
     ] {
         let condition = compile(&source);
         for (said, expected) in [None, Some(true), Some(false)].into_iter().zip(expected) {
-            assert_eq!(
-                condition.evaluate(&event(json!({})), &|_| said),
-                expected,
-                "{source} {said:?}"
-            );
-            assert_eq!(
-                condition.explain(&event(json!({})), &|_| said).verdict,
-                expected,
-                "{source} {said:?}"
-            );
+            assert_eq!(condition.evaluate(&event(json!({})), &|_| said), expected, "{source} {said:?}");
+            assert_eq!(condition.explain(&event(json!({})), &|_| said).verdict, expected, "{source} {said:?}");
         }
     }
 }
@@ -51,18 +39,11 @@ fn components_are_listed_in_document_order() {
         {"not": {"component": "b@1.2"}},
         {"component": "c@sha256:0af3"},
     ]}));
-    let names: Vec<_> = condition
-        .components()
-        .iter()
-        .map(|call| call.component.as_str())
-        .collect();
+    let names: Vec<_> = condition.components().iter().map(|call| call.component.as_str()).collect();
     assert_eq!(names, ["a", "b@1.2", "c@sha256:0af3"]);
     assert_eq!(condition.components()[0].config, json!({"x": 1}));
     assert_eq!(condition.components()[1].config, Value::Null);
-    assert_eq!(
-        condition.evaluate(&event(json!({})), &|index| Some(index == 2)),
-        Some(true)
-    );
+    assert_eq!(condition.evaluate(&event(json!({})), &|index| Some(index == 2)), Some(true));
 }
 
 #[test]
@@ -89,9 +70,7 @@ fn an_explanation_judges_every_member() {
 fn an_explanation_cuts_what_is_long() {
     let event = event(json!({"text": "é".repeat(5000), "list": vec![0; 5000]}));
     let found = |name: &str| {
-        compile(&json!({"field": format!("record.{name}"), "operator": "IS_EMPTY"}))
-            .explain(&event, &asks_none)
-            .found
+        compile(&json!({"field": format!("record.{name}"), "operator": "IS_EMPTY"})).explain(&event, &asks_none).found
     };
     assert_eq!(found("text"), Some(json!(format!("{}…", "é".repeat(1024)))));
     let list = found("list").unwrap();
@@ -103,37 +82,13 @@ fn an_explanation_cuts_what_is_long() {
 fn the_key_is_an_equality_before_an_in() {
     let key = |source: Value| {
         let condition = compile(&source);
-        condition
-            .key()
-            .map(|(path, values)| (path.to_string(), values.to_vec()))
+        condition.key().map(|(path, values)| (path.to_string(), values.to_vec()))
     };
-    let (status, kind) = (
-        field("status", "EQUALS", json!("paid")),
-        field("kind", "IN", json!(["a", 1, null])),
-    );
-    assert_eq!(
-        key(status.clone()),
-        Some(("record.status".into(), vec![json!("paid")]))
-    );
-    assert_eq!(
-        key(kind.clone()),
-        Some((
-            "record.kind".into(),
-            vec![json!("a"), json!(1), Value::Null]
-        ))
-    );
-    assert_eq!(
-        key(json!({"and": [kind.clone(), status.clone()]}))
-            .unwrap()
-            .0,
-        "record.status"
-    );
-    assert_eq!(
-        key(json!({"and": [{"or": [status.clone()]}, kind.clone()]}))
-            .unwrap()
-            .0,
-        "record.kind"
-    );
+    let (status, kind) = (field("status", "EQUALS", json!("paid")), field("kind", "IN", json!(["a", 1, null])));
+    assert_eq!(key(status.clone()), Some(("record.status".into(), vec![json!("paid")])));
+    assert_eq!(key(kind.clone()), Some(("record.kind".into(), vec![json!("a"), json!(1), Value::Null])));
+    assert_eq!(key(json!({"and": [kind.clone(), status.clone()]})).unwrap().0, "record.status");
+    assert_eq!(key(json!({"and": [{"or": [status.clone()]}, kind.clone()]})).unwrap().0, "record.kind");
     for source in [
         json!({"or": [status]}),
         json!({"not": status}),

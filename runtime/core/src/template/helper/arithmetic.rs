@@ -11,14 +11,7 @@ pub(super) static MUL: Helper = operation("mul", mul);
 pub(super) static DIV: Helper = operation("div", div);
 
 const fn operation(name: &'static str, run: Run) -> Helper {
-    Helper {
-        name,
-        args: (2, usize::MAX),
-        options: &[],
-        absent: Absent::Passes,
-        verdict: false,
-        run,
-    }
+    Helper { name, args: (2, usize::MAX), options: &[], absent: Absent::Passes, verdict: false, run }
 }
 
 fn add<'v>(call: &Call<'_, 'v>) -> Result<Found<'v>, String> {
@@ -43,10 +36,7 @@ fn div<'v>(call: &Call<'_, 'v>) -> Result<Found<'v>, String> {
 }
 
 /// From left to right.
-fn fold<'v>(
-    call: &Call<'_, 'v>,
-    apply: fn(Decimal, Decimal) -> Option<Decimal>,
-) -> Result<Found<'v>, String> {
+fn fold<'v>(call: &Call<'_, 'v>, apply: fn(Decimal, Decimal) -> Option<Decimal>) -> Result<Found<'v>, String> {
     let mut result = call.number(call.first())?;
     for arg in &call.args[1..] {
         result = apply(result, call.number(arg)?).ok_or("the result has more than 38 digits")?;

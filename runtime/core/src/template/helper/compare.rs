@@ -17,14 +17,7 @@ pub(super) static LT: Helper = verdict("lt", lt);
 pub(super) static LTE: Helper = verdict("lte", lte);
 
 const fn verdict(name: &'static str, run: Run) -> Helper {
-    Helper {
-        name,
-        args: (2, 2),
-        options: &[],
-        absent: Absent::Taken,
-        verdict: true,
-        run,
-    }
+    Helper { name, args: (2, 2), options: &[], absent: Absent::Taken, verdict: true, run }
 }
 
 fn eq<'v>(call: &Call<'_, 'v>) -> Result<Found<'v>, String> {
@@ -36,15 +29,11 @@ fn ne<'v>(call: &Call<'_, 'v>) -> Result<Found<'v>, String> {
 }
 
 fn gt<'v>(call: &Call<'_, 'v>) -> Result<Found<'v>, String> {
-    Ok(Found::Made(
-        (order(call)? == Some(Ordering::Greater)).into(),
-    ))
+    Ok(Found::Made((order(call)? == Some(Ordering::Greater)).into()))
 }
 
 fn gte<'v>(call: &Call<'_, 'v>) -> Result<Found<'v>, String> {
-    Ok(Found::Made(
-        order(call)?.is_some_and(Ordering::is_ge).into(),
-    ))
+    Ok(Found::Made(order(call)?.is_some_and(Ordering::is_ge).into()))
 }
 
 fn lt<'v>(call: &Call<'_, 'v>) -> Result<Found<'v>, String> {
@@ -52,9 +41,7 @@ fn lt<'v>(call: &Call<'_, 'v>) -> Result<Found<'v>, String> {
 }
 
 fn lte<'v>(call: &Call<'_, 'v>) -> Result<Found<'v>, String> {
-    Ok(Found::Made(
-        order(call)?.is_some_and(Ordering::is_le).into(),
-    ))
+    Ok(Found::Made(order(call)?.is_some_and(Ordering::is_le).into()))
 }
 
 /// JSON equality, numbers by value; missing equals null.
@@ -64,10 +51,7 @@ fn equal(call: &Call<'_, '_>) -> Result<bool, String> {
     call.weigh(b)?;
     Ok(match (a.as_str(), b.as_str()) {
         (Some(a), Some(b)) => a == b,
-        (None, None) => a
-            .json()
-            .zip(b.json())
-            .is_some_and(|(a, b)| decimal::equal(a, b)),
+        (None, None) => a.json().zip(b.json()).is_some_and(|(a, b)| decimal::equal(a, b)),
         _ => false,
     })
 }
@@ -82,9 +66,7 @@ fn order(call: &Call<'_, '_>) -> Result<Option<Ordering>, String> {
         return Ok(Some(a.cmp(b)));
     }
     call.budget.work(a.digits() + b.digits())?;
-    Ok(number(a)
-        .zip(number(b))
-        .and_then(|(a, b)| decimal::compare(&a, &b)))
+    Ok(number(a).zip(number(b)).and_then(|(a, b)| decimal::compare(&a, &b)))
 }
 
 fn number(found: &Found<'_>) -> Option<Number> {

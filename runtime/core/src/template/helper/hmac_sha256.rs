@@ -22,18 +22,12 @@ pub(super) static HMAC_SHA256: Helper = Helper {
 fn run<'v>(call: &Call<'_, 'v>) -> Result<Found<'v>, String> {
     let value = call.first_text()?;
     // An empty key would sign nothing.
-    let key = call
-        .text_at(1, "key")?
-        .filter(|key| !key.is_empty())
-        .ok_or("wants a key that is not empty")?;
+    let key = call.text_at(1, "key")?.filter(|key| !key.is_empty()).ok_or("wants a key that is not empty")?;
     call.budget.work(COSTLY)?;
     let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).map_err(|e| e.to_string())?;
     mac.update(value.as_bytes());
     let code = mac.finalize().into_bytes();
-    match call
-        .option("encoding")
-        .map(|encoding| encoding.as_str().unwrap_or_default())
-    {
+    match call.option("encoding").map(|encoding| encoding.as_str().unwrap_or_default()) {
         None | Some("hex") => Ok(Found::text(hex::encode(code))),
         Some("base64") => Ok(Found::text(STANDARD.encode(code))),
         Some(_) => Err("`encoding` is `hex` or `base64`".to_owned()),

@@ -6,14 +6,8 @@ use super::{Absent, Call, Helper};
 use crate::template::MAX_OUTPUT;
 use crate::template::found::{Found, value_text};
 
-pub(super) static JOIN: Helper = Helper {
-    name: "join",
-    args: (1, 2),
-    options: &["separator"],
-    absent: Absent::Passes,
-    verdict: false,
-    run,
-};
+pub(super) static JOIN: Helper =
+    Helper { name: "join", args: (1, 2), options: &["separator"], absent: Absent::Passes, verdict: false, run };
 
 fn run<'v>(call: &Call<'_, 'v>) -> Result<Found<'v>, String> {
     let Some(Value::Array(items)) = call.first().json() else {

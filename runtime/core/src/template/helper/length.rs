@@ -5,14 +5,8 @@ use serde_json::Value;
 use super::{Absent, Call, Helper};
 use crate::template::found::Found;
 
-pub(super) static LENGTH: Helper = Helper {
-    name: "length",
-    args: (1, 1),
-    options: &[],
-    absent: Absent::Taken,
-    verdict: false,
-    run,
-};
+pub(super) static LENGTH: Helper =
+    Helper { name: "length", args: (1, 1), options: &[], absent: Absent::Taken, verdict: false, run };
 
 fn run<'v>(call: &Call<'_, 'v>) -> Result<Found<'v>, String> {
     let found = call.first();
@@ -25,10 +19,7 @@ fn run<'v>(call: &Call<'_, 'v>) -> Result<Found<'v>, String> {
         (None, Some(Value::Object(members))) => members.len(),
         (None, Some(Value::Null)) => 0,
         _ => {
-            return Err(format!(
-                "wants a string, an array or an object, got {}",
-                found.kind()
-            ));
+            return Err(format!("wants a string, an array or an object, got {}", found.kind()));
         }
     };
     Ok(Found::Made(length.into()))

@@ -8,28 +8,17 @@ pub(super) static OR: Helper = verdict("or", (1, usize::MAX), or);
 pub(super) static NOT: Helper = verdict("not", (1, 1), not);
 
 const fn verdict(name: &'static str, args: (usize, usize), run: Run) -> Helper {
-    Helper {
-        name,
-        args,
-        options: &[],
-        absent: Absent::Taken,
-        verdict: true,
-        run,
-    }
+    Helper { name, args, options: &[], absent: Absent::Taken, verdict: true, run }
 }
 
 fn and<'v>(call: &Call<'_, 'v>) -> Result<Found<'v>, String> {
     weigh(call)?;
-    Ok(Found::Made(
-        call.args.iter().all(|arg| arg.is_truthy(false)).into(),
-    ))
+    Ok(Found::Made(call.args.iter().all(|arg| arg.is_truthy(false)).into()))
 }
 
 fn or<'v>(call: &Call<'_, 'v>) -> Result<Found<'v>, String> {
     weigh(call)?;
-    Ok(Found::Made(
-        call.args.iter().any(|arg| arg.is_truthy(false)).into(),
-    ))
+    Ok(Found::Made(call.args.iter().any(|arg| arg.is_truthy(false)).into()))
 }
 
 fn not<'v>(call: &Call<'_, 'v>) -> Result<Found<'v>, String> {

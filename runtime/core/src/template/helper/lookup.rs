@@ -5,14 +5,8 @@ use serde_json::Value;
 use super::{Absent, Call, Helper};
 use crate::template::found::Found;
 
-pub(super) static LOOKUP: Helper = Helper {
-    name: "lookup",
-    args: (2, 2),
-    options: &[],
-    absent: Absent::Passes,
-    verdict: false,
-    run,
-};
+pub(super) static LOOKUP: Helper =
+    Helper { name: "lookup", args: (2, 2), options: &[], absent: Absent::Passes, verdict: false, run };
 
 fn run<'v>(call: &Call<'_, 'v>) -> Result<Found<'v>, String> {
     let key = call.text(&call.args[1])?;

@@ -127,10 +127,7 @@ impl<'c, 'v> Call<'c, 'v> {
 
     /// The argument called `name`.
     pub fn option(&self, name: &str) -> Option<&'c Found<'v>> {
-        self.options
-            .iter()
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| value)
+        self.options.iter().find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 
     /// The first argument.
@@ -140,9 +137,7 @@ impl<'c, 'v> Call<'c, 'v> {
 
     /// A value as text, charged as work.
     pub fn text(&self, found: &'c Found<'_>) -> Result<Cow<'c, str>, String> {
-        let text = found
-            .to_text(super::MAX_OUTPUT)
-            .ok_or("a value is too large to become text")?;
+        let text = found.to_text(super::MAX_OUTPUT).ok_or("a value is too large to become text")?;
         self.budget.work(text.len())?;
         Ok(text)
     }
@@ -154,21 +149,17 @@ impl<'c, 'v> Call<'c, 'v> {
 
     /// The text of the argument at `index` or called `name`.
     pub fn text_at(&self, index: usize, name: &str) -> Result<Option<Cow<'c, str>>, String> {
-        self.get(index, name)
-            .map(|found| self.text(found))
-            .transpose()
+        self.get(index, name).map(|found| self.text(found)).transpose()
     }
 
     /// A number, or a string that is one.
     pub fn number(&self, found: &Found<'_>) -> Result<Decimal, String> {
-        let text = found
-            .as_number()
-            .map(|number| number.as_str())
-            .or_else(|| found.as_str());
+        let text = found.as_number().map(|number| number.as_str()).or_else(|| found.as_str());
         self.budget.work(text.map_or(0, str::len))?;
         match text {
-            Some(text) => Decimal::parse(text)
-                .ok_or_else(|| format!("{} is no number of at most 38 digits", found.kind())),
+            Some(text) => {
+                Decimal::parse(text).ok_or_else(|| format!("{} is no number of at most 38 digits", found.kind()))
+            }
             None => Err(format!("wants a number, got {}", found.kind())),
         }
     }
@@ -178,10 +169,7 @@ impl<'c, 'v> Call<'c, 'v> {
         let Some(found) = self.get(index, name) else {
             return Ok(None);
         };
-        let count = self
-            .number(found)?
-            .to_whole()
-            .and_then(|whole| usize::try_from(whole).ok());
+        let count = self.number(found)?.to_whole().and_then(|whole| usize::try_from(whole).ok());
         match count.filter(|count| *count <= most) {
             Some(count) => Ok(Some(count)),
             None => Err(format!("`{name}` wants a whole number from 0 to {most}")),
@@ -192,9 +180,7 @@ impl<'c, 'v> Call<'c, 'v> {
     pub fn weigh(&self, found: &Found<'_>) -> Result<(), String> {
         self.budget.work(match found.as_str() {
             Some(text) => text.len(),
-            None => found
-                .json()
-                .map_or(0, |value| weight(value, super::MAX_OUTPUT)),
+            None => found.json().map_or(0, |value| weight(value, super::MAX_OUTPUT)),
         })
     }
 }

@@ -28,39 +28,23 @@ struct Style {
 fn run<'v>(call: &Call<'_, 'v>) -> Result<Found<'v>, String> {
     let value = call.number(call.first())?;
     if call.args.len() == 1 && call.options.is_empty() {
-        return Ok(Found::Made(
-            value.to_number().ok_or("is no JSON number")?.into(),
-        ));
+        return Ok(Found::Made(value.to_number().ok_or("is no JSON number")?.into()));
     }
     let style = style(call)?;
-    let rounded = style.decimals.map_or(value, |decimals| {
-        value.rounded(u32::try_from(decimals).unwrap_or(u32::MAX))
-    });
+    let rounded = style.decimals.map_or(value, |decimals| value.rounded(u32::try_from(decimals).unwrap_or(u32::MAX)));
     let (negative, whole, fraction) = rounded.parts();
     let fraction = format!("{fraction:0<width$}", width = style.decimals.unwrap_or(0));
     let sign = if negative { "-" } else { "" };
-    let point = if fraction.is_empty() {
-        ""
-    } else {
-        style.point.as_deref().unwrap_or(".")
-    };
-    Ok(Found::text(format!(
-        "{sign}{}{point}{fraction}",
-        grouped(&whole, &style.thousands)
-    )))
+    let point = if fraction.is_empty() { "" } else { style.point.as_deref().unwrap_or(".") };
+    Ok(Found::text(format!("{sign}{}{point}{fraction}", grouped(&whole, &style.thousands))))
 }
 
 /// `{{number value 2 ","}}`, `{{number value "0,0.00"}}` and the named arguments, which win.
 fn style(call: &Call<'_, '_>) -> Result<Style, String> {
-    let pattern = call
-        .option("format")
-        .or_else(|| call.args.get(1).filter(|arg| arg.as_number().is_none()));
+    let pattern = call.option("format").or_else(|| call.args.get(1).filter(|arg| arg.as_number().is_none()));
     let mut style = match pattern {
         Some(pattern) => parse(pattern.as_str().unwrap_or_default())?,
-        None => Style {
-            decimals: call.count(1, "decimals", MAX_DECIMALS)?,
-            ..Style::default()
-        },
+        None => Style { decimals: call.count(1, "decimals", MAX_DECIMALS)?, ..Style::default() },
     };
     if call.option("decimals").is_some() {
         style.decimals = call.count(usize::MAX, "decimals", MAX_DECIMALS)?;
@@ -75,34 +59,18 @@ fn style(call: &Call<'_, '_>) -> Result<Style, String> {
 }
 
 fn short(text: &str) -> Result<String, String> {
-    if text.len() > 8 {
-        Err("a separator has at most 8 bytes".to_owned())
-    } else {
-        Ok(text.to_owned())
-    }
+    if text.len() > 8 { Err("a separator has at most 8 bytes".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 /// `0`, `0.00`, `0,0.00`, `#,##0.00`
 fn parse(pattern: &str) -> Result<Style, String> {
     let (whole, fraction) = pattern.split_once('.').unwrap_or((pattern, ""));
     let digits = |text: &str| text.bytes().all(|b| matches!(b, b'0' | b'#'));
-    if !digits(&whole.replace(',', ""))
-        || !digits(fraction)
-        || whole.is_empty()
-        || fraction.len() > MAX_DECIMALS
-    {
+    if !digits(&whole.replace(',', "")) || !digits(fraction) || whole.is_empty() || fraction.len() > MAX_DECIMALS {
         return Err("the format is a pattern like `0.00` or `0,0.00`".to_owned());
     }
-    let thousands = if whole.contains(',') {
-        ",".to_owned()
-    } else {
-        String::new()
-    };
-    Ok(Style {
-        decimals: Some(fraction.len()),
-        thousands,
-        point: None,
-    })
+    let thousands = if whole.contains(',') { ",".to_owned() } else { String::new() };
+    Ok(Style { decimals: Some(fraction.len()), thousands, point: None })
 }
 
 fn grouped(whole: &str, separator: &str) -> String {

@@ -3,14 +3,8 @@
 use super::{Absent, Call, Helper};
 use crate::template::found::Found;
 
-pub(super) static TRIM: Helper = Helper {
-    name: "trim",
-    args: (1, 1),
-    options: &[],
-    absent: Absent::Passes,
-    verdict: false,
-    run,
-};
+pub(super) static TRIM: Helper =
+    Helper { name: "trim", args: (1, 1), options: &[], absent: Absent::Passes, verdict: false, run };
 
 fn run<'v>(call: &Call<'_, 'v>) -> Result<Found<'v>, String> {
     Ok(Found::text(call.first_text()?.trim()))

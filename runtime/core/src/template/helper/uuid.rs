@@ -8,20 +8,12 @@ use super::{Absent, Call, Helper};
 use crate::template::budget::COSTLY;
 use crate::template::found::Found;
 
-pub(super) static UUID: Helper = Helper {
-    name: "uuid",
-    args: (0, 0),
-    options: &[],
-    absent: Absent::Passes,
-    verdict: false,
-    run,
-};
+pub(super) static UUID: Helper =
+    Helper { name: "uuid", args: (0, 0), options: &[], absent: Absent::Passes, verdict: false, run };
 
 fn run<'v>(call: &Call<'_, 'v>) -> Result<Found<'v>, String> {
     let scope = call.scope;
-    let id = scope
-        .delivery_id
-        .map_or(scope.event.id.0, |delivery| delivery.0);
+    let id = scope.delivery_id.map_or(scope.event.id.0, |delivery| delivery.0);
     let nth = call.uuids.get();
     call.uuids.set(nth.wrapping_add(1));
     call.budget.work(COSTLY)?;
@@ -38,10 +30,5 @@ fn run<'v>(call: &Call<'_, 'v>) -> Result<Found<'v>, String> {
     random.copy_from_slice(&digest[..10]);
     // The id's own milliseconds, which a UUIDv7 carries in its first 48 bits.
     let milliseconds = (id.as_u128() >> 80) as u64;
-    Ok(Found::text(
-        Builder::from_unix_timestamp_millis(milliseconds, &random)
-            .into_uuid()
-            .hyphenated()
-            .to_string(),
-    ))
+    Ok(Found::text(Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid().hyphenated().to_string()))
 }

@@ -38,15 +38,8 @@ fn templates_render_as_the_crate_renders_them() {
         "{{#eq record.total 1000}}a{{else}}b{{/eq}}",
         "{{~#if record.paid~}}  a  {{~else~}}  b  {{~/if~}}  c",
     ] {
-        let theirs = handlebars
-            .render_template(source, &root)
-            .unwrap_or_else(|e| panic!("{source}: {e}"));
-        let template =
-            Template::compile(source, Place::Plain).unwrap_or_else(|e| panic!("{source}: {e}"));
-        assert_eq!(
-            template.render_text(&world.scope()).unwrap(),
-            theirs,
-            "{source}"
-        );
+        let theirs = handlebars.render_template(source, &root).unwrap_or_else(|e| panic!("{source}: {e}"));
+        let template = Template::compile(source, Place::Plain).unwrap_or_else(|e| panic!("{source}: {e}"));
+        assert_eq!(template.render_text(&world.scope()).unwrap(), theirs, "{source}");
     }
 }

@@ -11,10 +11,7 @@ fn table(rows: &[(&str, Value)]) {
 fn errors(rows: &[(&str, &str)]) {
     for (source, part) in rows {
         let error = render_error(source);
-        assert!(
-            error.contains(part) && error.starts_with("`{{"),
-            "{source}: {error}"
-        );
+        assert!(error.contains(part) && error.starts_with("`{{"), "{source}: {error}");
     }
 }
 
@@ -29,10 +26,7 @@ fn text() {
         ("x{{lower record.note}}", json!("x")),
         ("{{truncate record.address.city 2}}", json!("Kö")),
         ("{{truncate record.address.city 3 '…'}}", json!("Kö…")),
-        (
-            "{{truncate record.address.city length=4 suffix='…'}}",
-            json!("Köln"),
-        ),
+        ("{{truncate record.address.city length=4 suffix='…'}}", json!("Köln")),
         ("{{truncate 'abc' 1 '...'}}", json!(".")),
         ("{{truncate 'abc' 0}}", json!("")),
         ("{{urlencode 'a b/ü~'}}", json!("a%20b%2F%C3%BC~")),
@@ -51,23 +45,14 @@ fn text() {
 #[test]
 fn values() {
     table(&[
-        (
-            "{{default record.nope record.note record.empty 'x'}}",
-            json!("x"),
-        ),
+        ("{{default record.nope record.note record.empty 'x'}}", json!("x")),
         ("{{default record.zero 5}}", json!(0)),
         ("{{default record.nope record.note}}", json!(null)),
         ("{{default record.items.9.qty 1}}", json!(1)),
-        (
-            "{{json record.address}}",
-            json!(r#"{"city":"Köln","number":"5a"}"#),
-        ),
+        ("{{json record.address}}", json!(r#"{"city":"Köln","number":"5a"}"#)),
         ("{{json 'a\"b'}}", json!(r#""a\"b""#)),
         ("{{json record.nope}}", json!("null")),
-        (
-            "{{json record.tags pretty=true}}",
-            json!("[\n  \"x\",\n  \"y\"\n]"),
-        ),
+        ("{{json record.tags pretty=true}}", json!("[\n  \"x\",\n  \"y\"\n]")),
         ("{{join record.tags}}", json!("x, y")),
         ("{{join record.tags '-'}}", json!("x-y")),
         ("{{join record.tags separator=''}}", json!("xy")),
@@ -81,10 +66,7 @@ fn values() {
         ("{{lookup record.tags 1}}", json!("y")),
         ("{{lookup record.tags 9}}", json!(null)),
     ]);
-    errors(&[
-        ("{{join record.name}}", "wants an array, got a string"),
-        ("{{length record.total}}", "got a number"),
-    ]);
+    errors(&[("{{join record.name}}", "wants an array, got a string"), ("{{length record.total}}", "got a number")]);
 }
 
 #[test]
@@ -97,36 +79,21 @@ fn numbers() {
         ("{{div 10 4}}", serde_json::from_str("2.5").unwrap()),
         ("{{div 9 3}}", json!(3)),
         ("{{add 0.1 0.2}}", serde_json::from_str("0.3").unwrap()),
-        (
-            "{{add record.big 1}}",
-            serde_json::from_str("123456789012345678901234567891").unwrap(),
-        ),
+        ("{{add record.big 1}}", serde_json::from_str("123456789012345678901234567891").unwrap()),
         ("{{add '1.5' 2}}", serde_json::from_str("3.5").unwrap()),
         ("{{add record.note 1}}", json!(null)),
         ("x{{mul 2 (add 1 2)}}", json!("x6")),
         ("{{number record.total}}", json!(1000)),
         ("{{number '12.5'}}", serde_json::from_str("12.5").unwrap()),
-        (
-            "{{number record.total decimals=2 thousands=','}}",
-            json!("1,000.00"),
-        ),
+        ("{{number record.total decimals=2 thousands=','}}", json!("1,000.00")),
         ("{{number record.total 2 ','}}", json!("1,000.00")),
         ("{{number record.total '0,0.00'}}", json!("1,000.00")),
         ("{{number record.total '#,##0'}}", json!("1,000")),
         ("{{number record.price '0.0'}}", json!("12.5")),
-        (
-            "{{number 1234567.125 decimals=2 thousands='.' point=','}}",
-            json!("1.234.567,13"),
-        ),
-        (
-            "{{number -1234.5 decimals=0 thousands=' '}}",
-            json!("-1 235"),
-        ),
+        ("{{number 1234567.125 decimals=2 thousands='.' point=','}}", json!("1.234.567,13")),
+        ("{{number -1234.5 decimals=0 thousands=' '}}", json!("-1 235")),
         ("{{number -0.001 decimals=2}}", json!("0.00")),
-        (
-            "{{number record.big thousands=','}}",
-            json!("123,456,789,012,345,678,901,234,567,890"),
-        ),
+        ("{{number record.big thousands=','}}", json!("123,456,789,012,345,678,901,234,567,890")),
         ("{{number 0.5 decimals=0}}", json!("1")),
     ]);
     errors(&[
@@ -146,18 +113,9 @@ fn instants() {
     table(&[
         ("{{date record.shipped}}", json!("2025-01-31T22:30:00.000Z")),
         ("{{date record.shipped '%d.%m.%Y'}}", json!("31.01.2025")),
-        (
-            "{{date record.shipped '%d.%m.%Y %H:%M' 'Europe/Berlin'}}",
-            json!("31.01.2025 23:30"),
-        ),
-        (
-            "{{date record.shipped format='%Y-%m-%d' tz='Asia/Tokyo'}}",
-            json!("2025-02-01"),
-        ),
-        (
-            "{{date record.shipped tz='Asia/Tokyo'}}",
-            json!("2025-02-01T07:30:00.000+09:00"),
-        ),
+        ("{{date record.shipped '%d.%m.%Y %H:%M' 'Europe/Berlin'}}", json!("31.01.2025 23:30")),
+        ("{{date record.shipped format='%Y-%m-%d' tz='Asia/Tokyo'}}", json!("2025-02-01")),
+        ("{{date record.shipped tz='Asia/Tokyo'}}", json!("2025-02-01T07:30:00.000+09:00")),
         ("{{date record.shipped 'unix'}}", json!(1738362600)),
         ("{{date record.shipped 'unixMs'}}", json!(1738362600000_i64)),
         ("{{date 1738362600}}", json!("2025-01-31T22:30:00.000Z")),
@@ -165,14 +123,8 @@ fn instants() {
         ("{{date 1738362600.5}}", json!("2025-01-31T22:30:00.500Z")),
         ("{{date '1738362600'}}", json!("2025-01-31T22:30:00.000Z")),
         ("{{date '2025-01-31'}}", json!("2025-01-31T00:00:00.000Z")),
-        (
-            "{{date '2025-01-31 10:00:00'}}",
-            json!("2025-01-31T10:00:00.000Z"),
-        ),
-        (
-            "{{date '2025-01-31T10:00:00+02:00'}}",
-            json!("2025-01-31T08:00:00.000Z"),
-        ),
+        ("{{date '2025-01-31 10:00:00'}}", json!("2025-01-31T10:00:00.000Z")),
+        ("{{date '2025-01-31T10:00:00+02:00'}}", json!("2025-01-31T08:00:00.000Z")),
         ("{{date timestamp '%F'}}", json!("2025-10-09")),
         ("{{date record.note '%F'}}", json!(null)),
         ("{{now}}", json!("2025-10-09T09:00:00.000Z")),
@@ -193,10 +145,7 @@ fn instants() {
 #[test]
 fn digests() {
     table(&[
-        (
-            "{{sha256 'abc'}}",
-            json!("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
-        ),
+        ("{{sha256 'abc'}}", json!("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")),
         (
             "{{hmacSha256 'what do ya want for nothing?' 'Jefe'}}",
             json!("5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"),
@@ -245,32 +194,15 @@ fn a_uuid_is_the_same_on_every_try_and_another_one_at_every_place() {
     let compiled = compile_config(&config).unwrap();
     let world = World::new();
     let first = compiled.render(&world.scope(), true).unwrap().config;
-    let again = compiled.render(
-        &Scope {
-            attempt: 5,
-            now: "2030-01-01T00:00:00Z".parse().unwrap(),
-            ..world.scope()
-        },
-        true,
-    );
+    let again =
+        compiled.render(&Scope { attempt: 5, now: "2030-01-01T00:00:00Z".parse().unwrap(), ..world.scope() }, true);
     assert_eq!(first, again.unwrap().config);
-    let mut ids: Vec<&str> = first["b"]
-        .as_str()
-        .unwrap()
-        .split(' ')
-        .chain(first["a"].as_str())
-        .collect();
-    assert!(
-        ids.iter()
-            .all(|id| id.parse::<uuid::Uuid>().unwrap().get_version_num() == 7)
-    );
+    let mut ids: Vec<&str> = first["b"].as_str().unwrap().split(' ').chain(first["a"].as_str()).collect();
+    assert!(ids.iter().all(|id| id.parse::<uuid::Uuid>().unwrap().get_version_num() == 7));
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), 3);
-    let undelivered = Scope {
-        delivery_id: None,
-        ..world.scope()
-    };
+    let undelivered = Scope { delivery_id: None, ..world.scope() };
     let outside = compiled.render(&undelivered, true).unwrap().config;
     assert_ne!(first, outside);
     assert_eq!(outside, compiled.render(&undelivered, true).unwrap().config);

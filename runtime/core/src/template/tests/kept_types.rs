@@ -18,10 +18,7 @@ fn one_placeholder_alone_keeps_its_json_type() {
         ("{{record.items.[0]}}", r#"{"sku":"A-1","qty":2}"#),
         ("{{attempt}}", "2"),
         ("{{default record.nope 5}}", "5"),
-        (
-            "{{default record.items record.nope}}",
-            r#"[{"sku":"A-1","qty":2},{"sku":"B/2","qty":1}]"#,
-        ),
+        ("{{default record.items record.nope}}", r#"[{"sku":"A-1","qty":2},{"sku":"B/2","qty":1}]"#),
         ("{{add record.total 1}}", "1001"),
         ("{{length record.items}}", "2"),
         ("{{record.items.length}}", "2"),
@@ -112,16 +109,9 @@ fn changed_fields_follow_the_operation() {
 fn a_payload_of_no_row_change_is_the_record() {
     let mut world = World::new();
     world.event.change = None;
-    let template = Template::compile(
-        "{{payload.id}} {{event}} {{changedFields}}{{table}}",
-        Place::Plain,
-    )
-    .unwrap();
+    let template = Template::compile("{{payload.id}} {{event}} {{changedFields}}{{table}}", Place::Plain).unwrap();
     let mut warnings = Vec::new();
-    assert_eq!(
-        template.render(&world.scope(), &mut warnings).unwrap(),
-        json!("7 orders.updated []")
-    );
+    assert_eq!(template.render(&world.scope(), &mut warnings).unwrap(), json!("7 orders.updated []"));
     assert_eq!(warnings, ["table"]);
 }
 
@@ -154,13 +144,9 @@ fn conditions_and_defaults_do_not_warn() {
 
 #[test]
 fn strict_names_the_pointer_and_the_placeholder() {
-    let mistake =
-        render_config(&json!({"body": {"x/y": "a {{record.customer.id}}"}}), true).unwrap_err();
+    let mistake = render_config(&json!({"body": {"x/y": "a {{record.customer.id}}"}}), true).unwrap_err();
     assert_eq!(mistake.pointer, "/body/x~1y");
-    assert!(
-        mistake.detail.contains("{{record.customer.id}}"),
-        "{mistake}"
-    );
+    assert!(mistake.detail.contains("{{record.customer.id}}"), "{mistake}");
     // A null that is there is a value.
     assert!(render_config(&json!("{{record.note}}"), true).is_ok());
     assert!(render_config(&json!("{{#each record.nope}}{{/each}}"), true).is_err());
@@ -168,12 +154,8 @@ fn strict_names_the_pointer_and_the_placeholder() {
 
 #[test]
 fn a_missing_secret_is_an_error_even_where_others_may_miss() {
-    for source in [
-        "{{secrets.nope}}",
-        "a{{secrets.nope}}",
-        "{{default secrets.nope 1}}",
-        "{{#if secrets.nope}}{{/if}}",
-    ] {
+    for source in ["{{secrets.nope}}", "a{{secrets.nope}}", "{{default secrets.nope 1}}", "{{#if secrets.nope}}{{/if}}"]
+    {
         let error = render_error(source);
         assert!(error.contains("secret `nope`"), "{error}");
     }
@@ -186,76 +168,40 @@ fn secrets_are_listed_wherever_they_are_used() {
     assert!(compile_config(&config).is_err(), "`../` outside of each");
     let config = json!({"a": "{{secrets.A}}", "b": ["{{#each record.items}}{{hmacSha256 sku key=secrets.B}}{{@root.secrets.E}}{{/each}}"],
         "c": "{{#if (eq secrets.C 1)}}{{else if secrets.F}}{{/if}}", "d": "{{lower (upper secrets.[D.e])}}{{date timestamp tz=secrets.A}}"});
-    assert_eq!(
-        compile_config(&config).unwrap().secrets(),
-        ["A", "B", "C", "D.e", "E", "F"]
-    );
+    assert_eq!(compile_config(&config).unwrap().secrets(), ["A", "B", "C", "D.e", "E", "F"]);
 }
 
 #[test]
 fn settings_without_templates_come_back_as_they_are() {
     let config = json!({"a": [1, "b", {"c": null}], "{{key}}": "x"});
     let rendered = render_config(&config, true).unwrap();
-    assert_eq!(
-        rendered,
-        Rendered {
-            config,
-            warnings: Vec::new()
-        }
-    );
+    assert_eq!(rendered, Rendered { config, warnings: Vec::new() });
 }
 
 #[test]
 fn blocks_render_as_handlebars_does() {
     for (source, text) in [
-        (
-            "{{#each record.items}}{{@index}}:{{sku}}{{#unless @last}}, {{/unless}}{{/each}}",
-            "0:A-1, 1:B/2",
-        ),
-        (
-            "{{#each record.items as |item i|}}{{i}}{{item.sku}};{{/each}}",
-            "0A-1;1B/2;",
-        ),
-        (
-            "{{#each record.tags}}{{this}}{{@first}}{{/each}}",
-            "xtrueyfalse",
-        ),
-        (
-            "{{#each record.address}}{{@key}}={{this}} {{/each}}",
-            "city=Köln number=5a ",
-        ),
-        (
-            "{{#each record.items}}{{../record.id}}{{record.id}}{{@root.env}} {{/each}}",
-            "77prd 77prd ",
-        ),
+        ("{{#each record.items}}{{@index}}:{{sku}}{{#unless @last}}, {{/unless}}{{/each}}", "0:A-1, 1:B/2"),
+        ("{{#each record.items as |item i|}}{{i}}{{item.sku}};{{/each}}", "0A-1;1B/2;"),
+        ("{{#each record.tags}}{{this}}{{@first}}{{/each}}", "xtrueyfalse"),
+        ("{{#each record.address}}{{@key}}={{this}} {{/each}}", "city=Köln number=5a "),
+        ("{{#each record.items}}{{../record.id}}{{record.id}}{{@root.env}} {{/each}}", "77prd 77prd "),
         (
             "{{#each record.items}}{{#each ../record.tags}}{{@../index}}{{@index}}{{../sku}}{{this}} {{/each}}{{/each}}",
             "00A-1x 01A-1y 10B/2x 11B/2y ",
         ),
-        (
-            "{{#with record.address}}{{city}} {{number}}{{/with}}",
-            "Köln 5a",
-        ),
+        ("{{#with record.address}}{{city}} {{number}}{{/with}}", "Köln 5a"),
         ("{{#with record.address as |a|}}{{a.city}}{{/with}}", "Köln"),
         ("{{#with record.none}}a{{else}}b{{/with}}", "b"),
         ("{{#each record.none}}a{{else}}b{{/each}}", "b"),
-        (
-            "{{#if record.zero}}a{{else if record.paid}}b{{else}}c{{/if}}",
-            "b",
-        ),
+        ("{{#if record.zero}}a{{else if record.paid}}b{{else}}c{{/if}}", "b"),
         ("{{#if record.zero includeZero=true}}a{{/if}}", "a"),
         ("{{#if record.huge}}a{{/if}}", "a"),
         ("{{#unless record.empty}}a{{else}}b{{/unless}}", "a"),
         ("{{#eq record.total 1000.0}}a{{else}}b{{/eq}}", "a"),
         ("{{#if (and record.paid (gt record.big 1))}}a{{/if}}", "a"),
-        (
-            "{{lookup record.items.1 'sku'}}{{lookup (lookup record.items 0) 'sku'}}",
-            "B/2A-1",
-        ),
-        (
-            "{{#each record.items}}{{#if (gt qty 1)}}{{sku}}{{/if}}{{/each}}",
-            "A-1",
-        ),
+        ("{{lookup record.items.1 'sku'}}{{lookup (lookup record.items 0) 'sku'}}", "B/2A-1"),
+        ("{{#each record.items}}{{#if (gt qty 1)}}{{sku}}{{/if}}{{/each}}", "A-1"),
         (
             "{{#each changedFields}}{{this}},{{/each}}",
             "total,big,huge,price,name,email,note,paid,empty,items,tags,odd key,address,none,zero,shipped,gone,",

@@ -60,14 +60,9 @@ struct World {
 impl World {
     fn new() -> Self {
         let outputs = json!({"send-mail": {"id": "m-1"}, "http.post-0": {"status": 200}, "name.output.odd": 3});
-        let secrets =
-            json!({"KEY": "s3cr3t", "base": "https://api.example.com/v1", "stripe.key": "sk"});
+        let secrets = json!({"KEY": "s3cr3t", "base": "https://api.example.com/v1", "stripe.key": "sk"});
         let object = |value: Value| value.as_object().cloned().unwrap();
-        Self {
-            event: order(),
-            outputs: object(outputs),
-            secrets: object(secrets),
-        }
+        Self { event: order(), outputs: object(outputs), secrets: object(secrets) }
     }
 
     fn scope(&self) -> Scope<'_> {
@@ -107,19 +102,11 @@ fn render_error(source: &str) -> String {
 
 fn compile_config(config: &Value) -> Result<TemplatedConfig, Vec<Mistake>> {
     let mut mistakes = Vec::new();
-    TemplatedConfig::compile(
-        config,
-        "/actions/0/config",
-        &|_| Place::Plain,
-        &mut mistakes,
-    )
-    .ok_or(mistakes)
+    TemplatedConfig::compile(config, "/actions/0/config", &|_| Place::Plain, &mut mistakes).ok_or(mistakes)
 }
 
 fn render_config(config: &Value, strict: bool) -> Result<Rendered, Mistake> {
-    compile_config(config)
-        .unwrap()
-        .render(&World::new().scope(), strict)
+    compile_config(config).unwrap().render(&World::new().scope(), strict)
 }
 
 #[test]

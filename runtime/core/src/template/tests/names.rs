@@ -14,16 +14,10 @@ fn a_syntax_error_names_line_and_column() {
         ("{{}}", "line 1, column 3:"),
         ("{{record..id}}", "line 1, column 10:"),
         ("{{record.items[0]..x}}", "line 1, column 19:"),
-        (
-            r#"{{record["items"].x}}{{lower record["items"].!}}"#,
-            "line 1, column 46:",
-        ),
+        (r#"{{record["items"].x}}{{lower record["items"].!}}"#, "line 1, column 46:"),
         ("ä {{lower 'x}}", "line 1, column 11:"),
         ("{{record.items[}}", "line 1, column 15:"),
-        (
-            "\n\n  {{#each record.items}}{{lowr sku}}{{/each}}",
-            "line 3, column 25:",
-        ),
+        ("\n\n  {{#each record.items}}{{lowr sku}}{{/each}}", "line 3, column 25:"),
     ] {
         let error = compile_error(source);
         assert!(error.starts_with(place), "{source}: {error}");
@@ -34,35 +28,17 @@ fn a_syntax_error_names_line_and_column() {
 #[test]
 fn unknown_names_are_refused_with_the_nearest_one() {
     for (source, part) in [
-        (
-            "{{recrod.id}}",
-            "unknown placeholder `recrod.id`, did you mean `record.id`?",
-        ),
+        ("{{recrod.id}}", "unknown placeholder `recrod.id`, did you mean `record.id`?"),
         ("a {{previousrecord.x}}", "did you mean `previousRecord.x`?"),
-        (
-            "{{lowr record.id}}",
-            "unknown helper `lowr`, did you mean `lower`?",
-        ),
+        ("{{lowr record.id}}", "unknown helper `lowr`, did you mean `lower`?"),
         ("{{default (lowr record.id) 1}}", "did you mean `lower`?"),
         ("{{#if (eqq record.id 1)}}{{/if}}", "did you mean `eq`?"),
-        (
-            "{{#eech record.items}}{{/eech}}",
-            "unknown block `eech`, did you mean `each`?",
-        ),
+        ("{{#eech record.items}}{{/eech}}", "unknown block `eech`, did you mean `each`?"),
         ("{{#lower record.id}}{{/lower}}", "without `#`"),
         ("{{#if recrod.id}}{{/if}}", "did you mean `record.id`?"),
-        (
-            "{{#each record.items}}{{@root.recrod}}{{/each}}",
-            "unknown placeholder",
-        ),
-        (
-            "{{#each record.items}}{{../recrod}}{{/each}}",
-            "unknown placeholder",
-        ),
-        (
-            "{{#each record.items}}{{@indx}}{{/each}}",
-            "unknown `@indx`",
-        ),
+        ("{{#each record.items}}{{@root.recrod}}{{/each}}", "unknown placeholder"),
+        ("{{#each record.items}}{{../recrod}}{{/each}}", "unknown placeholder"),
+        ("{{#each record.items}}{{@indx}}{{/each}}", "unknown `@indx`"),
         ("{{@index}}", "inside of `each`"),
         ("{{#with record}}{{@index}}{{/with}}", "inside of `each`"),
         ("{{this}}", "inside of `each`"),
@@ -72,16 +48,10 @@ fn unknown_names_are_refused_with_the_nearest_one() {
         ("{{trigger}}", "did you mean `trigger.tag`?"),
         ("{{actions.mail}}", "actions.NAME.output"),
         ("{{type.x}}", "`type` has no members"),
-        (
-            "{{date record.x zone='UTC'}}",
-            "`date` has no argument `zone`",
-        ),
+        ("{{date record.x zone='UTC'}}", "`date` has no argument `zone`"),
         ("{{date record.x formt='%Y'}}", "did you mean `format`?"),
         ("{{lower}}", "takes 1 arguments, not 0"),
-        (
-            "{{truncate record.x 1 2 3}}",
-            "takes 1 to 3 arguments, not 4",
-        ),
+        ("{{truncate record.x 1 2 3}}", "takes 1 to 3 arguments, not 4"),
         ("{{#if record.a record.b}}{{/if}}", "takes one value, not 2"),
         ("{{#if record.a as |x|}}{{/if}}", "takes no `as"),
         ("{{log record.id}}", "unknown helper `log`"),
@@ -120,10 +90,7 @@ fn secrets_are_reached_by_name_only() {
         compile_error(source);
     }
     // Inside a block the bare word is the item's.
-    assert_eq!(
-        render("{{#each record.items}}{{secrets}}{{json secrets}}{{/each}}"),
-        json!("nullnull")
-    );
+    assert_eq!(render("{{#each record.items}}{{secrets}}{{json secrets}}{{/each}}"), json!("nullnull"));
 }
 
 #[test]
@@ -147,8 +114,5 @@ fn all_mistakes_of_the_settings_come_back_at_once_with_their_pointers() {
     let config = json!({"url": "{{recrod.id}}", "ok": "{{record.id}}", "list": [1, {"a/b": "{{"}]});
     let mistakes = compile_config(&config).unwrap_err();
     let pointers: Vec<&str> = mistakes.iter().map(|m| m.pointer.as_str()).collect();
-    assert_eq!(
-        pointers,
-        ["/actions/0/config/url", "/actions/0/config/list/1/a~1b"]
-    );
+    assert_eq!(pointers, ["/actions/0/config/url", "/actions/0/config/list/1/a~1b"]);
 }

@@ -137,8 +137,7 @@ fn value() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(3, 16, 4, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::vec(("[a-c<]{1,2}", inner), 0..4)
-                .prop_map(|m| Value::Object(m.into_iter().collect()))
+            prop::collection::vec(("[a-c<]{1,2}", inner), 0..4).prop_map(|m| Value::Object(m.into_iter().collect()))
         ]
     })
 }
