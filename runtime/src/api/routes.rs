@@ -42,8 +42,6 @@ const READ_COMPONENTS: Need = Need::Any(&[EventsRead, ComponentsWrite, TriggersW
 const READ_RESOURCES: Need = Need::Any(&[EventsRead, ResourcesWrite, TriggersWrite]);
 const WRITE_RESOURCES: Need = Need::Any(&[ResourcesWrite]);
 const WRITE_COMPONENTS: Need = Need::Any(&[ComponentsWrite]);
-const READ_RESOURCES: Need = Need::Any(&[EventsRead, ResourcesWrite, TriggersWrite]);
-const WRITE_RESOURCES: Need = Need::Any(&[ResourcesWrite]);
 
 /// The list.
 #[rustfmt::skip]
