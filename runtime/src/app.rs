@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use triggerd_core::event::{DEFAULT_ENV, Event, MAX_CAUSATION};
+use triggerd_core::event::{DEFAULT_ENV, Event};
 use triggerd_core::id::EventId;
 use triggerd_core::outcome::Failure;
 
@@ -21,7 +21,7 @@ use crate::definitions::Definitions;
 use crate::dispatch::{self, Caps, Dispatch, Lane};
 use crate::feed::Feed;
 use crate::intake;
-use crate::store::{self, RunNext, RunUpdate, Store};
+use crate::store::{self, Store};
 use crate::sweep;
 use crate::wasm::{CodeCacheConfig, Host, HostConfig, Limits, code_key};
 
@@ -159,12 +159,6 @@ impl App {
             tracing::error!(%error, "Handing back runs failed; the next start takes them up all the same: {error}");
         }
     }
-
-    /// Records what follows for a run outside of its walk.
-    pub async fn record(&self, update: RunUpdate) -> Result<bool, store::Error> {
-        debug_assert!(!matches!(update.next, RunNext::Hold(_)), "only a walk holds its run");
-        self.store.record(update).await
-    }
 }
 
 /// Accepts what actions and guests emit. Weak: the services that hold it are held by the program.
@@ -182,13 +176,6 @@ impl Emit for Emitter {
 
 async fn emit(app: &Arc<App>, emitted: Emitted) -> Result<EventId, Failure> {
     let cause = &emitted.cause;
-    if cause.causation.len() >= MAX_CAUSATION {
-        metrics::counter!("triggerd_loop_breaks_total").increment(1);
-        let message = format!(
-            "{MAX_CAUSATION} events led to this one through event.emit: the chain is cut, since triggers that feed each other do not end"
-        );
-        return Err(Failure::new("LOOP_GUARD", message));
-    }
     let mut causation = cause.causation.clone();
     causation.push(cause.id);
     // The same delivery emits the same event, however often it is tried: the id is derived, and kept once.

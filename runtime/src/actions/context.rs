@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
-use triggerd_core::event::Event;
+use triggerd_core::event::{Event, MAX_CAUSATION};
 use triggerd_core::id::{DeliveryId, EventId, RunId, TenantId};
 use triggerd_core::outcome::Failure;
 use triggerd_core::run::Effect;
@@ -181,8 +181,16 @@ impl Services {
         })
     }
 
-    /// Emits an event, or says why not.
+    /// Emits an event, or says why not. Chains of events that lead to one another are cut here, for actions and
+    /// guests alike.
     pub async fn emit(&self, emitted: Emitted) -> Result<EventId, Failure> {
+        if emitted.cause.causation.len() >= MAX_CAUSATION {
+            metrics::counter!("triggerd_loop_breaks_total").increment(1);
+            let message = format!(
+                "{MAX_CAUSATION} events led to this one through event.emit: the chain is cut, since triggers that feed each other do not end"
+            );
+            return Err(Failure::new("LOOP_GUARD", message));
+        }
         match self.emit.get() {
             Some(emit) => emit.emit(emitted).await,
             None => Err(Failure::new("STORE_UNAVAILABLE", "the server is still starting")),

@@ -4,7 +4,6 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use triggerd_core::event::MAX_CAUSATION;
 use triggerd_core::mistake::Mistake;
 use triggerd_core::outcome::{Failure, Outcome};
 
@@ -41,12 +40,6 @@ impl Action for Emit {
     async fn run(cx: Context, config: Config) -> Outcome {
         if let Some(detail) = type_mistake(&config.event_type) {
             return Outcome::dead("CONFIG_INVALID", format!("/type: {detail}"));
-        }
-        if cx.event.causation.len() >= MAX_CAUSATION {
-            let message = format!(
-                "{MAX_CAUSATION} events led to this one through event.emit: the chain is cut, since triggers that feed each other do not end"
-            );
-            return Outcome::dead("LOOP_GUARD", message);
         }
         let emitted = Emitted {
             cause: cx.event.clone(),

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{ComponentCall, MAX_NESTING, Node, compile_field, jsonpath};
-use crate::mistake::{Mistake, join};
+use crate::mistake::{Mistake, join, kind};
 
 /// What compiling collects on its way through the tree.
 pub struct Draft<'d> {
@@ -162,16 +162,4 @@ fn is_component(text: &str) -> bool {
     let (name, version) = text.split_once('@').map_or((text, None), |(name, version)| (name, Some(version)));
     let part = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
     part(name) && version.is_none_or(|version| part(version.strip_prefix("sha256:").unwrap_or(version)))
-}
-
-/// What a value is, in words.
-pub fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
 }

@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::compile::{Draft, kind};
+use super::compile::Draft;
 use super::matches::Pattern;
 use super::{Field, OPERATORS, Operator, Test};
-use crate::mistake::{Mistake, join};
+use crate::mistake::{Mistake, join, kind};
 use crate::path::Path;
 
 /// Compiles the condition on a field at `pointer`.
