@@ -4,6 +4,7 @@
 //! user's would be. Everything stays on loopback, bounded in count and time.
 
 mod generator;
+mod guest;
 mod receiver;
 mod report;
 mod server;
@@ -26,9 +27,15 @@ pub struct Bench {
     /// What every event goes through.
     #[arg(long, value_enum, default_value_t = Scenario::Log)]
     scenario: Scenario,
-    /// The component of `--scenario wasm`: a .wasm file that exports an action.
-    #[arg(long, required_if_eq("scenario", "wasm"))]
+    /// The component of `--scenario wasm`: a .wasm file that exports an action. Without, a small one that is built in.
+    #[arg(long)]
     component: Option<PathBuf>,
+    /// What that component is given as its input: JSON, which may hold templates.
+    #[arg(long, default_value = "\"{{record}}\"")]
+    input: String,
+    /// Further components that are stored and not called.
+    #[arg(long, default_value_t = 0)]
+    components: usize,
     /// Events per second; as many as it takes without.
     #[arg(long)]
     rate: Option<u32>,
@@ -96,6 +103,13 @@ impl Bench {
         Ok(if load.refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
+    fn guest(&self) -> anyhow::Result<Vec<u8>> {
+        match &self.component {
+            Some(file) => std::fs::read(file).with_context(|| format!("cannot read {}", file.display())),
+            None => guest::built_in(),
+        }
+    }
+
     fn drain_limit(&self) -> Duration {
         Duration::from_secs(self.seconds * 4 + 30)
     }
@@ -106,13 +120,16 @@ impl Bench {
             Scenario::Log => Some(json!({"type": "log.debug", "config": {"message": "order {{record.id}}"}})),
             Scenario::Http => Some(json!({"type": "http.post", "config": {"url": receiver, "body": "{{record}}"}})),
             Scenario::Wasm => {
-                let file = self.component.as_deref().context("--scenario wasm needs --component FILE")?;
-                server.push("bench", file).await?;
+                let input: Value = serde_json::from_str(&self.input).context("--input is no JSON")?;
+                server.push("bench", self.guest()?).await?;
                 Some(
-                    json!({"type": "custom", "config": {"component": "bench", "input": "{{record}}", "capabilities": {"state": true}}}),
+                    json!({"type": "custom", "config": {"component": "bench", "input": input, "capabilities": {"state": true}}}),
                 )
             }
         };
+        for index in 0..self.components {
+            server.push(&format!("idle-{index}"), self.guest()?).await?;
+        }
         if let Some(action) = action {
             let condition = json!({"and": [
                 {"field": "record.status", "operator": "EQUALS", "value": "confirmed"},

@@ -101,8 +101,7 @@ impl Server {
     }
 
     /// Uploads a component.
-    pub async fn push(&self, name: &str, file: &Path) -> anyhow::Result<()> {
-        let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    pub async fn push(&self, name: &str, bytes: Vec<u8>) -> anyhow::Result<()> {
         let request = self.http.put(self.url(&format!("/api/v1/components/{name}"))).bearer_auth(&self.key);
         let answer = request.header("content-type", "application/wasm").body(bytes).send().await?;
         if !answer.status().is_success() {

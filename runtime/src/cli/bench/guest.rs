@@ -1,0 +1,49 @@
+//! The guest of `--scenario wasm` where no other is named: an action that answers with the record it was given.
+//!
+//! It stands here as text, so that the measure needs no guest toolchain. What a guest of one's own costs is measured with
+//! `--component`.
+
+use anyhow::Context;
+use wit_component::StringEncoding;
+use wit_parser::{Resolve, SourceMap};
+
+/// The package's interfaces that an action has to do with, and a world of just them.
+const WIT: [(&str, &str); 3] = [
+    ("types.wit", include_str!("../../../../wit/types.wit")),
+    ("run.wit", include_str!("../../../../wit/run.wit")),
+    ("bench.wit", "package triggerd:runtime@0.1.0; world bench { export run; }"),
+];
+
+/// The record is the invocation's 15th field: the canonical ABI puts its address at offset 124 and its length behind it.
+const TEXT: &str = r#"(module
+  (memory (export "memory") 2)
+  (global $free (mut i32) (i32.const 1024))
+  (func (export "cabi_realloc") (param i32 i32) (param $align i32) (param $size i32) (result i32)
+    (local $at i32)
+    (local.set $at (i32.and (i32.add (global.get $free) (i32.sub (local.get $align) (i32.const 1)))
+                            (i32.sub (i32.const 0) (local.get $align))))
+    (global.set $free (i32.add (local.get $at) (local.get $size)))
+    (loop $more
+      (if (i32.gt_u (global.get $free) (i32.mul (memory.size) (i32.const 65536)))
+        (then (drop (memory.grow (i32.const 1))) (br $more))))
+    (local.get $at))
+  (func (export "triggerd:runtime/run@0.1.0#run") (param $invocation i32) (result i32)
+    (i32.store8 (i32.const 16) (i32.const 0))
+    (i32.store (i32.const 24) (i32.load offset=124 (local.get $invocation)))
+    (i32.store (i32.const 28) (i32.load offset=128 (local.get $invocation)))
+    (i32.const 16)))"#;
+
+/// The guest as an upload: a core module that carries its component type.
+pub fn built_in() -> anyhow::Result<Vec<u8>> {
+    let mut module = wat::parse_str(TEXT).context("the built-in guest")?;
+    let mut sources = SourceMap::new();
+    for (name, text) in WIT {
+        sources.push_str(name, text);
+    }
+    let group = sources.parse().map_err(|(_, error)| anyhow::anyhow!("the guests' contract: {error:?}"))?;
+    let mut resolve = Resolve::default();
+    let package = resolve.push_group(group).map_err(|error| anyhow::anyhow!("the guests' contract: {error:?}"))?;
+    let world = resolve.packages[package].worlds["bench"];
+    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)?;
+    Ok(module)
+}
