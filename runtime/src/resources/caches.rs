@@ -13,7 +13,6 @@ use crate::connections::redis;
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Cache {
     /// `memory` or `redis`; left out, a cache with a `url` is a Redis server.
-    #[serde(alias = "type")]
     pub kind: Option<CacheKind>,
     /// `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS.
     pub url: Option<String>,
@@ -54,7 +53,8 @@ impl Cache {
 
 pub(super) const KIND: Kind = Kind {
     name: "caches",
-    schema: || super::brokers::with_type_alias(schemars::schema_for!(Cache).to_value()),
+    schema: || schemars::schema_for!(Cache).to_value(),
+    normal: |settings| super::kind::named_by(settings, &[("redis", "redis"), ("rediss", "redis")], "memory"),
     check,
     raw: &[],
     hidden: false,
@@ -70,7 +70,7 @@ pub(super) const KIND: Kind = Kind {
 };
 
 fn check(settings: &Value) -> Vec<Mistake> {
-    let kind = settings.get("kind").or_else(|| settings.get("type")).and_then(Value::as_str);
+    let kind = settings.get("kind").and_then(Value::as_str);
     let url = settings.get("url").and_then(Value::as_str);
     match (kind, url) {
         (Some("redis"), None) => vec![Mistake::new("/url", "`url` is required: `redis://host:6379`")],

@@ -14,7 +14,10 @@ pub struct Kind {
     pub name: &'static str,
     /// The JSON Schema of its settings, without `envs`.
     pub schema: fn() -> Value,
-    /// Mistakes beyond what the schema says.
+    /// Settings of one environment as the schema has them: what may be written in other ways, or left out, is put
+    /// in its place.
+    pub normal: fn(Value) -> Value,
+    /// Mistakes beyond what the schema says, in settings that are normal.
     pub check: fn(&Value) -> Vec<Mistake>,
     /// Top-level settings that hold templates of their own: `{{secrets.X}}` is not filled in there.
     pub raw: &'static [&'static str],
@@ -62,7 +65,7 @@ impl Kind {
 
     fn of_one(&self, settings: &Value) -> Vec<Mistake> {
         // What will be filled in is looked at as the string that it will be.
-        let filled = settings::with_stand_ins(settings, self.raw);
+        let filled = (self.normal)(settings::with_stand_ins(settings, self.raw));
         let mut found = triggerd_core::schema::check(&(self.schema)(), &filled);
         if found.is_empty() {
             found = (self.check)(&filled);
@@ -90,5 +93,40 @@ impl Kind {
             properties.insert("envs".into(), envs);
         }
         schema
+    }
+}
+
+/// Settings with their `kind`: as written, as `type`, which many people write, or else as the scheme of their `url`
+/// says. A URL that is a secret does not tell; it is of the first scheme then.
+pub(super) fn named_by(mut settings: Value, schemes: &[(&str, &str)], otherwise: &str) -> Value {
+    let Some(fields) = settings.as_object_mut().filter(|fields| !fields.contains_key("kind")) else { return settings };
+    let kind = fields.shift_remove("type").unwrap_or_else(|| {
+        let scheme =
+            fields.get("url").map(|url| url.as_str().and_then(|url| url.split_once("://")).map(|(scheme, _)| scheme));
+        let of = |scheme: &str| schemes.iter().find(|(known, _)| known.eq_ignore_ascii_case(scheme));
+        let named = match scheme {
+            None => otherwise,
+            Some(scheme) => scheme.and_then(of).or(schemes.first()).map_or(otherwise, |(_, kind)| *kind),
+        };
+        named.into()
+    });
+    fields.insert("kind".to_owned(), kind);
+    settings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kind_is_read_as_kind_as_type_or_from_the_url() {
+        let schemes = [("redis", "redis"), ("nats", "nats"), ("tls", "nats")];
+        let kind = |settings: Value| named_by(settings, &schemes, "embedded")["kind"].clone();
+        assert_eq!(kind(json!({"kind": "a", "url": "nats://h"})), "a");
+        assert_eq!(kind(json!({"type": "b"})), "b");
+        assert_eq!(kind(json!({"url": "TLS://h"})), "nats");
+        assert_eq!(kind(json!({"url": "{{secrets.URL}}"})), "redis");
+        assert_eq!(kind(json!({})), "embedded");
+        assert_eq!(named_by(json!("text"), &schemes, "embedded"), json!("text"));
     }
 }

@@ -22,7 +22,7 @@ use triggerd_core::id::{TenantId, is_tag};
 use triggerd_core::mistake::Mistake;
 use triggerd_core::outcome::Failure;
 
-pub use brokers::Broker;
+pub use brokers::{Broker, Redis as RedisBroker};
 pub use caches::Cache;
 pub use kind::Kind;
 pub use notifications::{Message, Notification, Smtp, Tls};
@@ -231,7 +231,7 @@ impl Resources {
         let unsealed = sealing::open_all(&self.vault, tenant, kind.name, &known);
         Some(
             unsealed
-                .map(|settings| settings::of_env(settings, env))
+                .map(|settings| (kind.normal)(settings::of_env(settings, env)))
                 .and_then(|mut settings| {
                     let secrets = self.secrets();
                     settings::fill_in(&mut settings, kind.raw, &|name| secrets.get_in(tenant, name, env))?;

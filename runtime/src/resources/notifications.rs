@@ -88,6 +88,7 @@ impl Smtp {
 pub(super) const KIND: Kind = Kind {
     name: "notifications",
     schema: || schemars::schema_for!(Notification).to_value(),
+    normal: |settings| settings,
     check,
     raw: &["messages"],
     hidden: false,

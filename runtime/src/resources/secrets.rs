@@ -20,6 +20,7 @@ struct Secret {
 pub(super) const KIND: Kind = Kind {
     name: "secrets",
     schema: || schemars::schema_for!(Secret).to_value(),
+    normal: |settings| settings,
     check: |_| Vec::new(),
     // A secret is a secret, whatever it looks like.
     raw: &["value"],

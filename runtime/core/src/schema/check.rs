@@ -120,11 +120,15 @@ impl<'s> Check<'s> {
             found.push(Mistake::unknown(pointer, "value", text, constants));
             return;
         }
+        if let Some(mistake) = self.unknown_tag(branches, value, pointer) {
+            found.push(mistake);
+            return;
+        }
         let meant = tries
             .iter()
             .filter(|(branch, _)| branch.get("type").is_none_or(|types| type_fits(types, value)))
             .filter(|(branch, _)| branch.get("const").is_none() && branch.get("enum").is_none())
-            .min_by_key(|(branch, mistakes)| (missing_keys(branch, value), mistakes.len()));
+            .min_by_key(|(branch, mistakes)| (wrong_tags(branch, value), missing_keys(branch, value), mistakes.len()));
         if let Some((_, mistakes)) = meant {
             found.extend(mistakes.iter().cloned());
             return;
@@ -133,6 +137,22 @@ impl<'s> Check<'s> {
             tries.iter().filter_map(|(branch, _)| branch.get("type")).map(type_words).collect();
         wanted.dedup();
         found.push(Mistake::new(pointer, format!("must be {}, not {}", wanted.join(" or "), shown(value))));
+    }
+
+    /// Where the branches are told apart by one field's constant, and the value has none of them there.
+    fn unknown_tag(self, branches: &'s [Value], value: &Value, pointer: &str) -> Option<Mistake> {
+        let fields = value.as_object()?;
+        let properties = |branch: &'s Value| self.resolved(branch).get("properties")?.as_object();
+        let is_constant = |(name, rules): (&'s String, &'s Value)| rules.get("const").map(|_| name);
+        let tag = properties(branches.first()?)?.iter().find_map(is_constant)?;
+        let of = |branch| properties(branch)?.get(tag)?.get("const")?.as_str();
+        let known: Vec<&str> = branches.iter().map(of).collect::<Option<_>>()?;
+        match fields.get(tag) {
+            None => Some(Mistake::new(join(pointer, tag), format!("`{tag}` is required: {}", known.join(", ")))),
+            Some(Value::String(text)) if is_template(&fields[tag]) || known.contains(&text.as_str()) => None,
+            Some(Value::String(text)) => Some(Mistake::unknown(join(pointer, tag), "value", text, known)),
+            Some(_) => None,
+        }
     }
 
     fn resolve(self, reference: &Value) -> Option<&'s Value> {
@@ -163,6 +183,13 @@ fn members(list: Option<&Value>) -> &[Value] {
 /// How many of the keys that a branch demands are not there: variants of an enum are told apart by theirs.
 fn missing_keys(branch: &Value, value: &Value) -> usize {
     members(branch.get("required")).iter().filter_map(Value::as_str).filter(|key| value.get(key).is_none()).count()
+}
+
+/// How many of a branch's constants are something else in the value.
+fn wrong_tags(branch: &Value, value: &Value) -> usize {
+    let properties = branch.get("properties").and_then(Value::as_object);
+    let constants = properties.into_iter().flatten().filter_map(|(name, rules)| Some((name, rules.get("const")?)));
+    constants.filter(|(name, constant)| value.get(name) != Some(constant)).count()
 }
 
 /// The strings that a schema allows, where it lists them.

@@ -1,14 +1,16 @@
-//! The tenants' message brokers by tag: topics in the store, or Redis Streams.
+//! The tenants' message brokers by tag: topics in the store, and other systems, one file each.
 //!
 //! A publish has happened once the broker has confirmed it. The tag `embedded` exists without being configured.
 
+mod embedded;
+mod redis;
+
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use triggerd_core::id::TenantId;
 
 use crate::clock::Clock;
-use crate::connections::redis::Error;
 use crate::failed::Failed;
 use crate::resources::{self, Resolved, Resources};
 use crate::store::Store;
@@ -55,59 +57,18 @@ impl Brokers {
         if let Some(detail) = topic_mistake(&message.topic) {
             return Err(Failed::permanent("CONFIG_INVALID", format!("/broker: {detail}")));
         }
-        match self.resources.resolve::<resources::Broker>(tenant, "brokers", &message.tag, env) {
-            Some(resolved) => {
-                let resolved = resolved?;
-                match resolved.settings.server() {
-                    Some(server) => self.publish_to_redis(resolved, server, message).await,
-                    None => self.append(tenant, message).await,
-                }
-            }
-            None if message.tag == EMBEDDED => self.append(tenant, message).await,
-            None => Err(Failed::no_resource("brokers", &message.tag)),
+        let Some(resolved) = self.resources.resolve::<resources::Broker>(tenant, "brokers", &message.tag, env) else {
+            return match message.tag.as_str() {
+                EMBEDDED => embedded::publish(&self.store, &self.clock, tenant, message).await,
+                tag => Err(Failed::no_resource("brokers", tag)),
+            };
+        };
+        let Resolved { settings, identity } = resolved?;
+        let connections = self.resources.connections();
+        match settings {
+            resources::Broker::Embedded(_) => embedded::publish(&self.store, &self.clock, tenant, message).await,
+            resources::Broker::Redis(redis) => redis::publish(&connections.redis, &identity, &redis, message).await,
         }
-    }
-
-    async fn append(&self, tenant: &TenantId, message: Message) -> Result<Value, Failed> {
-        let Message { tag, topic, key, headers, body, delivery_id } = message;
-        let headers = Value::Object(headers);
-        let appended =
-            self.store.topic_append(tenant, &tag, &topic, key, headers, body, Some(delivery_id), self.clock.now());
-        let offset = appended.await.map_err(|error| Failed::transient("BROKER_UNAVAILABLE", error.to_string()))?;
-        Ok(json!({ "offset": offset }))
-    }
-
-    async fn publish_to_redis(
-        &self,
-        resolved: Resolved<resources::Broker>,
-        server: crate::connections::redis::Server,
-        message: Message,
-    ) -> Result<Value, Failed> {
-        let mut command = redis::cmd("XADD");
-        command.arg(format!("{}{}", resolved.settings.prefix, message.topic));
-        if let Some(most) = resolved.settings.max_len {
-            command.arg("MAXLEN").arg("~").arg(most);
-        }
-        command.arg("*").arg("delivery_id").arg(&message.delivery_id);
-        if let Some(key) = &message.key {
-            command.arg("key").arg(key);
-        }
-        if !message.headers.is_empty() {
-            command.arg("headers").arg(Value::Object(message.headers).to_string());
-        }
-        command.arg("message").arg(message.body.to_string());
-        let add = async move |mut c: redis::aio::MultiplexedConnection| command.query_async::<String>(&mut c).await;
-        let answer = self.resources.connections().redis.run(&resolved.identity, &server, add).await;
-        answer.map(|id| json!({ "id": id })).map_err(|error: Error| {
-            let text = format!("broker `{}`: {error}", message.tag);
-            match &error {
-                _ if error.is_permanent() => {
-                    Failed::permanent(error.code("BROKER_UNAVAILABLE", "BROKER_REFUSED"), text)
-                }
-                // One name for a broker that cannot be reached, however it cannot: what `retryOn` knows.
-                _ => Failed::transient("BROKER_UNAVAILABLE", text),
-            }
-        })
     }
 }
 

@@ -1,0 +1,69 @@
+//! The kind `brokers`: what carries messages, one file per system.
+
+mod embedded;
+mod redis;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use triggerd_core::mistake::Mistake;
+
+pub use embedded::Embedded;
+pub use redis::Redis;
+
+use super::Kind;
+use super::kind::named_by;
+
+/// A broker's settings, by what carries its messages.
+#[derive(Clone, Debug)]
+pub enum Broker {
+    /// Topics in triggerd's own store.
+    Embedded(Embedded),
+    /// Redis Streams.
+    Redis(Redis),
+}
+
+/// As they are written, told apart by `kind`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum Written {
+    Embedded(Embedded),
+    Redis(Redis),
+}
+
+/// What the URL's scheme says where `kind` is left out.
+const SCHEMES: &[(&str, &str)] = &[("redis", "redis"), ("rediss", "redis")];
+
+impl<'de> Deserialize<'de> for Broker {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match Written::deserialize(deserializer)? {
+            Written::Embedded(embedded) => Self::Embedded(embedded),
+            Written::Redis(redis) => Self::Redis(redis),
+        })
+    }
+}
+
+pub(super) const KIND: Kind = Kind {
+    name: "brokers",
+    schema: || schemars::schema_for!(Written).to_value(),
+    normal: |settings| named_by(settings, SCHEMES, "embedded"),
+    check,
+    raw: &[],
+    hidden: false,
+    connect: |connections, settings| {
+        Box::pin(async move {
+            match serde_json::from_value(settings).map_err(|e| e.to_string())? {
+                Broker::Embedded(_) => Ok("embedded".to_owned()),
+                Broker::Redis(redis) => connections.redis.check(&redis.server()).await,
+            }
+        })
+    },
+};
+
+/// Mistakes beyond what the schema says.
+fn check(settings: &Value) -> Vec<Mistake> {
+    match settings.get("kind").and_then(Value::as_str) {
+        Some("redis") => redis::check(settings),
+        _ => Vec::new(),
+    }
+}
