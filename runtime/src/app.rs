@@ -1,11 +1,11 @@
 //! The running program: what was made at start and is shared from then on.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use triggerd_core::event::{DEFAULT_ENV, Event};
@@ -137,15 +137,15 @@ impl App {
         Ok(())
     }
 
-    /// Stops: refuses new events, finishes or hands back its runs within `limit`, and closes the store.
-    pub async fn stop(&self, background: Background, limit: Duration) {
+    /// Stops: refuses new events, finishes or hands back its runs by `deadline`, and closes the store.
+    pub async fn stop(&self, background: Background, deadline: Instant) {
         self.dispatch.begin_drain();
         background.stop.cancel();
         background.tasks.close();
-        let _ = tokio::time::timeout(limit, background.tasks.wait()).await;
-        let left = self.dispatch.drained(limit).await;
+        let _ = tokio::time::timeout_at(deadline, background.tasks.wait()).await;
+        let left = self.dispatch.drained(deadline).await;
         if !left.is_empty() {
-            tracing::warn!("Handing back {} runs that did not end within {} s", left.len(), limit.as_secs());
+            tracing::warn!("Handing back {} runs that did not end in time", left.len());
             self.hand_back(left).await;
         }
         if let Err(error) = self.store.close().await {

@@ -111,3 +111,27 @@ async fn a_wrong_setting_ends_the_start_with_its_name() {
         assert!(server.log().to_lowercase().contains(&said.to_lowercase()), "{name}: {}", server.log());
     }
 }
+
+#[tokio::test]
+async fn a_condition_64_deep_is_stored_shown_and_in_force_after_a_restart() {
+    let mut server = Server::start();
+    // By hand: the libraries of this test stop at 127 levels of JSON.
+    let condition =
+        r#"{"and":["#.repeat(63) + r#"{"field":"record.n","operator":"EQUALS","value":1}"# + &"]}".repeat(63);
+    let definition = |condition: &str| {
+        format!(
+            r#"{{"tag":"deep","events":["deep"],"condition":{condition},"actions":[{{"type":"log.info","config":{{"message":"m"}}}}]}}"#
+        )
+    };
+    let api = server.api();
+    api.post_raw("/api/v1/triggers", "application/json", definition(&condition)).await.expect(201);
+    let deeper = definition(&format!(r#"{{"not":{{"not":{condition}}}}}"#));
+    let problem = api.post_raw("/api/v1/triggers/validate", "application/json", deeper).await.expect(200);
+    assert!(problem["errors"][0]["detail"].as_str().unwrap().contains("64"), "{problem}");
+    server.kill();
+    server.up();
+    let api = server.api();
+    assert!(api.get("/api/v1/triggers/deep").await.text.contains(&condition));
+    assert_eq!(api.event_ended("deep", json!({"n": 1})).await["status"], "delivered");
+    assert_eq!(api.event_ended("deep", json!({"n": 2})).await["status"], "unmatched");
+}

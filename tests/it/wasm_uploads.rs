@@ -111,3 +111,14 @@ async fn a_component_without_the_world_that_is_needed_is_refused_in_the_definiti
     let problem = home.post("/api/v1/triggers", trigger).await.problem(422);
     assert!(problem["errors"][0]["pointer"].as_str().unwrap().starts_with("/condition"), "{problem}");
 }
+
+#[tokio::test]
+async fn a_tenant_has_no_more_components_than_its_quota() {
+    let home = home().await;
+    let quotas = json!({"quotas": {"max_components": 1}});
+    home.server().api().patch(&format!("/api/v1/tenants/{}", home.tenant), quotas).await.expect(200);
+    home.component("first", guest("hostile")).await;
+    let problem = home.upload("second", guest("hostile")).await.problem(409);
+    assert!(problem["detail"].as_str().unwrap().contains("quota of 1 components"), "{problem}");
+    home.upload("first", guest("lead-score")).await.expect(201);
+}

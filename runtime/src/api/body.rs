@@ -92,7 +92,11 @@ pub fn is_json(media_type: &str) -> bool {
 
 /// Parses strict JSON; what is wrong is 400, with the place.
 pub fn parse(bytes: &[u8]) -> Answer<Value> {
-    json::parse(bytes).map_err(|error| match error {
+    refuse(json::parse(bytes))
+}
+
+fn refuse(parsed: Result<Value, json::Error>) -> Answer<Value> {
+    parsed.map_err(|error| match error {
         json::Error::Malformed(detail) => ApiError::malformed(format!("the body is not JSON: {detail}")),
         json::Error::Refused(mistake) => {
             ApiError::malformed(format!("the body is not acceptable: {mistake}")).with_errors(vec![mistake])
@@ -100,14 +104,23 @@ pub fn parse(bytes: &[u8]) -> Answer<Value> {
     })
 }
 
+/// A trigger definition, or a patch of one: its conditions may nest deeper than events do.
+pub async fn definition(request: axum::extract::Request, timeout: Duration) -> Answer<Value> {
+    refuse(json::parse_definition(&document_bytes(request, timeout).await?))
+}
+
 /// A JSON document of any handler but the events': any value.
 pub async fn document(request: axum::extract::Request, timeout: Duration) -> Answer<Value> {
+    parse(&document_bytes(request, timeout).await?)
+}
+
+async fn document_bytes(request: axum::extract::Request, timeout: Duration) -> Answer<Bytes> {
     let (parts, body) = request.into_parts();
     let media_type = media_type(&parts.headers);
     if !is_json(&media_type) {
         return Err(ApiError::unsupported(format!("`{media_type}` is not taken here; send `application/json`")));
     }
-    parse(&read(&parts.headers, body, MAX_DOCUMENT, timeout).await?)
+    read(&parts.headers, body, MAX_DOCUMENT, timeout).await
 }
 
 /// A JSON document that must be an object; no body at all counts as `{}`.

@@ -67,6 +67,7 @@ async fn upload(
         let detail = "a component's name begins with a small letter or digit; letters, digits, `.`, `_`, `-` follow";
         return Err(ApiError::unprocessable(detail));
     }
+    api.check_component_quota(&caller, &name).await?;
     let (parts, content) = request.into_parts();
     let media_type = body::media_type(&parts.headers);
     if !matches!(media_type.as_str(), "application/wasm" | "application/octet-stream") {

@@ -96,7 +96,7 @@ async fn create(State(app): State<Arc<App>>, caller: Caller, request: Request) -
     let wanted = Wanted::read(&members, app.clock.now()).map_err(ApiError::invalid)?;
     let has = app.access.keys(&caller.tenant).len() as u64;
     if let Some(most) = caller.limits.quotas().max_keys.filter(|most| has >= *most) {
-        return Err(ApiError::conflict(format!("the tenant's quota of {most} keys is used up")));
+        return Err(super::used_up(most, "keys"));
     }
     let (stored, key) = app.access.make_key(&caller.tenant, wanted.name, &wanted.scopes, wanted.expires_at).await?;
     Ok((StatusCode::CREATED, Json(view(stored, Some(key)))))

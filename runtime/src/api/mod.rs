@@ -126,6 +126,18 @@ impl Api {
         if index.get(&caller.tenant, tag).is_some() || (index.all(&caller.tenant).len() as u64) < most {
             return Ok(());
         }
-        Err(ApiError::conflict(format!("the tenant's quota of {most} triggers is used up")))
+        Err(used_up(most, "triggers"))
     }
+
+    /// Whether the tenant may have a component `name`: a new one only below its quota.
+    async fn check_component_quota(&self, caller: &Caller, name: &str) -> Result<(), ApiError> {
+        let Some(most) = caller.limits.quotas().max_components else { return Ok(()) };
+        let versions = self.app.components.list(&caller.tenant, None).await?;
+        let names: std::collections::HashSet<&str> = versions.iter().map(|version| version.name.as_str()).collect();
+        if names.contains(name) || (names.len() as u64) < most { Ok(()) } else { Err(used_up(most, "components")) }
+    }
+}
+
+fn used_up(most: u64, what: &str) -> ApiError {
+    ApiError::conflict(format!("the tenant's quota of {most} {what} is used up"))
 }

@@ -107,7 +107,7 @@ async fn list(State(api): State<Api>, caller: Caller, RawQuery(query): RawQuery)
 #[utoipa::path(post, path = "/api/v1/triggers", tag = "triggers", request_body = Object,
     responses((status = 201, description = "Stored"), (status = 409, body = Problem), (status = 422, body = Problem)))]
 async fn create(State(api): State<Api>, caller: Caller, request: Request) -> Answer<Response> {
-    let definition = body::document(request, api.app.config.server.body_timeout).await?;
+    let definition = body::definition(request, api.app.config.server.body_timeout).await?;
     store(&api, &caller, definition, PutMode::Create).await
 }
 
@@ -121,7 +121,7 @@ async fn replace(
     Path(tag): Path<String>,
     request: Request,
 ) -> Answer<Response> {
-    let definition = body::document(request, api.app.config.server.body_timeout).await?;
+    let definition = body::definition(request, api.app.config.server.body_timeout).await?;
     let definition = fixed(definition, &[("tag", json!(tag))])?;
     store(&api, &caller, definition, PutMode::Replace).await
 }
@@ -136,7 +136,7 @@ async fn replace_for_table(
     Path((db, table, tag)): Path<(String, String, String)>,
     request: Request,
 ) -> Answer<Response> {
-    let definition = body::document(request, api.app.config.server.body_timeout).await?;
+    let definition = body::definition(request, api.app.config.server.body_timeout).await?;
     let fields = [("tag", json!(tag)), ("database", json!(db)), ("tables", json!([table]))];
     store(&api, &caller, fixed(definition, &fields)?, PutMode::Replace).await
 }
@@ -146,7 +146,10 @@ async fn replace_for_table(
     params(("tag" = String, Path)),
     responses((status = 200, description = "Changed"), (status = 404, body = Problem), (status = 422, body = Problem)))]
 async fn patch(State(api): State<Api>, caller: Caller, Path(tag): Path<String>, request: Request) -> Answer<Response> {
-    let patch = Value::Object(body::object(request, api.app.config.server.body_timeout).await?);
+    let patch = body::definition(request, api.app.config.server.body_timeout).await?;
+    if !patch.is_object() {
+        return Err(ApiError::invalid(vec![Mistake::new("", "a patch of a definition is a JSON object")]));
+    }
     let mut definition = api.app.definitions.get(&caller.tenant, &tag).await?.definition;
     merge::apply(&mut definition, patch);
     store(&api, &caller, fixed(definition, &[("tag", json!(tag))])?, PutMode::Replace).await
@@ -187,7 +190,7 @@ fn fixed(mut definition: Value, fields: &[(&str, Value)]) -> Answer<Value> {
 #[utoipa::path(post, path = "/api/v1/triggers/validate", tag = "triggers", request_body = Object,
     responses((status = 200, description = "`{valid, errors: [{pointer, detail}]}`")))]
 async fn validate(State(api): State<Api>, caller: Caller, request: Request) -> Answer<Json<Value>> {
-    let definition = body::document(request, api.app.config.server.body_timeout).await?;
+    let definition = body::definition(request, api.app.config.server.body_timeout).await?;
     match api.app.definitions.check(&caller.tenant, &definition).await {
         Ok(_) => Ok(Json(json!({"valid": true, "errors": []}))),
         Err(Error::Invalid(errors)) => Ok(Json(json!({"valid": false, "errors": errors}))),

@@ -63,7 +63,8 @@ impl Client {
         let body = if bytes.is_empty() {
             Value::Null
         } else {
-            serde_json::from_slice(&bytes)
+            // Not serde_json's parser: a definition may nest deeper than that reads.
+            triggerd_core::json::parse_definition(&bytes)
                 .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()))
         };
         Ok(Answer { status, body })

@@ -118,8 +118,8 @@ async fn test(
     Ok(if answer["error"].is_null() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Reads a JSON file.
+/// Reads a JSON file as strictly as the server reads a body.
 pub fn read_json(file: &Path) -> anyhow::Result<Value> {
     let text = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    serde_json::from_slice(&text).with_context(|| format!("{} is not JSON", file.display()))
+    triggerd_core::json::parse_definition(&text).with_context(|| format!("{} is not acceptable JSON", file.display()))
 }

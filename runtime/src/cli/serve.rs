@@ -2,10 +2,12 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::Instant;
 
 use crate::app::App;
 use crate::config::{Config, Flags};
@@ -44,8 +46,9 @@ impl Serve {
         }
         // Runs are walked on threads of their own, so that guests' CPU work cannot hold up the API or the store.
         let (front, engine) = (runtime("triggerd-api")?, runtime("triggerd-engine")?);
-        let served = front.block_on(serve(config.clone(), engine.handle().clone()));
-        engine.shutdown_timeout(config.server.drain_timeout);
+        let served = front.block_on(serve(config, engine.handle().clone()));
+        // Whatever still runs there has been handed back.
+        engine.shutdown_timeout(Duration::from_secs(1));
         served.map(|()| ExitCode::SUCCESS)
     }
 }
@@ -65,9 +68,18 @@ async fn serve(config: Arc<Config>, engine: tokio::runtime::Handle) -> anyhow::R
         config.data_dir().display()
     );
     let stop = signals::stop();
+    // One deadline for requests and runs together, from the moment of the signal on.
+    let stopping = tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            stop.cancelled().await;
+            Instant::now()
+        }
+    });
     api::serve::run(listener, app.clone(), stop).await;
     tracing::info!("Stopping: finishing what is under way");
-    app.stop(background, config.server.drain_timeout).await;
+    let began = stopping.await.context("cannot tell when the stop began")?;
+    app.stop(background, began + config.server.drain_timeout).await;
     tracing::info!("Stopped");
     Ok(())
 }

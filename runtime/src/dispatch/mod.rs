@@ -368,11 +368,11 @@ impl Dispatch {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Waits for the runs on their way, at most `limit`; what is left then is told to the caller, to be handed back.
-    pub(crate) async fn drained(&self, limit: Duration) -> Vec<(RunId, i64)> {
+    /// Waits for the runs on their way until `deadline`; what is left then is told to the caller, to be handed back.
+    pub(crate) async fn drained(&self, deadline: tokio::time::Instant) -> Vec<(RunId, i64)> {
         self.begin_drain();
         self.tasks.close();
-        let _ = tokio::time::timeout(limit, self.tasks.wait()).await;
+        let _ = tokio::time::timeout_at(deadline, self.tasks.wait()).await;
         self.held.iter().map(|held| (*held.key(), held.epoch)).collect()
     }
 

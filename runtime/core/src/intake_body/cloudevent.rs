@@ -142,11 +142,7 @@ fn data(draft: &mut Draft) -> Value {
     match crate::json::parse(&bytes) {
         Ok(data) => data,
         Err(error) => {
-            let detail = match error {
-                crate::json::Error::Malformed(detail) => detail,
-                crate::json::Error::Refused(mistake) => mistake.to_string(),
-            };
-            draft.mistake("data_base64", format!("`datacontenttype` says JSON, but the data is not: {detail}"));
+            draft.mistake("data_base64", format!("`datacontenttype` says JSON, but the data is not: {error}"));
             Value::Null
         }
     }

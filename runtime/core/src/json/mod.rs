@@ -22,11 +22,13 @@ pub const MAX_DEFINITION_DEPTH: usize = 192;
 const RESERVED: &str = "$serde_json::private::";
 
 /// Why a text is not acceptable JSON.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Error {
     /// Not JSON: line, column (from 1) and what is wrong.
+    #[error("{0}")]
     Malformed(String),
     /// JSON, but with a duplicate key or nested too deep.
+    #[error("{0}")]
     Refused(Mistake),
 }
 

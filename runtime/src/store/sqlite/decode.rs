@@ -59,6 +59,12 @@ pub(super) fn json(row: &SqliteRow, column: &str) -> Result<Value, Error> {
     serde_json::from_str(text).map_err(|e| damaged(column, e))
 }
 
+/// A definition: serde_json stops at 127 levels, which a condition may exceed.
+pub(super) fn definition(row: &SqliteRow, column: &str) -> Result<Value, Error> {
+    let text: &str = row.try_get(column)?;
+    triggerd_core::json::parse_definition(text.as_bytes()).map_err(|e| damaged(column, e))
+}
+
 pub(super) fn digest(row: &SqliteRow, column: &str) -> Result<[u8; 32], Error> {
     let bytes: &[u8] = row.try_get(column)?;
     bytes.try_into().map_err(|_| damaged(column, bytes.len()))

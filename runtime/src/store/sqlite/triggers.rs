@@ -150,7 +150,7 @@ fn decode(row: &SqliteRow) -> Result<StoredTrigger, Error> {
         tenant: decode::tenant(row)?,
         tag: row.try_get("tag")?,
         version: decode::version(row)?,
-        definition: decode::json(row, "definition")?,
+        definition: decode::definition(row, "definition")?,
         stored_at: at(row, "stored_at")?,
         created_at: at(row, "created_at")?,
     })
