@@ -10,6 +10,10 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use serde_json::json;
 use triggerd::wasm::digest;
 
+/// The program's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const LOG: &str = r#"(import "triggerd:runtime/log@0.1.0" "write" (func $log (param i32 i32 i32 i32 i32 i32)))"#;
 const STATE: &str = r#"(import "triggerd:runtime/state@0.1.0" "get" (func $get (param i32 i32 i32)))"#;
 

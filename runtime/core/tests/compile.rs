@@ -292,6 +292,14 @@ fn anything() -> impl Strategy<Value = Value> {
     })
 }
 
+#[test]
+fn settings_that_are_left_out_altogether_are_one_mistake_at_their_place() {
+    let source = with("actions", json!([{"type": "log.info"}]));
+    let mistakes = compile(&source, 1, &catalog::Few).unwrap_err();
+    let told: Vec<(&str, &str)> = mistakes.iter().map(|m| (m.pointer.as_str(), m.detail.as_str())).collect();
+    assert_eq!(told, [("/actions/0/config", "`config` is missing: `message` is required")]);
+}
+
 proptest! {
     #[test]
     fn every_definition_ends_in_a_trigger_or_in_mistakes_that_point_into_it(source in anything(), actions in anything()) {

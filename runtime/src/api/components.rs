@@ -67,7 +67,6 @@ async fn upload(
         let detail = "a component's name begins with a small letter or digit; letters, digits, `.`, `_`, `-` follow";
         return Err(ApiError::unprocessable(detail));
     }
-    api.check_component_quota(&caller, &name).await?;
     let (parts, content) = request.into_parts();
     let media_type = body::media_type(&parts.headers);
     if !matches!(media_type.as_str(), "application/wasm" | "application/octet-stream") {
@@ -76,6 +75,8 @@ async fn upload(
     let config = &api.app.config;
     let timeout = config.server.body_timeout.max(std::time::Duration::from_secs(120));
     let bytes = body::read(&parts.headers, content, config.wasm.component_bytes, timeout).await?;
+    // After the body is read: a client that is still sending would see a broken connection instead of the answer.
+    api.check_component_quota(&caller, &name).await?;
     let kept = api.app.components.upload(&caller.tenant, &name, bytes.to_vec(), api.app.clock.now()).await?;
     let (component, made) = kept;
     let status = if made { StatusCode::CREATED } else { StatusCode::OK };

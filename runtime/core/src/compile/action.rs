@@ -185,7 +185,14 @@ impl<'c> Actions<'c> {
         if self.catalog.before_only(kind) {
             self.check_before_only(fields, kind, timing, mistakes);
         }
-        mistakes.extend(self.catalog.check(kind, config).into_iter().map(|mistake| mistake.under(&pointer)));
+        let found = self.catalog.check(kind, config);
+        if fields.value("config").is_some() {
+            mistakes.extend(found.into_iter().map(|mistake| mistake.under(&pointer)));
+        } else if !found.is_empty() {
+            // There is no place inside to point at: what is missing is said of the whole.
+            let details: Vec<&str> = found.iter().map(|mistake| mistake.detail.as_str()).collect();
+            mistakes.push(Mistake::new(&pointer, format!("`config` is missing: {}", details.join("; "))));
+        }
         let place = |at: &str| self.catalog.place(kind, config, at);
         TemplatedConfig::compile(config, &pointer, &place, mistakes).map(|config| (kind, config))
     }
