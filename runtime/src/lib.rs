@@ -35,4 +35,5 @@ pub mod store;
 pub mod sweep;
 pub mod telemetry;
 pub mod trial;
+pub mod usage;
 pub mod wasm;

@@ -46,7 +46,7 @@ async fn routes(api: &Api) -> Vec<Route> {
 /// A path of all kinds of resources is one of each.
 fn of_each_kind(method: &Method, path: &str) -> Vec<Route> {
     let kinds: &[&str] =
-        if path.contains("{kind}") { &["brokers", "caches", "notifications", "secrets"] } else { &[""] };
+        if path.contains("{kind}") { &["brokers", "caches", "notifications", "secrets", "storages"] } else { &[""] };
     kinds.iter().map(|kind| Route { method: method.clone(), path: path.replace("{kind}", kind) }).collect()
 }
 

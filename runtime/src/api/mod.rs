@@ -8,6 +8,7 @@ mod body;
 mod caches;
 mod components;
 mod dead_letters;
+mod destinations;
 mod events;
 mod execute;
 mod guard;
@@ -26,6 +27,7 @@ mod replay;
 mod resources;
 pub mod routes;
 mod sample;
+mod schemas;
 pub mod serve;
 mod stream;
 mod tenants;
@@ -85,6 +87,8 @@ fn resources() -> Vec<(Router, utoipa::openapi::OpenApi)> {
         (execute::routes(), execute::Doc::openapi()),
         (components::routes(), components::Doc::openapi()),
         (resources::routes(), resources::Doc::openapi()),
+        (schemas::routes(), schemas::Doc::openapi()),
+        (destinations::routes(), destinations::Doc::openapi()),
         (topics::routes(), topics::Doc::openapi()),
         (caches::routes(), caches::Doc::openapi()),
         (mailbox::routes(), mailbox::Doc::openapi()),

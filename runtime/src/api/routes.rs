@@ -64,6 +64,11 @@ pub const ROUTES: &[Route] = &[
     post("/api/v1/dead-letters/{run_id}/replay", WRITE_EVENTS),
     delete("/api/v1/dead-letters/{run_id}", WRITE_EVENTS),
 
+    get("/api/v1/schemas", READ_RESOURCES),
+    get("/api/v1/schemas/resources/{kind}", READ_RESOURCES),
+    get("/api/v1/schemas/actions/{type}", READ_RESOURCES),
+    get("/api/v1/destinations", READ_EVENTS),
+
     get("/api/v1/{kind}", READ_RESOURCES),
     get("/api/v1/{kind}/{tag}", READ_RESOURCES),
     put("/api/v1/{kind}/{tag}", WRITE_RESOURCES),

@@ -173,6 +173,18 @@ impl Resources {
         Ok(deleted)
     }
 
+    /// The tenant's resources that name a secret, as `KIND/TAG`.
+    #[must_use]
+    pub fn naming_secret(&self, tenant: &TenantId, name: &str) -> Vec<String> {
+        let all = self.snapshot.load();
+        let of_tenant = all.range((tenant.clone(), "", String::new())..).take_while(|((of, ..), _)| of == tenant);
+        let naming = of_tenant.filter(|((_, kind, _), known)| {
+            let raw = Kind::named(kind).map_or(&[][..], |kind| kind.raw);
+            settings::secrets(&known.settings, raw).contains(name)
+        });
+        naming.map(|((_, kind, tag), _)| format!("{kind}/{tag}")).collect()
+    }
+
     /// Tries the connection, with the settings of `env`; `None` where there is no such resource.
     pub async fn check(&self, tenant: &TenantId, kind: &str, tag: &str, env: &str) -> Option<Check> {
         let kind = Kind::named(kind)?;
