@@ -31,6 +31,7 @@ pub mod replay;
 pub mod resources;
 pub mod secrets;
 pub mod signals;
+pub mod storages;
 pub mod store;
 pub mod sweep;
 pub mod telemetry;

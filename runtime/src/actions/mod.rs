@@ -14,6 +14,7 @@ mod http;
 mod log;
 pub mod record;
 mod registry;
+mod storage;
 mod trace;
 mod uses;
 
@@ -52,6 +53,9 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<log::Warn>(),
     Kind::of::<record::Reject>(),
     Kind::of::<record::Set>(),
+    Kind::of::<storage::Copy>(),
+    Kind::of::<storage::Delete>(),
+    Kind::of::<storage::Upload>(),
 ];
 
 /// One action type.

@@ -19,6 +19,7 @@ mod incoming;
 mod instant;
 mod keys;
 mod mailbox;
+mod master_key;
 mod merge;
 mod openapi;
 mod params;
@@ -94,6 +95,7 @@ fn resources() -> Vec<(Router, utoipa::openapi::OpenApi)> {
         (mailbox::routes(), mailbox::Doc::openapi()),
         (tenants::routes(), tenants::Doc::openapi()),
         (keys::routes(), keys::Doc::openapi()),
+        (master_key::routes(), master_key::Doc::openapi()),
         (test_customer::routes(), test_customer::Doc::openapi()),
     ]
 }

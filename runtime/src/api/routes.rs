@@ -114,6 +114,9 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/keys", ADMIN),
     delete("/api/v1/keys/{id}", ADMIN),
 
+    get("/api/v1/master-key", Need::Operator),
+    post("/api/v1/master-key/rotate", Need::Operator),
+
     development(Method::POST, "/admin/test-customer", Need::Operator),
 ];
 
