@@ -19,6 +19,7 @@ const RULES: &[(&str, &str, &str)] = &[
     ("/api/v1/components", "components:write", "resources:write"),
     ("/api/v1/keys", "admin", "events:write"),
     ("/api/v1/tenants", "operator", "admin"),
+    ("/api/v1/master-key", "operator", "admin"),
     ("/admin/", "operator", "admin"),
     ("/api/v1/", "resources:write", "components:write"),
 ];
