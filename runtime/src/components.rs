@@ -165,6 +165,12 @@ impl Components {
         Ok(())
     }
 
+    /// The own settings of every component of a tenant that has some, by name.
+    pub async fn all_settings(&self, tenant: &TenantId) -> Result<Vec<(String, Value)>, store::Error> {
+        let stored = self.store.resources(tenant, SETTINGS).await?;
+        Ok(stored.into_iter().map(|known| (known.tag, known.settings)).collect())
+    }
+
     /// Deletes every version and the component's state, unless a trigger of `index` names it.
     pub async fn delete(&self, tenant: &TenantId, name: &str, index: &Index) -> Result<(), Error> {
         let users: BTreeSet<String> = index

@@ -14,7 +14,7 @@ use triggerd_core::outcome::Failure;
 use triggerd_core::run::{ActionProgress, ActionState, Progress};
 
 use crate::app::App;
-use crate::dispatch::{Job, Tried, attempt, verdict};
+use crate::dispatch::{Job, Tried, Unavailable, attempt, verdict};
 use crate::record::{self, Decision};
 
 /// What before-triggers made of a write.
@@ -123,7 +123,11 @@ async fn act(app: &Arc<App>, job: &mut Job, action: &Action, path: &str) -> Resu
         return Ok(());
     }
     let failure = match attempt(app, job, action, path).await {
-        Tried::NoPlace => Failure::new("BUSY", "too many calls to this destination are under way"),
+        Tried::NoPlace(Unavailable::Full) => Failure::new("BUSY", "too many calls to this destination are under way"),
+        Tried::NoPlace(Unavailable::Open(wait)) => {
+            let message = format!("this destination keeps failing; it is tried again in {} s", wait.as_secs() + 1);
+            Failure::new("CIRCUIT_OPEN", message)
+        }
         Tried::Ended { attempt, outcome, effect } => {
             let chance = app.clock.chance();
             let decision = record::settle(job.progress_of(path, action), action, *attempt, outcome, chance);

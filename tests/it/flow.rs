@@ -20,6 +20,25 @@ async fn an_action_whose_condition_is_false_is_skipped() {
 }
 
 #[tokio::test]
+async fn what_was_counted_against_a_quota_survives_a_crash() {
+    let mut server = crate::harness::Server::start();
+    let receiver = Receiver::start().await;
+    let mut action = call("c", &receiver.url("/q"));
+    action["quota"] = json!({"key": "{{record.customer}}", "limit": 2, "window": "1d"});
+    server.api().trigger(on("quota", "quota", json!([action]))).await;
+    let send = async |server: &crate::harness::Server| {
+        let event = server.api().event_ended("quota", json!({"customer": "a"})).await;
+        event["runs"][0]["actions"][0]["status"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(send(&server).await, "delivered");
+    server.crash_and_restart();
+    assert_eq!(send(&server).await, "delivered");
+    server.crash_and_restart();
+    assert_eq!(send(&server).await, "skipped");
+    assert_eq!(receiver.seen_at("/q").len(), 2);
+}
+
+#[tokio::test]
 async fn over_its_quota_an_action_is_skipped_per_key() {
     let home = home().await;
     let receiver = Receiver::start().await;

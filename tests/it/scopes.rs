@@ -19,6 +19,7 @@ const RULES: &[(&str, &str, &str)] = &[
     ("/api/v1/components", "components:write", "resources:write"),
     ("/api/v1/keys", "admin", "events:write"),
     ("/api/v1/tenants", "operator", "admin"),
+    ("/api/v1/master-key", "operator", "admin"),
     ("/admin/", "operator", "admin"),
     ("/api/v1/", "resources:write", "components:write"),
 ];
@@ -46,7 +47,7 @@ async fn routes(api: &Api) -> Vec<Route> {
 /// A path of all kinds of resources is one of each.
 fn of_each_kind(method: &Method, path: &str) -> Vec<Route> {
     let kinds: &[&str] =
-        if path.contains("{kind}") { &["brokers", "caches", "notifications", "secrets"] } else { &[""] };
+        if path.contains("{kind}") { &["brokers", "caches", "notifications", "secrets", "storages"] } else { &[""] };
     kinds.iter().map(|kind| Route { method: method.clone(), path: path.replace("{kind}", kind) }).collect()
 }
 

@@ -4,6 +4,7 @@
 //! triggers it matches, [`plan`] says which runs that makes, [`template`] renders their actions' settings,
 //! and [`retry`] decides what follows an attempt's [`outcome::Outcome`]. `now` and jitter are arguments.
 
+pub mod breaker;
 pub mod catalog;
 pub mod compile;
 pub mod condition;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use triggerd_core::mistake::Mistake;
 use triggerd_core::outcome::Outcome;
 
-use super::{Action, Context};
+use super::{Action, Context, Use, uses};
 use crate::brokers::{self, Message};
 use crate::failed::outcome;
 
@@ -44,6 +44,10 @@ impl Action for Publish {
             Err(detail) => Some(detail),
         };
         wrong.map(|detail| Mistake::new("/broker", detail)).into_iter().collect()
+    }
+
+    fn uses(config: &Value) -> Vec<Use> {
+        uses::named(config, "broker", "brokers").into_iter().collect()
     }
 
     async fn run(cx: Context, config: Config) -> Outcome {

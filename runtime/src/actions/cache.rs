@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use triggerd_core::outcome::Outcome;
 
-use super::{Action, Context};
+use super::{Action, Context, Use, uses};
 use crate::failed::outcome;
 
 /// The largest value.
@@ -59,6 +59,10 @@ impl Action for Set {
     const KIND: &'static str = "cache.set";
     type Config = SetConfig;
 
+    fn uses(config: &Value) -> Vec<Use> {
+        uses::named(config, "cache", "caches").into_iter().collect()
+    }
+
     async fn run(cx: Context, config: SetConfig) -> Outcome {
         if config.ttl == Some(0) {
             return Outcome::dead("CONFIG_INVALID", "/ttl: must be at least 1 second");
@@ -77,6 +81,10 @@ impl Action for Delete {
     const KIND: &'static str = "cache.delete";
     type Config = DeleteConfig;
 
+    fn uses(config: &Value) -> Vec<Use> {
+        uses::named(config, "cache", "caches").into_iter().collect()
+    }
+
     async fn run(cx: Context, config: DeleteConfig) -> Outcome {
         let deleted = cx.services.caches.delete(cx.cache(&config.cache), &config.key).await;
         outcome(deleted.map(|was_there| json!({ "count": u64::from(was_there) })))
@@ -86,6 +94,10 @@ impl Action for Delete {
 impl Action for Invalidate {
     const KIND: &'static str = "cache.invalidate";
     type Config = InvalidateConfig;
+
+    fn uses(config: &Value) -> Vec<Use> {
+        uses::named(config, "cache", "caches").into_iter().collect()
+    }
 
     async fn run(cx: Context, config: InvalidateConfig) -> Outcome {
         let count = cx.services.caches.invalidate(cx.cache(&config.cache), &config.key).await;

@@ -23,6 +23,7 @@ use crate::mail::Mailbox;
 use crate::redact::Redactor;
 use crate::resources::{Resources, Secrets};
 use crate::secrets::Vault;
+use crate::storages::Storages;
 use crate::store::Store;
 
 /// What is kept of a request, and of an answer.
@@ -88,6 +89,8 @@ pub struct Services {
     pub caches: Caches,
     /// The tenants' brokers.
     pub brokers: Brokers,
+    /// The tenants' storages.
+    pub storages: Storages,
     /// Messages that went to no mail server.
     pub mailbox: Mailbox,
     /// Development mode: messages stay on this machine.
@@ -156,12 +159,10 @@ impl Services {
         components: Arc<Components>,
     ) -> Result<Self, String> {
         let egress = Egress::new(settings.egress)?;
-        let vault = match &settings.master_key {
-            Some(key) => Vault::from_key(key),
-            None => Vault::from_data_dir(&settings.data_dir),
-        };
+        let previous = config.access.master_key_previous.as_ref().map(|key| key.expose().to_owned());
+        let vault = Vault::load(settings.master_key.as_deref(), previous.as_deref(), &settings.data_dir);
         let vault = vault.map_err(|e| e.to_string())?;
-        let connections = Connections::new(egress.clone());
+        let connections = Connections::new(egress.clone(), config.storage_dir(&settings.data_dir));
         let resources =
             Resources::load(store.clone(), clock.clone(), vault, connections).await.map_err(|e| e.to_string())?;
         let resources = Arc::new(resources);
@@ -172,6 +173,7 @@ impl Services {
             secrets: resources.secrets(),
             caches: Caches::new(resources.clone()),
             brokers: Brokers::new(resources.clone(), store.clone(), clock.clone()),
+            storages: Storages::new(resources.clone(), resources.connections().folders.root()),
             mailbox: Mailbox::new(&settings.data_dir),
             development: settings.development,
             resources,

@@ -18,7 +18,7 @@ use triggerd_core::run::Effect;
 use super::context::MAX_EXCERPT;
 use super::guest_services::{GuestServices, invocation};
 use super::record::REJECTED;
-use super::{Action, Context};
+use super::{Action, Context, Use, granted};
 use crate::components::Loaded;
 use crate::redact::Redactor;
 use crate::wasm::{Call, CallReport, Capabilities, Export, GuardVerdict, GuestAnswer};
@@ -50,6 +50,10 @@ impl Action for Custom {
         };
         let found = Capabilities::parse(capabilities).err().unwrap_or_default();
         found.into_iter().map(|mistake| mistake.under("/capabilities")).collect()
+    }
+
+    fn uses(config: &Value) -> Vec<Use> {
+        config.get("capabilities").map(granted).unwrap_or_default()
     }
 
     async fn run(cx: Context, config: Config) -> Outcome {

@@ -7,7 +7,7 @@ use triggerd_core::catalog::Place;
 use triggerd_core::mistake::Mistake;
 use triggerd_core::outcome::Outcome;
 
-use super::{Action, Context};
+use super::{Action, Context, Use, uses};
 use crate::failed::{Failed, outcome};
 use crate::mail::{self, Attachment, Composed, Letter, MessageTemplate};
 use crate::resources::{Identity, Message, Notification, Resolved};
@@ -89,6 +89,10 @@ impl Action for Email {
             _ if ["/recipients", "/cc", "/bcc"].iter().any(|list| pointer.starts_with(list)) => Place::Header,
             _ => Place::Plain,
         }
+    }
+
+    fn uses(config: &Value) -> Vec<Use> {
+        uses::named(config, "notification", "notifications").into_iter().collect()
     }
 
     fn destination(cx: &Context, config: &Config) -> Option<String> {

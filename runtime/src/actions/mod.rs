@@ -14,7 +14,9 @@ mod http;
 mod log;
 pub mod record;
 mod registry;
+mod storage;
 mod trace;
+mod uses;
 
 use std::future::Future;
 
@@ -28,6 +30,7 @@ use triggerd_core::outcome::Outcome;
 pub use context::{Context, Emit, Emitted, Excerpt, MAX_EXCERPT, Services, Settings};
 pub use guest_services::GuestServices;
 pub use registry::{Kind, Ready, Registry};
+pub use uses::{Use, granted};
 
 /// Every action type. A new one is a file and its lines here.
 pub const KINDS: &[Kind] = &[
@@ -50,6 +53,9 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<log::Warn>(),
     Kind::of::<record::Reject>(),
     Kind::of::<record::Set>(),
+    Kind::of::<storage::Copy>(),
+    Kind::of::<storage::Delete>(),
+    Kind::of::<storage::Upload>(),
 ];
 
 /// One action type.
@@ -76,6 +82,12 @@ pub trait Action: 'static {
     /// Where the value rendered at `pointer` of the settings ends up.
     fn place(_config: &Value, _pointer: &str) -> Place {
         Place::Plain
+    }
+
+    /// The resources that unrendered settings name by a literal tag: while a trigger uses them, they cannot be deleted.
+    /// Secrets in templates are found without it.
+    fn uses(_config: &Value) -> Vec<Use> {
+        Vec::new()
     }
 
     /// The destination that in-flight attempts are counted for (`https://host:port`); `None` for what stays inside.

@@ -9,7 +9,7 @@ use triggerd_core::catalog::{Catalog, Place};
 use triggerd_core::mistake::Mistake;
 use triggerd_core::outcome::{Failure, Outcome};
 
-use super::{Action, Context, KINDS};
+use super::{Action, Context, KINDS, Use};
 
 /// One action type with its types erased.
 pub struct Kind {
@@ -23,6 +23,7 @@ pub struct Kind {
     schema: fn() -> Value,
     check: fn(&Value) -> Vec<Mistake>,
     place: fn(&Value, &str) -> Place,
+    uses: fn(&Value) -> Vec<Use>,
     ready: fn(&Context, Value) -> Result<Ready, Failure>,
 }
 
@@ -55,6 +56,7 @@ impl Kind {
             schema: || schemars::schema_for!(A::Config).to_value(),
             check: A::check,
             place: A::place,
+            uses: A::uses,
             ready: |cx, config| {
                 let config: A::Config = serde_json::from_value(config)
                     .map_err(|e| Failure::new("CONFIG_INVALID", format!("the rendered settings are not valid: {e}")))?;
@@ -102,6 +104,12 @@ impl Registry {
             .get(kind)
             .ok_or_else(|| Failure::new("CONFIG_INVALID", format!("this server knows no action type `{kind}`")))?;
         (self.kinds[*index].ready)(cx, config)
+    }
+
+    /// The resources that unrendered settings of `kind` name by a literal tag.
+    #[must_use]
+    pub fn uses(&self, kind: &str, config: &Value) -> Vec<Use> {
+        self.named(kind).map(|index| (self.kinds[index].uses)(config)).unwrap_or_default()
     }
 
     fn named(&self, kind: &str) -> Option<usize> {
@@ -155,7 +163,7 @@ mod tests {
     /// A file in `actions/` that no kind's family is named after was written and never listed.
     #[test]
     fn every_file_of_this_folder_is_listed() {
-        let support = ["mod", "context", "registry", "guest_services", "trace"];
+        let support = ["mod", "context", "registry", "guest_services", "trace", "uses"];
         let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/src/actions");
         let families: Vec<&str> = KINDS.iter().map(|kind| family(kind.name)).collect();
         for entry in std::fs::read_dir(dir).unwrap() {

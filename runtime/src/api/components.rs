@@ -12,7 +12,7 @@ use triggerd_core::event::Event;
 use triggerd_core::id::{RunId, is_tag};
 use triggerd_core::mistake::Mistake;
 
-use super::params::Params;
+use super::params::{Paged, Params};
 use super::problem::{Answer, ApiError, Problem};
 use super::{Api, Router, body, merge, sample};
 use crate::access::Caller;
@@ -90,18 +90,11 @@ async fn upload(
 async fn list(State(api): State<Api>, caller: Caller, RawQuery(query): RawQuery) -> Answer<Json<Value>> {
     let params = Params::read(query.as_deref(), &["limit", "cursor"])?;
     let page = params.page()?;
-    let mut latest: Vec<StoredComponent> = Vec::new();
-    let mut all = api.app.components.list(&caller.tenant, None).await?;
+    let mut all: Vec<StoredComponent> = api.app.components.list(&caller.tenant, None).await?;
     all.sort_by(|a, b| (&a.name, std::cmp::Reverse(a.version)).cmp(&(&b.name, std::cmp::Reverse(b.version))));
     all.dedup_by(|later, first| later.name == first.name);
-    let total = all.len();
-    let after = page.cursor.as_deref().unwrap_or_default();
-    let mut rest = all.into_iter().filter(|component| component.name.as_str() > after);
-    latest.extend(rest.by_ref().take(page.limit as usize));
-    let has_more = rest.next().is_some();
-    let cursor = latest.last().filter(|_| has_more).map(|last| last.name.clone());
-    let components: Vec<Value> = latest.iter().map(shown).collect();
-    Ok(Json(json!({"components": components, "total": total, "cursor": cursor, "has_more": has_more})))
+    let paged = Paged::by_key(all, &page, |component| &component.name);
+    Ok(Json(paged.answer("components", shown)))
 }
 
 /// Describe a component: its latest version, its settings, and every version.

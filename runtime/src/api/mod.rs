@@ -8,6 +8,7 @@ mod body;
 mod caches;
 mod components;
 mod dead_letters;
+mod destinations;
 mod events;
 mod execute;
 mod guard;
@@ -18,6 +19,7 @@ mod incoming;
 mod instant;
 mod keys;
 mod mailbox;
+mod master_key;
 mod merge;
 mod openapi;
 mod params;
@@ -26,6 +28,7 @@ mod replay;
 mod resources;
 pub mod routes;
 mod sample;
+mod schemas;
 pub mod serve;
 mod stream;
 mod tenants;
@@ -85,11 +88,14 @@ fn resources() -> Vec<(Router, utoipa::openapi::OpenApi)> {
         (execute::routes(), execute::Doc::openapi()),
         (components::routes(), components::Doc::openapi()),
         (resources::routes(), resources::Doc::openapi()),
+        (schemas::routes(), schemas::Doc::openapi()),
+        (destinations::routes(), destinations::Doc::openapi()),
         (topics::routes(), topics::Doc::openapi()),
         (caches::routes(), caches::Doc::openapi()),
         (mailbox::routes(), mailbox::Doc::openapi()),
         (tenants::routes(), tenants::Doc::openapi()),
         (keys::routes(), keys::Doc::openapi()),
+        (master_key::routes(), master_key::Doc::openapi()),
         (test_customer::routes(), test_customer::Doc::openapi()),
     ]
 }

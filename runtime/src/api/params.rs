@@ -148,6 +148,40 @@ impl Params {
     }
 }
 
+/// One page of a list that is in memory, in the order of its keys.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Paged<T> {
+    /// The page's items.
+    pub items: Vec<T>,
+    /// All items, of all pages.
+    pub total: usize,
+    /// Where the next page begins; `None` on the last one.
+    pub cursor: Option<String>,
+}
+
+impl<T> Paged<T> {
+    /// Cuts the page out of `all`, which is sorted by `key`; a key that has gone meanwhile moves nothing.
+    pub fn by_key(all: Vec<T>, page: &PageRequest, key: impl Fn(&T) -> &str) -> Self {
+        let total = all.len();
+        let after = page.cursor.as_deref().unwrap_or_default();
+        let mut rest = all.into_iter().filter(|item| key(item) > after);
+        let items: Vec<T> = rest.by_ref().take(page.limit as usize).collect();
+        let cursor = rest.next().and_then(|_| items.last().map(|last| key(last).to_owned()));
+        Self { items, total, cursor }
+    }
+
+    /// The answer: `{<name>: [...], total, cursor, has_more}`.
+    pub fn answer(&self, name: &str, shown: impl FnMut(&T) -> Value) -> Value {
+        let items = self.items.iter().map(shown).collect();
+        let mut answer = Map::new();
+        answer.insert(name.to_owned(), Value::Array(items));
+        answer.insert("total".into(), self.total.into());
+        answer.insert("cursor".into(), self.cursor.clone().into());
+        answer.insert("has_more".into(), self.cursor.is_some().into());
+        Value::Object(answer)
+    }
+}
+
 /// What the store said to a page that was asked for: all that it can hold against one is the cursor.
 pub fn page_error(error: store::Error) -> ApiError {
     match error {
@@ -235,6 +269,24 @@ mod tests {
         for bad in ["limit=0", "limit=1001", "limit=-1", "limit=ten", "limit=99999999999999999999", "cursor=%00"] {
             assert!(params(bad).page().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn pages_by_key_hold_everything_once_though_keys_go() {
+        let all = || vec!["a", "b", "c", "d", "e"];
+        let page = |cursor: Option<&str>| PageRequest { limit: 2, cursor: cursor.map(str::to_owned) };
+        let first = Paged::by_key(all(), &page(None), |key| key);
+        assert_eq!((&first.items, first.total, first.cursor.as_deref()), (&vec!["a", "b"], 5, Some("b")));
+        let after_b_has_gone = Paged::by_key(vec!["a", "c", "d", "e"], &page(Some("b")), |key| key);
+        assert_eq!(after_b_has_gone.items, ["c", "d"]);
+        let last = Paged::by_key(all(), &page(Some("d")), |key| key);
+        assert_eq!((&last.items, last.cursor.as_deref()), (&vec!["e"], None));
+        let exact = Paged::by_key(vec!["a", "b"], &page(None), |key| key);
+        assert_eq!(
+            exact.answer("keys", |key| Value::from(*key)),
+            serde_json::json!({
+            "keys": ["a", "b"], "total": 2, "cursor": null, "has_more": false})
+        );
     }
 
     #[test]

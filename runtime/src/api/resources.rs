@@ -8,12 +8,13 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use triggerd_core::id::is_tag;
 
-use super::params::Params;
+use super::params::{PAGING, Paged, Params};
 use super::problem::{Answer, ApiError, Problem};
 use super::{Api, Router, body};
 use crate::access::Caller;
 use crate::resources::{Error, Kind};
 use crate::store::StoredResource;
+use crate::usage;
 
 /// The routes.
 pub fn routes() -> Router {
@@ -51,17 +52,10 @@ async fn list(
     RawQuery(query): RawQuery,
 ) -> Answer<Json<Value>> {
     let kind = known(&kind)?;
-    let page = Params::read(query.as_deref(), &["limit", "cursor"])?.page()?;
+    let page = Params::read(query.as_deref(), &PAGING)?.page()?;
     let all = api.app.services.resources.list(&caller.tenant, kind.name);
-    let total = all.len();
-    let after = page.cursor.as_deref().unwrap_or_default();
-    let mut rest = all.into_iter().filter(|resource| resource.tag.as_str() > after);
-    let items: Vec<Value> = rest.by_ref().take(page.limit as usize).map(|resource| shown(&resource)).collect();
-    let has_more = rest.next().is_some();
-    let cursor = items.last().filter(|_| has_more).map(|last| last["tag"].clone());
-    let mut answer = json!({"total": total, "cursor": cursor, "has_more": has_more});
-    answer[kind.name] = Value::Array(items);
-    Ok(Json(answer))
+    let paged = Paged::by_key(all, &page, |resource| &resource.tag);
+    Ok(Json(paged.answer(kind.name, shown)))
 }
 
 /// Show a resource; a secret's value is never shown
@@ -119,13 +113,19 @@ async fn patch(
 /// Delete a resource
 #[utoipa::path(delete, path = "/api/v1/{kind}/{tag}", tag = "resources",
     params(("kind" = String, Path), ("tag" = String, Path)),
-    responses((status = 204, description = "Deleted"), (status = 404, body = Problem)))]
+    responses((status = 204, description = "Deleted"), (status = 404, body = Problem),
+        (status = 409, body = Problem, description = "Triggers, components or other resources use it")))]
 async fn remove(
     State(api): State<Api>,
     caller: Caller,
     Path((kind, tag)): Path<(String, String)>,
 ) -> Answer<StatusCode> {
     let kind = known(&kind)?;
+    let users = usage::users(&api.app, &caller.tenant, kind.name, &tag).await?;
+    if !users.is_empty() && api.app.services.resources.get(&caller.tenant, kind.name, &tag).is_some() {
+        let what = kind.name.trim_end_matches('s');
+        return Err(ApiError::conflict(format!("{what} `{tag}` is used by {}", users.join(", "))));
+    }
     let deleted = api.app.services.resources.delete(&caller.tenant, kind.name, &tag).await?;
     if deleted { Ok(StatusCode::NO_CONTENT) } else { Err(absent(kind, &tag)) }
 }

@@ -64,6 +64,11 @@ pub const ROUTES: &[Route] = &[
     post("/api/v1/dead-letters/{run_id}/replay", WRITE_EVENTS),
     delete("/api/v1/dead-letters/{run_id}", WRITE_EVENTS),
 
+    get("/api/v1/schemas", READ_RESOURCES),
+    get("/api/v1/schemas/resources/{kind}", READ_RESOURCES),
+    get("/api/v1/schemas/actions/{type}", READ_RESOURCES),
+    get("/api/v1/destinations", READ_EVENTS),
+
     get("/api/v1/{kind}", READ_RESOURCES),
     get("/api/v1/{kind}/{tag}", READ_RESOURCES),
     put("/api/v1/{kind}/{tag}", WRITE_RESOURCES),
@@ -108,6 +113,9 @@ pub const ROUTES: &[Route] = &[
     post("/api/v1/keys", ADMIN),
     get("/api/v1/keys", ADMIN),
     delete("/api/v1/keys/{id}", ADMIN),
+
+    get("/api/v1/master-key", Need::Operator),
+    post("/api/v1/master-key/rotate", Need::Operator),
 
     development(Method::POST, "/admin/test-customer", Need::Operator),
 ];

@@ -13,7 +13,7 @@ use triggerd_core::event_pattern::EventPattern;
 use triggerd_core::explain::reacts_to;
 use triggerd_core::mistake::Mistake;
 
-use super::params::Params;
+use super::params::{Paged, Params};
 use super::problem::{Answer, ApiError, Problem};
 use super::{Api, Router, body, merge, sample};
 use crate::access::Caller;
@@ -91,16 +91,13 @@ async fn list(State(api): State<Api>, caller: Caller, RawQuery(query): RawQuery)
     let mut found: Vec<_> =
         api.app.definitions.index().all(&caller.tenant).into_iter().filter(|trigger| wanted(trigger)).collect();
     found.sort_by(|a, b| a.tag.cmp(&b.tag));
-    let total = found.len();
-    let after = page.cursor.as_deref().unwrap_or_default();
-    let mut rest = found.into_iter().filter(|trigger| &*trigger.tag > after);
+    let Paged { items, total, cursor } = Paged::by_key(found, &page, |trigger| &trigger.tag);
     let mut triggers = Vec::new();
-    for trigger in rest.by_ref().take(page.limit as usize) {
+    for trigger in items {
         triggers.push(shown(&api.app.definitions.get(&caller.tenant, &trigger.tag).await?));
     }
-    let has_more = rest.next().is_some();
-    let cursor = triggers.last().filter(|_| has_more).map(|last| last["tag"].clone());
-    Ok(Json(json!({"triggers": triggers, "total": total, "cursor": cursor, "has_more": has_more})))
+    let paged = Paged { items: triggers, total, cursor };
+    Ok(Json(paged.answer("triggers", Value::clone)))
 }
 
 /// Create a trigger; 409 where its tag exists.

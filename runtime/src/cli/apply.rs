@@ -1,6 +1,6 @@
 //! `triggerd apply` and `export`: definitions as files.
 //!
-//! A directory holds `triggers/*.json`, and resources in `<kind>/<tag>.json` (`caches/`, `brokers/`, `notifications/`).
+//! A directory holds `triggers/*.json`, and resources of every kind but secrets in `<kind>/<tag>.json` (`caches/main.json`).
 //! Components stand in `components/<name>.wasm`, with `components/<name>.json` as their settings. Files at the top
 //! that have `actions` are triggers too.
 
@@ -17,9 +17,12 @@ use similar::TextDiff;
 use super::client::{Client, problem_text};
 use super::components::read_json;
 use super::output::Output;
+use crate::resources::KINDS;
 
 /// Resource kinds that stand in files. Secrets do not: they are never read back, and never written to disk.
-const KINDS: [&str; 3] = ["caches", "brokers", "notifications"];
+fn kinds() -> impl Iterator<Item = &'static str> {
+    KINDS.iter().filter(|kind| !kind.hidden).map(|kind| kind.name)
+}
 
 /// `triggerd apply`.
 #[derive(Args)]
@@ -89,7 +92,7 @@ impl Bundle {
         for file in json_files(dir)?.into_iter().chain(json_files(&dir.join("triggers"))?) {
             bundle.add_trigger(&file)?;
         }
-        for kind in KINDS {
+        for kind in kinds() {
             for file in json_files(&dir.join(kind))? {
                 bundle.resources.insert((kind, stem(&file)), read_json(&file)?);
             }
@@ -104,7 +107,7 @@ impl Bundle {
             bail!(
                 "{} holds no definitions: expected triggers/*.json, {}/*.json or components/*.wasm",
                 dir.display(),
-                KINDS.join("/*.json, ")
+                kinds().collect::<Vec<_>>().join("/*.json, ")
             );
         }
         Ok(bundle)
@@ -266,7 +269,7 @@ impl Export {
         for (tag, definition) in current_triggers(client).await? {
             written.push(write(&self.dir.join("triggers"), &tag, &definition)?);
         }
-        for kind in KINDS {
+        for kind in kinds() {
             for item in client.all(&format!("/api/v1/{kind}"), kind, &[]).await? {
                 if let Some(tag) = item["tag"].as_str() {
                     written.push(write(&self.dir.join(kind), tag, &item["settings"])?);

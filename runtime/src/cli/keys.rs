@@ -26,6 +26,8 @@ pub enum Key {
     },
     /// List keys.
     List,
+    /// Seal all secrets with the current master key, a new one where it is the data directory's.
+    RotateMaster,
     /// Revoke a key.
     Revoke {
         /// Its id, as `key list` shows it.
@@ -58,6 +60,7 @@ impl Key {
                     ],
                 );
             }
+            Self::RotateMaster => return rotate_master(client, output).await,
             Self::Revoke { id } => {
                 client.expect(client.request(Method::DELETE, &format!("/api/v1/keys/{id}"))).await?;
                 output.done(&format!("Revoked {id}"), &json!({"revoked": id}));
@@ -65,4 +68,18 @@ impl Key {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Fails where something is left that no key opens: the old key must not be thrown away then.
+async fn rotate_master(client: &Client, output: Output) -> anyhow::Result<ExitCode> {
+    let done = client.expect(client.request(Method::POST, "/api/v1/master-key/rotate")).await?;
+    let key = done["key"].as_str().unwrap_or_default();
+    output.done(&format!("Sealed {} resources anew; the master key is {key}", done["resealed"]), &done);
+    let unreadable: Vec<&str> =
+        done["unreadable"].as_array().into_iter().flatten().filter_map(serde_json::Value::as_str).collect();
+    if unreadable.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("No known key opens these; write them again: {}", unreadable.join(", "));
+    Ok(ExitCode::FAILURE)
 }

@@ -39,9 +39,11 @@ settings! {
     "environment" => environment;
     "data_dir" => store.data_dir;
     "store_url" => store.url;
+    "storage_dir" => store.storage_dir;
     "retention" => store.retention;
     "admin_key" => access.admin_key;
     "master_key" => access.master_key;
+    "master_key_previous" => access.master_key_previous;
     "rate_limit" => access.rate_limit;
     "allow_nets" => egress.allow_nets;
     "max_event_bytes" => intake.max_event_bytes;

@@ -65,6 +65,8 @@ pub struct Store {
     pub data_dir: PathBuf,
     /// Another store than SQLite in the data directory.
     pub url: Option<Secret>,
+    /// Where storages of the kind `local` keep their folders; else `storage` in the data directory.
+    pub storage_dir: Option<PathBuf>,
     /// Finished events older than this are deleted; `None` keeps them.
     pub retention: Option<Duration>,
 }
@@ -76,6 +78,8 @@ pub struct Access {
     pub admin_key: Option<Secret>,
     /// Encrypts secrets; else one is made at the first start.
     pub master_key: Option<Secret>,
+    /// The key before it: what it encrypts can still be read.
+    pub master_key_previous: Option<Secret>,
     /// Requests per second of every tenant without a limit of its own; `Some(0)` is unlimited. `None`: 1000 for
     /// tenants made over the API, no limit for `default`.
     pub rate_limit: Option<u32>,
@@ -179,8 +183,8 @@ impl Default for Config {
                 max_streams: 128,
                 drain_timeout: Duration::from_secs(30),
             },
-            store: Store { data_dir: PathBuf::from("./data"), url: None, retention: Some(days(90)) },
-            access: Access { admin_key: None, master_key: None, rate_limit: None },
+            store: Store { data_dir: PathBuf::from("./data"), url: None, storage_dir: None, retention: Some(days(90)) },
+            access: Access { admin_key: None, master_key: None, master_key_previous: None, rate_limit: None },
             intake: Intake {
                 max_event_bytes: MIB,
                 max_batch: 10_000,
@@ -226,6 +230,12 @@ impl Config {
             None if self.is_development() => Net::loopback(),
             None => Vec::new(),
         }
+    }
+
+    /// Where storages keep their folders, given where everything else is kept.
+    #[must_use]
+    pub fn storage_dir(&self, data_dir: &std::path::Path) -> PathBuf {
+        self.store.storage_dir.clone().unwrap_or_else(|| data_dir.join("storage"))
     }
 
     /// Where the embedded store is, and everything else that is kept in files.

@@ -1,8 +1,12 @@
 //! Clients that actions share, one per system: pooled, guarded, made anew when their settings change.
 
+pub mod folders;
 pub mod memory;
 pub mod redis;
+pub mod s3;
 pub mod smtp;
+
+use std::path::PathBuf;
 
 use crate::egress::Egress;
 
@@ -17,16 +21,22 @@ pub struct Connections {
     pub smtp: smtp::Pool,
     /// Caches in this process.
     pub memory: memory::Caches,
+    /// S3 buckets.
+    pub s3: s3::Pool,
+    /// Folders of this machine.
+    pub folders: folders::Folders,
 }
 
 impl Connections {
     /// None is opened before it is needed.
     #[must_use]
-    pub fn new(egress: Egress) -> Self {
+    pub fn new(egress: Egress, storage_dir: PathBuf) -> Self {
         Self {
             redis: redis::Pool::new(egress.clone()),
             smtp: smtp::Pool::new(egress.clone()),
             memory: memory::Caches::default(),
+            s3: s3::Pool::new(egress.clone()),
+            folders: folders::Folders::new(storage_dir),
             egress,
         }
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
+use triggerd_core::breaker::Verdict;
 use triggerd_core::definition::Action;
 use triggerd_core::outcome::{Failure, Outcome};
 use triggerd_core::run::{Attempt, AttemptOutcome, Effect};
@@ -31,8 +32,17 @@ pub(crate) enum Tried {
         /// What it did to the event; `Refuse` where it refused the write.
         effect: Option<Effect>,
     },
-    /// Its destination is stuck or the node is full: it was not made and does not count.
-    NoPlace,
+    /// Its destination is stuck or left alone, or the node is full: it was not made and does not count.
+    NoPlace(Unavailable),
+}
+
+/// Why there was no place for an attempt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Unavailable {
+    /// The destination is stuck, or the tenant or the node is at its cap.
+    Full,
+    /// The destination has failed too often; it may be tried again after this.
+    Open(Duration),
 }
 
 /// Makes one attempt of the job's action at `path`.
@@ -62,7 +72,7 @@ pub(crate) async fn attempt(app: &Arc<App>, job: &mut Job, action: &Action, path
     let outcome = match perform(app, &mut cx, action).await {
         Ok(outcome) => outcome,
         Err(Unmade::Failed(failure)) => Outcome::Dead(failure),
-        Err(Unmade::NoPlace) => return Tried::NoPlace,
+        Err(Unmade::NoPlace(why)) => return Tried::NoPlace(why),
     };
     let outcome = redacted(outcome, &cx.secrets);
     let excerpt = std::mem::take(&mut *cx.excerpt.lock());
@@ -85,7 +95,7 @@ pub(crate) async fn attempt(app: &Arc<App>, job: &mut Job, action: &Action, path
 /// Why an attempt was not made.
 enum Unmade {
     Failed(Failure),
-    NoPlace,
+    NoPlace(Unavailable),
 }
 
 impl From<Failure> for Unmade {
@@ -97,14 +107,14 @@ impl From<Failure> for Unmade {
 async fn perform(app: &Arc<App>, cx: &mut Context, action: &Action) -> Result<Outcome, Unmade> {
     let config = render(app, cx, action)?;
     let ready = app.registry.ready(action.kind, cx, config)?;
-    let _place = match &ready.destination {
-        Some(destination) => Some(place(app, cx, destination).await.ok_or(Unmade::NoPlace)?),
+    let place = match &ready.destination {
+        Some(destination) => Some(place(app, cx, destination).await.map_err(Unmade::NoPlace)?),
         None => None,
     };
     // The wait for a place is not the attempt's.
     cx.deadline = tokio::time::Instant::now() + Duration::from_millis(action.timeout_ms);
     let run = AssertUnwindSafe((ready.run)(cx.clone())).catch_unwind();
-    Ok(match tokio::time::timeout_at(cx.deadline, run).await {
+    let outcome = match tokio::time::timeout_at(cx.deadline, run).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_panic)) => {
             tracing::error!(run.id = %cx.run_id, action = %cx.action, kind = action.kind, "Action {} panicked", cx.action);
@@ -113,7 +123,28 @@ async fn perform(app: &Arc<App>, cx: &mut Context, action: &Action) -> Result<Ou
         Err(_) => {
             Outcome::retry("ETIMEDOUT", format!("no end within {} ms (the action's `timeout`)", action.timeout_ms))
         }
-    })
+    };
+    if let Some(place) = place {
+        place.settle(about_destination(&outcome));
+    }
+    Ok(outcome)
+}
+
+/// What an outcome says about the destination. A refusal is an answer; what went wrong on this side says nothing.
+fn about_destination(outcome: &Outcome) -> Verdict {
+    const OURS: &[&str] = &["INTERNAL", "STORE_UNAVAILABLE", "EGRESS_DENIED", "URL_INVALID", "CONFIG_INVALID"];
+    const OURS_BEGIN: &[&str] = &["TEMPLATE", "SECRET_", "SIGNING_", "RESOURCE_", "COMPONENT_", "WASM_"];
+    let (failure, transient) = match outcome {
+        Outcome::Done(_) => return Verdict::Answered,
+        Outcome::Retry { failure, .. } => (failure, true),
+        Outcome::Dead(failure) => (failure, false),
+    };
+    let code = failure.code.as_str();
+    if OURS.contains(&code) || OURS_BEGIN.iter().any(|begin| code.starts_with(begin)) {
+        return Verdict::Nothing;
+    }
+    let is_failure = code.starts_with("HTTP_5") || (transient && !code.starts_with("HTTP_"));
+    if is_failure { Verdict::Failed } else { Verdict::Answered }
 }
 
 /// Renders the settings; secrets are fetched for the names that the templates use, and only those.
@@ -146,12 +177,13 @@ fn render(app: &Arc<App>, cx: &mut Context, action: &Action) -> Result<Value, Fa
     rendered.map(|r| r.config).map_err(|mistake| Failure::new("TEMPLATE", format!("config{mistake}")))
 }
 
-/// A place in flight, waited for where the destination works; `None` where it is stuck.
-async fn place(app: &Arc<App>, cx: &Context, destination: &str) -> Option<Place> {
+/// A place in flight, waited for where the destination works.
+async fn place(app: &Arc<App>, cx: &Context, destination: &str) -> Result<Place, Unavailable> {
     loop {
         match app.dispatch.destinations.enter(cx.tenant(), destination) {
-            Ok(place) => return Some(place),
-            Err(Full::Later) => return None,
+            Ok(place) => return Ok(place),
+            Err(Full::Later) => return Err(Unavailable::Full),
+            Err(Full::Open(wait)) => return Err(Unavailable::Open(wait)),
             Err(Full::Busy(freed)) => {
                 // Woken late rather than never: a destination that gets stuck meanwhile frees nothing.
                 let _ = tokio::time::timeout(Duration::from_secs(2), freed.notified()).await;
@@ -192,4 +224,40 @@ pub(super) async fn within_quota(app: &Arc<App>, job: &Job, action: &Action, pat
     let at = |ms: i64| jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::MAX);
     let (start, end) = (at(start), at(start.saturating_add(window)));
     app.store.quota_take(&job.event.tenant, &job.trigger.tag, path, &key, start, quota.limit, end).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_an_answer_and_our_own_failures_say_nothing() {
+        use Verdict::{Answered, Failed, Nothing};
+        let of = |outcome: Outcome| about_destination(&outcome);
+        assert_eq!(of(Outcome::Done(Value::Null)), Answered);
+        for (code, verdict) in [
+            ("ECONNREFUSED", Failed),
+            ("ETIMEDOUT", Failed),
+            ("HTTP_503", Failed),
+            ("SMTP_451", Failed),
+            ("BROKER_UNAVAILABLE", Failed),
+            ("HTTP_429", Answered),
+            ("HTTP_408", Answered),
+            ("STORE_UNAVAILABLE", Nothing),
+            ("INTERNAL", Nothing),
+        ] {
+            assert_eq!(of(Outcome::retry(code, "")), verdict, "{code}");
+        }
+        for (code, verdict) in [
+            ("HTTP_404", Answered),
+            ("HTTP_500", Failed),
+            ("SMTP_550", Answered),
+            ("BROKER_REFUSED", Answered),
+            ("EGRESS_DENIED", Nothing),
+            ("CONFIG_INVALID", Nothing),
+            ("SECRET_NOT_FOUND", Nothing),
+        ] {
+            assert_eq!(of(Outcome::dead(code, "")), verdict, "{code}");
+        }
+    }
 }

@@ -5,6 +5,9 @@
 //! hold one where its tenant is busy: a thousand that hang take a thousand places in their first second, not all of
 //! them. An attempt that gets no place is not
 //! counted as an attempt: it waits in memory for a healthy destination, and goes back to the store for a stuck one.
+//!
+//! A destination that fails again and again is left alone for a while: its [`Breaker`] says when. It is kept for as
+//! long as it has something to say, also while nothing is in flight.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use triggerd_core::breaker::{Admission, Breaker, Pass, State as Circuit, Verdict};
 use triggerd_core::id::TenantId;
 
 /// How long a destination may finish nothing before it counts as stuck.
@@ -32,6 +36,8 @@ pub struct Caps {
 pub struct Destinations {
     caps: Caps,
     state: Mutex<State>,
+    /// What breakers count their milliseconds from.
+    began: Instant,
 }
 
 #[derive(Default)]
@@ -48,6 +54,24 @@ struct Destination {
     /// When it last finished an attempt, or began its first.
     moved: Instant,
     freed: Arc<Notify>,
+    breaker: Breaker,
+}
+
+/// A destination as it may be shown.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// Its name: `https://host:port`.
+    pub destination: String,
+    /// Attempts under way.
+    pub in_flight: usize,
+    /// What its breaker lets pass.
+    pub circuit: Circuit,
+    /// Failures since it last answered.
+    pub failures: u32,
+    /// How long it has been open.
+    pub open_for: Option<Duration>,
+    /// When the next attempt may be made.
+    pub probe_in: Option<Duration>,
 }
 
 /// Why there is no place.
@@ -57,19 +81,30 @@ pub enum Full {
     Busy(Arc<Notify>),
     /// The destination is stuck, or the tenant or the node is at its cap: come back later.
     Later,
+    /// The destination has failed too often: come back after this.
+    Open(Duration),
 }
 
-/// A place; dropping it frees it.
+/// A place; dropping it frees it. One that is dropped without a verdict says nothing about its destination.
 pub struct Place {
     destinations: Arc<Destinations>,
     key: (TenantId, String),
+    pass: Pass,
+    verdict: Verdict,
+}
+
+impl Place {
+    /// Frees the place and says how its destination has done.
+    pub fn settle(mut self, verdict: Verdict) {
+        self.verdict = verdict;
+    }
 }
 
 impl Destinations {
     /// No attempts in flight.
     #[must_use]
     pub fn new(caps: Caps) -> Arc<Self> {
-        Arc::new(Self { caps, state: Mutex::default() })
+        Arc::new(Self { caps, state: Mutex::default(), began: Instant::now() })
     }
 
     /// Takes a place for an attempt of `tenant` to `destination`.
@@ -87,18 +122,55 @@ impl Destinations {
             answers: false,
             moved: now,
             freed: Arc::default(),
+            breaker: Breaker::default(),
         });
         let stuck = entry.in_flight > 0 && now.duration_since(entry.moved) > STUCK_AFTER;
         if entry.in_flight >= self.share(stuck, entry.answers, of_tenant) {
             return Err(if stuck { Full::Later } else { Full::Busy(entry.freed.clone()) });
         }
+        let (admission, turned) = entry.breaker.admit(self.ms(now));
+        tell(turned, destination);
+        let pass = match admission {
+            Admission::Pass(pass) => pass,
+            Admission::Refused(wait) => return Err(Full::Open(wait)),
+        };
         if entry.in_flight == 0 {
             entry.moved = now;
         }
         entry.in_flight += 1;
         state.total += 1;
         *state.tenants.entry(tenant.clone()).or_insert(0) += 1;
-        Ok(Place { destinations: self.clone(), key })
+        Ok(Place { destinations: self.clone(), key, pass, verdict: Verdict::Nothing })
+    }
+
+    /// The tenant's destinations that are being called or have failed lately, by name.
+    #[must_use]
+    pub fn shown(&self, tenant: &TenantId) -> Vec<Shown> {
+        let now = self.ms(Instant::now());
+        let state = self.state.lock();
+        let of_tenant = state.destinations.iter().filter(|((of, _), _)| of == tenant);
+        let mut shown: Vec<Shown> = of_tenant
+            .map(|((_, name), entry)| Shown {
+                destination: name.clone(),
+                in_flight: entry.in_flight,
+                circuit: entry.breaker.state(),
+                failures: entry.breaker.failures(),
+                open_for: entry.breaker.opened_at().map(|at| Duration::from_millis(now.saturating_sub(at))),
+                probe_in: entry.breaker.next_probe().map(|at| Duration::from_millis(at.saturating_sub(now))),
+            })
+            .collect();
+        shown.sort_by(|a, b| a.destination.cmp(&b.destination));
+        shown
+    }
+
+    /// Forgets idle destinations whose breakers have nothing to say any more.
+    pub fn tidy(&self) {
+        let now = self.ms(Instant::now());
+        self.state.lock().destinations.retain(|_, entry| !entry.is_idle() || !entry.breaker.is_forgettable(now));
+    }
+
+    fn ms(&self, at: Instant) -> u64 {
+        u64::try_from(at.duration_since(self.began).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// How many attempts a destination may hold, given how full its tenant is.
@@ -120,8 +192,37 @@ impl Destinations {
     }
 }
 
+impl Destination {
+    /// Who waits holds the Notify (clones are made under the lock only): it must find this entry again.
+    fn is_idle(&self) -> bool {
+        self.in_flight == 0 && Arc::strong_count(&self.freed) == 1
+    }
+}
+
+/// Counts and logs a change of state.
+fn tell(turned: Option<Circuit>, destination: &str) {
+    let Some(to) = turned else { return };
+    metrics::counter!("triggerd_circuit_state_changes_total", "to" => name(to)).increment(1);
+    match to {
+        Circuit::Open => tracing::warn!(destination, "Destination {destination} keeps failing and is left alone"),
+        Circuit::HalfOpen => tracing::info!(destination, "Destination {destination} is tried again"),
+        Circuit::Closed => tracing::info!(destination, "Destination {destination} answers again"),
+    }
+}
+
+/// What a state is called in the API and in metrics.
+#[must_use]
+pub fn name(circuit: Circuit) -> &'static str {
+    match circuit {
+        Circuit::Closed => "closed",
+        Circuit::Open => "open",
+        Circuit::HalfOpen => "half_open",
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
+        let now = self.destinations.ms(Instant::now());
         let mut state = self.destinations.state.lock();
         let state = &mut *state;
         state.total = state.total.saturating_sub(1);
@@ -135,9 +236,9 @@ impl Drop for Place {
             entry.in_flight = entry.in_flight.saturating_sub(1);
             entry.moved = Instant::now();
             entry.answers = true;
+            tell(entry.breaker.enter(now, self.pass, self.verdict), &self.key.1);
             entry.freed.notify_one();
-            // Who waits holds the Notify (clones are made under this lock only): it must find this entry again.
-            if entry.in_flight == 0 && Arc::strong_count(&entry.freed) == 1 {
+            if entry.is_idle() && entry.breaker.is_forgettable(now) {
                 state.destinations.remove(&self.key);
             }
         }
@@ -186,6 +287,22 @@ mod tests {
         let _others: Vec<Place> = (0..20).map(|i| idle.enter(&tenant, &i.to_string()).ok().unwrap()).collect();
         assert!(idle.enter(&tenant, "works").is_ok());
         drop(two);
+    }
+
+    #[test]
+    fn a_destination_that_keeps_failing_is_left_alone_and_the_others_are_not() {
+        let destinations = caps();
+        let tenant = TenantId::new("t");
+        for _ in 0..triggerd_core::breaker::IN_A_ROW {
+            destinations.enter(&tenant, "down").ok().unwrap().settle(Verdict::Failed);
+        }
+        assert!(matches!(destinations.enter(&tenant, "down"), Err(Full::Open(_))));
+        assert!(destinations.enter(&tenant, "up").is_ok() && destinations.enter(&TenantId::new("u"), "down").is_ok());
+        destinations.tidy();
+        let shown = destinations.shown(&tenant);
+        assert_eq!((shown.len(), shown[0].destination.as_str(), shown[0].in_flight), (1, "down", 0));
+        assert_eq!((shown[0].circuit, shown[0].failures), (Circuit::Open, 10));
+        assert!(shown[0].probe_in.is_some() && destinations.in_flight() == 0);
     }
 
     #[test]

@@ -39,8 +39,8 @@ use triggerd_core::run::Progress;
 use crate::app::App;
 use crate::store::{NewRun, RunNext};
 
-pub(crate) use attempt::{Tried, attempt};
-pub use destinations::{Caps, Destinations};
+pub(crate) use attempt::{Tried, Unavailable, attempt};
+pub use destinations::{Caps, Destinations, Shown, name as circuit_name};
 pub use job::{Job, last_failure, push_attempt};
 pub use lanes::{Lane, Lanes};
 pub use watch::Waiter;
@@ -349,6 +349,7 @@ impl Dispatch {
     /// Forgets what nobody waits for any more.
     pub(crate) fn tidy(&self) {
         self.watches.forget_abandoned();
+        self.destinations.tidy();
     }
 
     /// Runs in memory.

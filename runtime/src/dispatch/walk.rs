@@ -11,7 +11,7 @@ use triggerd_core::definition::{Action, Timing};
 use triggerd_core::outcome::Failure;
 use triggerd_core::run::ActionState;
 
-use super::attempt::{self, Tried};
+use super::attempt::{self, Tried, Unavailable};
 use super::job::{Job, last_failure};
 use super::verdict;
 use crate::app::App;
@@ -148,8 +148,12 @@ async fn act(app: &Arc<App>, job: &mut Job, action: &Action, path: &str) -> Resu
     }
     let (attempt, outcome, effect) = match attempt::attempt(app, job, action, path).await {
         Tried::Ended { attempt, outcome, effect } => (*attempt, outcome, effect),
-        Tried::NoPlace => {
-            let after = COME_BACK.mul_f64(0.5 + app.clock.chance());
+        Tried::NoPlace(why) => {
+            let after = match why {
+                Unavailable::Full => COME_BACK.mul_f64(0.5 + app.clock.chance()),
+                // Not all at once when the wait is over: the first is the probe, and the others learn from it.
+                Unavailable::Open(wait) => wait + COME_BACK.mul_f64(app.clock.chance()),
+            };
             return Err(Stop::Release { after, queue: queue_of(action) });
         }
     };

@@ -67,9 +67,11 @@ impl Resolve for Guarded {
     }
 }
 
-/// The client that all HTTP goes through.
-pub(super) fn client(policy: Arc<Policy>) -> reqwest::Result<reqwest::Client> {
-    reqwest::Client::builder()
+/// The client that all HTTP goes through; one that also trusts `authorities` where there are some.
+pub(super) fn client(policy: Arc<Policy>, authorities: Vec<reqwest::Certificate>) -> reqwest::Result<reqwest::Client> {
+    let builder = reqwest::Client::builder();
+    let builder = if authorities.is_empty() { builder } else { builder.tls_certs_merge(authorities) };
+    builder
         .user_agent(concat!("triggerd/", env!("CARGO_PKG_VERSION")))
         .dns_resolver(Guarded(policy))
         .redirect(reqwest::redirect::Policy::none())
@@ -87,6 +89,15 @@ pub(super) fn client(policy: Arc<Policy>) -> reqwest::Result<reqwest::Client> {
 }
 
 impl Egress {
+    /// The same guard with a client that also trusts the authorities in `pem`. Its connections are its own: keep it.
+    pub fn with_authority(&self, pem: &str) -> Result<Self, String> {
+        let read = reqwest::Certificate::from_pem_bundle(pem.as_bytes());
+        let authorities = read.ok().filter(|found| !found.is_empty()).ok_or("`ca` holds no certificate in PEM")?;
+        let client = client(self.policy.clone(), authorities);
+        let client = client.map_err(|_| "`ca` holds a certificate that cannot be used")?;
+        Ok(Self { policy: self.policy.clone(), client })
+    }
+
     /// Reads a URL and refuses what the guard can refuse without resolving it: other schemes, credentials in the
     /// URL, ports of other protocols, and addresses written as numbers in whatever spelling.
     pub fn check_url(&self, text: &str) -> Result<Url, Error> {
@@ -142,6 +153,20 @@ impl Egress {
         }
         Ok(Answer { status, headers, body: body.freeze(), truncated })
     }
+}
+
+/// A host as URLs have it, so that every client means the same by a spelling: numbers and other digits as the address
+/// that they are, names in ASCII and small letters. `None` for what is no host in a URL.
+pub(super) fn normal_host(host: &str) -> Option<String> {
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    if let Ok(ip) = bare.parse::<IpAddr>() {
+        return Some(ip.to_string());
+    }
+    if host.contains(['/', '?', '#', '@', '\\', ':']) || host.chars().any(char::is_control) {
+        return None;
+    }
+    let url = Url::parse(&format!("http://{host}/")).ok()?;
+    url.host_str().map(str::to_owned)
 }
 
 /// The address that a URL's host is, where it is one; a trailing dot does not make it a name.

@@ -135,7 +135,8 @@ impl Egress {
         // is installed already, which is as good.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let policy = Arc::new(policy);
-        let client = http::client(policy.clone()).map_err(|e| format!("the HTTP client could not be set up: {e}"))?;
+        let client = http::client(policy.clone(), Vec::new())
+            .map_err(|e| format!("the HTTP client could not be set up: {e}"))?;
         Ok(Self { policy, client })
     }
 
@@ -175,7 +176,8 @@ impl Policy {
     }
 
     async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
-        let name = host.trim_start_matches('[').trim_end_matches(']');
+        let name = http::normal_host(host).ok_or(Error::Denied)?;
+        let name = name.as_str();
         let found: Vec<SocketAddr> = match name.parse::<IpAddr>() {
             Ok(ip) => vec![SocketAddr::new(ip, port)],
             Err(_) => match tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((name, port))).await {

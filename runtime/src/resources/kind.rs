@@ -84,15 +84,23 @@ impl Kind {
     #[must_use]
     pub fn full_schema(&self) -> Value {
         let mut schema = (self.schema)();
-        if let Some(Value::Object(properties)) = schema.get_mut("properties") {
-            let envs = json!({
-                "type": "object",
-                "description": "Settings that differ by environment, merged over the others.",
-                "additionalProperties": {"type": "object"},
-            });
-            properties.insert("envs".into(), envs);
+        add_envs(&mut schema);
+        // A kind of several systems has a schema for each.
+        for group in ["oneOf", "anyOf"] {
+            schema.get_mut(group).and_then(Value::as_array_mut).into_iter().flatten().for_each(add_envs);
         }
         schema
+    }
+}
+
+fn add_envs(schema: &mut Value) {
+    let envs = json!({
+        "type": "object",
+        "description": "Settings that differ by environment, merged over the others.",
+        "additionalProperties": {"type": "object"},
+    });
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        properties.insert("envs".into(), envs);
     }
 }
 

@@ -8,9 +8,11 @@ mod brokers;
 mod caches;
 mod kind;
 mod notifications;
+mod rotation;
 mod sealing;
 mod secrets;
 mod settings;
+mod storages;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,7 +28,9 @@ pub use brokers::{Broker, Redis as RedisBroker};
 pub use caches::Cache;
 pub use kind::Kind;
 pub use notifications::{Message, Notification, Smtp, Tls};
+pub use rotation::{Rotated, RotationError, Seals};
 pub use secrets::Secrets;
+pub use storages::{Storage, StorageKind};
 
 use crate::clock::Clock;
 use crate::connections::Connections;
@@ -34,7 +38,7 @@ use crate::secrets::Vault;
 use crate::store::{self, Store, StoredResource};
 
 /// All kinds of resources, by name.
-pub const KINDS: &[Kind] = &[brokers::KIND, caches::KIND, notifications::KIND, secrets::KIND];
+pub const KINDS: &[Kind] = &[brokers::KIND, caches::KIND, notifications::KIND, secrets::KIND, storages::KIND];
 
 type Key = (TenantId, &'static str, String);
 pub(crate) type Snapshot = Arc<ArcSwap<BTreeMap<Key, Arc<StoredResource>>>>;
@@ -48,6 +52,8 @@ pub struct Resources {
     connections: Connections,
     /// One change at a time: the snapshot follows the store.
     changing: tokio::sync::Mutex<()>,
+    /// One rotation of the master key at a time.
+    rotating: tokio::sync::Mutex<()>,
 }
 
 /// Why a change was not made.
@@ -111,7 +117,15 @@ impl Resources {
             }
         }
         let snapshot = Arc::new(ArcSwap::from_pointee(known));
-        Ok(Self { store, clock, vault, snapshot, connections, changing: tokio::sync::Mutex::default() })
+        Ok(Self {
+            store,
+            clock,
+            vault,
+            snapshot,
+            connections,
+            changing: Default::default(),
+            rotating: Default::default(),
+        })
     }
 
     /// Creates or replaces; the flag says whether it is new.
@@ -171,6 +185,18 @@ impl Resources {
             all.remove(&(tenant.clone(), kind.name, tag.to_owned()));
         });
         Ok(deleted)
+    }
+
+    /// The tenant's resources that name a secret, as `KIND/TAG`.
+    #[must_use]
+    pub fn naming_secret(&self, tenant: &TenantId, name: &str) -> Vec<String> {
+        let all = self.snapshot.load();
+        let of_tenant = all.range((tenant.clone(), "", String::new())..).take_while(|((of, ..), _)| of == tenant);
+        let naming = of_tenant.filter(|((_, kind, _), known)| {
+            let raw = Kind::named(kind).map_or(&[][..], |kind| kind.raw);
+            settings::secrets(&known.settings, raw).contains(name)
+        });
+        naming.map(|((_, kind, tag), _)| format!("{kind}/{tag}")).collect()
     }
 
     /// Tries the connection, with the settings of `env`; `None` where there is no such resource.
@@ -254,6 +280,9 @@ impl Resources {
     ) -> Result<(StoredResource, bool), Error> {
         let mut mistakes = tag_mistakes(kind, tag);
         mistakes.extend(kind.mistakes(&settings));
+        if !kind.hidden {
+            mistakes.extend(sealing::unopenable(&self.vault, tenant, kind.name, tag, &settings));
+        }
         if !mistakes.is_empty() {
             return Err(Error::Invalid(mistakes));
         }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use triggerd_core::id::TenantId;
-use triggerd_core::mistake::join;
+use triggerd_core::mistake::{Mistake, join};
 use triggerd_core::outcome::Failure;
 
 use crate::secrets::Vault;
@@ -55,7 +55,7 @@ fn holds_password(key: &str, text: &str) -> bool {
     if text.is_empty() || text.contains("{{secrets.") || text.contains("{{ secrets.") {
         return false;
     }
-    let named = matches!(key, "password" | "apiKey" | "token" | "clientSecret" | "privateKey");
+    let named = matches!(key, "password" | "secretAccessKey" | "apiKey" | "token" | "clientSecret" | "privateKey");
     let in_url = reqwest::Url::parse(text).is_ok_and(|url| url.password().is_some());
     named || in_url
 }
@@ -78,6 +78,82 @@ pub(super) fn open_all(vault: &Vault, tenant: &TenantId, kind: &str, known: &Sto
             .map_err(|_| Failure::new("SECRET_UNREADABLE", "the sealed value is damaged"));
     }
     unwalk(known.settings.clone(), "", &open)
+}
+
+/// The settings with everything sealed under the current key that was sealed under one before it; `None` where
+/// nothing was.
+pub(super) fn reseal(
+    vault: &Vault,
+    tenant: &TenantId,
+    kind: &str,
+    known: &StoredResource,
+) -> Result<Option<Value>, crate::secrets::Error> {
+    if is_current(vault, &known.settings) {
+        return Ok(None);
+    }
+    let again = |pointer: &str, sealed: &str| {
+        let place = place(tenant, kind, &known.tag, pointer);
+        vault.open(&place, sealed).map(|text| vault.seal(&place, &text))
+    };
+    rewalk(known.settings.clone(), "", &again).map(Some)
+}
+
+/// Whether the current key sealed everything that is sealed.
+pub(super) fn is_current(vault: &Vault, value: &Value) -> bool {
+    match value {
+        sealed if is_sealed(sealed) => sealed[SEALED].as_str().is_some_and(|text| vault.is_current(text)),
+        Value::Object(fields) => fields.values().all(|value| is_current(vault, value)),
+        Value::Array(items) => items.iter().all(|item| is_current(vault, item)),
+        _ => true,
+    }
+}
+
+type Again<'a> = &'a dyn Fn(&str, &str) -> Result<String, crate::secrets::Error>;
+
+fn rewalk(value: Value, pointer: &str, again: Again<'_>) -> Result<Value, crate::secrets::Error> {
+    if is_sealed(&value) {
+        return Ok(json!({ SEALED: again(pointer, value[SEALED].as_str().unwrap_or_default())? }));
+    }
+    match value {
+        Value::Object(fields) => {
+            let sealed = fields.into_iter().map(|(key, value)| {
+                let at = join(pointer, &key);
+                rewalk(value, &at, again).map(|value| (key, value))
+            });
+            sealed.collect::<Result<_, _>>().map(Value::Object)
+        }
+        Value::Array(items) => {
+            let sealed = items.into_iter().enumerate();
+            sealed.map(|(i, item)| rewalk(item, &join(pointer, &i.to_string()), again)).collect()
+        }
+        other => Ok(other),
+    }
+}
+
+/// What is sealed in settings that somebody writes, and does not open at its place: each with its pointer.
+pub(super) fn unopenable(vault: &Vault, tenant: &TenantId, kind: &str, tag: &str, written: &Value) -> Vec<Mistake> {
+    let mut found = Vec::new();
+    collect_unopenable(written, "", &mut |pointer, sealed| {
+        if vault.open(&place(tenant, kind, tag, pointer), sealed).is_err() {
+            found
+                .push(Mistake::new(pointer, "it was sealed for another place, or under another key: write it plainly"));
+        }
+    });
+    found
+}
+
+fn collect_unopenable(value: &Value, pointer: &str, see: &mut dyn FnMut(&str, &str)) {
+    match value {
+        sealed if is_sealed(sealed) => see(pointer, sealed[SEALED].as_str().unwrap_or_default()),
+        Value::Object(fields) => {
+            fields.iter().for_each(|(key, value)| collect_unopenable(value, &join(pointer, key), see));
+        }
+        Value::Array(items) => {
+            let places = items.iter().enumerate();
+            places.for_each(|(i, item)| collect_unopenable(item, &join(pointer, &i.to_string()), see));
+        }
+        _ => {}
+    }
 }
 
 fn unwalk(

@@ -1,5 +1,7 @@
 //! Settings as they are written: environments merged, references to secrets filled in.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 use triggerd_core::outcome::Failure;
 
@@ -88,6 +90,35 @@ fn fill_in_text(text: &str, secret: &dyn Fn(&str) -> Option<String>) -> Result<S
     Ok(out)
 }
 
+/// The names of the secrets that [`fill_in`] would ask for, of whichever environment.
+pub(super) fn secrets(written: &Value, raw: &[&str]) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for (key, value) in written.as_object().into_iter().flatten().filter(|(key, _)| !raw.contains(&key.as_str())) {
+        let envs = if key == "envs" { value.as_object() } else { None };
+        match envs {
+            Some(envs) => envs.values().for_each(|own| names.extend(secrets(own, raw))),
+            None => collect_secrets(value, &mut names),
+        }
+    }
+    names
+}
+
+fn collect_secrets(value: &Value, names: &mut BTreeSet<String>) {
+    if let Some(name) = reference(value) {
+        names.insert(name);
+        return;
+    }
+    match value {
+        Value::String(text) => {
+            let inside = text.split("{{").skip(1).filter_map(|rest| rest.split_once("}}"));
+            names.extend(inside.filter_map(|(inside, _)| inside.trim().strip_prefix("secrets.")).map(str::to_owned));
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect_secrets(item, names)),
+        Value::Object(fields) => fields.values().for_each(|item| collect_secrets(item, names)),
+        _ => {}
+    }
+}
+
 fn look_up(name: &str, secret: &dyn Fn(&str) -> Option<String>) -> Result<String, Failure> {
     secret(name).ok_or_else(|| {
         Failure::new("SECRET_NOT_FOUND", format!("there is no secret `{name}`; PUT /api/v1/secrets/{name} makes it"))
@@ -124,6 +155,14 @@ mod tests {
         let written = json!({"host": "a", "smtp": {"port": 1, "tls": "none"}, "envs": {"prd": {"host": "b", "smtp": {"port": 2}}}});
         assert_eq!(of_env(written.clone(), "prd"), json!({"host": "b", "smtp": {"port": 2, "tls": "none"}}));
         assert_eq!(of_env(written, "dev"), json!({"host": "a", "smtp": {"port": 1, "tls": "none"}}));
+    }
+
+    #[test]
+    fn the_secrets_that_settings_name_are_found_in_every_environment() {
+        let written = json!({"a": {"secret": "A"}, "b": ["x:{{secrets.B}}@{{ secrets.C }}"],
+            "envs": {"prd": {"smtp": {"password": {"secret": "D"}}, "messages": {"m": "{{secrets.E}}"}}},
+            "messages": {"m": "{{secrets.F}}"}, "e": "{{record.x}} {{secrets.G"});
+        assert_eq!(secrets(&written, &["messages"]).into_iter().collect::<String>(), "ABCD");
     }
 
     #[test]

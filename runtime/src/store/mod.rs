@@ -302,6 +302,21 @@ pub struct StoredResource {
     pub updated_at: Timestamp,
 }
 
+/// A resource whose settings are sealed anew: the same settings, under another key.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Resealed {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Its kind.
+    pub kind: String,
+    /// Its tag.
+    pub tag: String,
+    /// The version that was sealed anew; another one is left alone.
+    pub version: u32,
+    /// Its settings.
+    pub settings: Value,
+}
+
 /// A tenant.
 #[derive(Clone, PartialEq, Debug)]
 pub struct StoredTenant {

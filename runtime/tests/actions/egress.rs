@@ -1,7 +1,16 @@
 //! The guard: every spelling of an inside address, every way out, and no connection.
 
-use serde_json::json;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use triggerd::actions::GuestServices;
+use triggerd::wasm::{HttpRequest, ServiceContext, Services};
+use triggerd_core::outcome::Outcome;
 
 use crate::harness::http_server::HttpServer;
 use crate::harness::{Bench, dead, done};
@@ -146,30 +155,162 @@ async fn no_spelling_of_an_inside_address_opens_a_connection() {
     }
 }
 
+/// What a client has to be told to go somewhere.
+struct Aimed {
+    /// Kind and settings of the resource `inside` that the action names.
+    resource: Option<(&'static str, Value)>,
+    action: &'static str,
+    config: Value,
+}
+
+type Aim = fn(host: &str, port: u16) -> Aimed;
+
+/// Every client with how it is aimed at a host and port. A new one is a line here.
+const WAYS_OUT: &[(&str, Aim)] = &[
+    ("http.get", |host, port| action("http.get", json!({"url": format!("http://{host}:{port}/")}))),
+    ("http.post", |host, port| action("http.post", json!({"url": format!("http://{host}:{port}/"), "body": {}}))),
+    ("http.put over TLS", |host, port| action("http.put", json!({"url": format!("https://{host}:{port}/")}))),
+    ("http.patch", |host, port| action("http.patch", json!({"url": format!("http://{host}:{port}/"), "body": {}}))),
+    ("http.delete", |host, port| action("http.delete", json!({"url": format!("http://{host}:{port}/")}))),
+    ("cache, redis", |host, port| Aimed {
+        resource: Some(("caches", json!({"kind": "redis", "url": format!("redis://{host}:{port}")}))),
+        ..action("cache.set", json!({"cache": "inside", "key": "k", "value": 1}))
+    }),
+    ("cache, redis over TLS", |host, port| Aimed {
+        resource: Some(("caches", json!({"kind": "redis", "url": format!("rediss://{host}:{port}")}))),
+        ..action("cache.invalidate", json!({"cache": "inside", "key": "*"}))
+    }),
+    ("broker, redis", |host, port| Aimed {
+        resource: Some(("brokers", json!({"kind": "redis", "url": format!("redis://{host}:{port}")}))),
+        ..action("broker.publish", json!({"broker": "inside:t", "message": 1}))
+    }),
+    ("mail server", |host, port| Aimed {
+        resource: Some((
+            "notifications",
+            json!({"smtp": {"host": host, "port": port, "tls": "none"}, "from": "a@example.com"}),
+        )),
+        ..action(
+            "notification.email",
+            json!({"notification": "inside", "recipients": "b@example.com", "subject": "s", "body": "b"}),
+        )
+    }),
+    ("bucket in the path", |host, port| Aimed {
+        resource: Some(("storages", json!({"bucket": "b", "endpoint": format!("http://{host}:{port}")}))),
+        ..action("storage.upload", json!({"storage": "inside", "path": "p", "content": "c"}))
+    }),
+    ("bucket over TLS", |host, port| Aimed {
+        resource: Some((
+            "storages",
+            json!({"bucket": "b", "endpoint": format!("https://{host}:{port}"), "accessKeyId": "i", "secretAccessKey": "k"}),
+        )),
+        ..action("storage.copy", json!({"storage": "inside", "from": "a", "to": "b"}))
+    }),
+];
+
+fn action(action: &'static str, config: Value) -> Aimed {
+    Aimed { resource: None, action, config }
+}
+
+/// A port that listens on every address of this machine, and how often it was connected to.
+async fn trap() -> (u16, Arc<AtomicUsize>) {
+    let counted = Arc::new(AtomicUsize::new(0));
+    let four = TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let port = four.local_addr().unwrap().port();
+    let six = tokio::net::TcpSocket::new_v6().ok().and_then(|socket| {
+        socket.bind(SocketAddr::from(([0; 8], port))).ok()?;
+        socket.listen(64).ok()
+    });
+    for listener in std::iter::once(four).chain(six) {
+        let counted = counted.clone();
+        tokio::spawn(async move {
+            while listener.accept().await.is_ok() {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+    }
+    (port, counted)
+}
+
 #[tokio::test]
-async fn every_other_way_out_is_guarded_too() {
+async fn every_way_out_refuses_every_spelling_in_the_same_words_and_opens_no_connection() {
     let bench = Bench::guarded().await;
-    let server = HttpServer::with_status(200, "", "inside").await;
-    let port = server.address.port();
-    for host in ["127.0.0.1", "localhost", "0x7f000001", "[::ffff:127.0.0.1]"] {
-        bench.put("caches", "inside", json!({"kind": "redis", "url": format!("redis://{host}:{port}")})).await;
-        let failure = dead(bench.run("cache.set", json!({"cache": "inside", "key": "k", "value": 1})).await);
-        assert_eq!(failure.code, "EGRESS_DENIED", "{host}: {}", failure.message);
-        bench.put("brokers", "inside", json!({"kind": "redis", "url": format!("redis://{host}:{port}")})).await;
-        let failure = dead(bench.run("broker.publish", json!({"broker": "inside:t", "message": 1})).await);
-        assert_eq!(failure.code, "EGRESS_DENIED", "{host}: {}", failure.message);
-        let smtp = json!({"smtp": {"host": host, "port": port, "tls": "none"}, "from": "a@example.com"});
-        bench.put("notifications", "inside", smtp).await;
-        let mail = json!({"notification": "inside", "recipients": "b@example.com", "subject": "s", "body": "b"});
-        let failure = dead(bench.run("notification.email", mail).await);
-        assert_eq!(failure.code, "EGRESS_DENIED", "{host}: {}", failure.message);
-        for kind in ["caches", "brokers", "notifications"] {
-            let check = bench.services.resources.check(&bench.tenant(), kind, "inside", "").await.unwrap();
-            assert!(!check.ok && check.detail.ends_with("destination not allowed"), "{}", check.detail);
+    let (port, connections) = trap().await;
+    let guest = GuestServices::of(&bench.context());
+    let mut refused_when_written = 0;
+    for host in HOSTS {
+        for (way, aim) in WAYS_OUT {
+            let Aimed { resource, action, config } = aim(host, port);
+            if let Some((kind, settings)) = &resource {
+                let put = bench.services.resources.put(&bench.tenant(), kind, "inside", settings.clone()).await;
+                if put.is_err() {
+                    // It is no address in this client's URLs: nothing can be aimed there at all.
+                    refused_when_written += 1;
+                    continue;
+                }
+                let check = bench.services.resources.check(&bench.tenant(), kind, "inside", "").await.unwrap();
+                assert!(
+                    !check.ok && check.detail.ends_with("destination not allowed"),
+                    "{way} {host}: {}",
+                    check.detail
+                );
+            }
+            let failure = dead(bench.run(action, config).await);
+            assert_eq!(failure.code, "EGRESS_DENIED", "{way} {host}: {}", failure.message);
+            assert!(failure.message.ends_with("destination not allowed"), "{way} {host}: {}", failure.message);
+        }
+        let request = HttpRequest {
+            method: "GET".into(),
+            url: format!("http://{host}:{port}/"),
+            headers: Vec::new(),
+            body: Bytes::new(),
+            timeout: Duration::from_secs(5),
+            max_response_bytes: 100,
+        };
+        let error = guest.http(&guest_context(), request).await.unwrap_err();
+        assert_eq!((error.code.as_str(), error.retryable), ("EGRESS_DENIED", false), "guest {host}: {}", error.message);
+        assert!(bench.services.egress.connect_tcp(host, port).await.is_err(), "{host}");
+    }
+    assert!(
+        refused_when_written < HOSTS.len() * WAYS_OUT.len() / 4,
+        "most spellings reach the guard: {refused_when_written}"
+    );
+    assert_eq!(connections.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn no_redirect_is_followed_from_an_allowed_address_to_another() {
+    let bench = Bench::with(vec![triggerd::config::Net::parse("127.0.0.1/32").unwrap()], false).await;
+    let (port, connections) = trap().await;
+    for status in [301, 302, 303, 307, 308] {
+        for target in
+            [format!("http://127.0.0.2:{port}/"), format!("http://[::1]:{port}/"), format!("//127.0.0.2:{port}/")]
+        {
+            let server = HttpServer::with_status(status, &format!("location: {target}\r\n"), "").await;
+            // A receiver without TLS has nothing to redirect a client that wants it with.
+            let plain = |way: &str| (way.starts_with("http.") || way.starts_with("bucket")) && !way.contains("TLS");
+            for (way, aim) in WAYS_OUT.iter().filter(|(way, _)| plain(way)) {
+                let Aimed { resource, action, config } = aim("127.0.0.1", server.address.port());
+                if let Some((kind, settings)) = resource {
+                    bench.put(kind, "inside", settings).await;
+                }
+                let outcome = bench.run(action, config).await;
+                assert!(!matches!(outcome, Outcome::Done(_)), "{way} {status} {target}: {outcome:?}");
+            }
         }
     }
-    assert!(bench.services.egress.connect_tcp("127.0.0.1", port).await.is_err());
-    assert_eq!(server.connections(), 0);
+    assert_eq!(connections.load(Ordering::SeqCst), 0);
+}
+
+fn guest_context() -> ServiceContext {
+    ServiceContext {
+        tenant: "acme".into(),
+        component: "c".into(),
+        event_id: "e".into(),
+        delivery_id: "d".into(),
+        trigger: "t".into(),
+        env: "default".into(),
+        traceparent: None,
+    }
 }
 
 #[tokio::test]

@@ -8,3 +8,5 @@ mod email;
 mod harness;
 mod http;
 mod resources;
+mod rotation;
+mod storage;

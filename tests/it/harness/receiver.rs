@@ -19,6 +19,8 @@ use super::wait::PATIENCE;
 pub enum Reply {
     /// With a status, headers and a body.
     Answer { status: u16, headers: Vec<(String, String)>, body: Vec<u8> },
+    /// With this status, and everything that was sent: as it came, and encoded in the ways that people encode things.
+    Echo(u16),
     /// Never: the connection stays open.
     Hang,
     /// With a reset of the connection.
@@ -215,7 +217,10 @@ impl State {
         let Some(seen) = read_request(&mut stream).await else { return };
         let busy = self.busy.fetch_add(1, Ordering::SeqCst) + 1;
         self.busiest.fetch_max(busy, Ordering::SeqCst);
-        let reply = self.next_reply(seen.path());
+        let mut reply = self.next_reply(seen.path());
+        if let Reply::Echo(status) = reply {
+            reply = echo(status, &seen);
+        }
         self.seen.lock().unwrap().push(seen);
         self.arrived.notify_waiters();
         self.answer(stream, reply).await;
@@ -242,6 +247,8 @@ impl State {
                     self.held.acquire().await.expect("the semaphore is never closed").forget();
                     reply = *then;
                 }
+                // Made into an answer where the request is known.
+                Reply::Echo(status) => reply = Reply::status(status),
                 Reply::Hang => {
                     // Until the other side gives up.
                     let mut rest = [0; 64];
@@ -269,6 +276,29 @@ impl State {
             }
         }
     }
+}
+
+fn echo(status: u16, seen: &Seen) -> Reply {
+    use base64::Engine as _;
+    let encode = |bytes: &[u8]| {
+        serde_json::json!({
+            "plain": String::from_utf8_lossy(bytes),
+            "base64": base64::engine::general_purpose::STANDARD.encode(bytes),
+            "base64url": base64::engine::general_purpose::URL_SAFE.encode(bytes),
+            "hex": hex::encode(bytes),
+            "HEX": hex::encode_upper(bytes),
+            "url": percent_encoding::percent_encode(bytes, percent_encoding::NON_ALPHANUMERIC).to_string(),
+        })
+    };
+    let headers: serde_json::Map<String, Value> =
+        seen.headers.iter().map(|(name, value)| (name.clone(), encode(value.as_bytes()))).collect();
+    let body =
+        serde_json::json!({"target": encode(seen.target.as_bytes()), "headers": headers, "body": encode(&seen.body)});
+    let mut reply = Reply::json(status, body).header("x-target", &seen.target);
+    for (name, value) in seen.headers.iter().filter(|(_, value)| value.is_ascii()) {
+        reply = reply.header(&format!("x-echo-{name}"), value);
+    }
+    reply
 }
 
 /// Reads one HTTP/1.1 request whose body, if any, has a length; `None` where the other side went away.

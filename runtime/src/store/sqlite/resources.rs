@@ -8,7 +8,7 @@ use triggerd_core::id::TenantId;
 
 use super::decode::{self, at};
 use super::open::Store;
-use crate::store::{Error, StoredResource};
+use crate::store::{Error, Resealed, StoredResource};
 
 const SELECT: &str = "SELECT tenant, kind, tag, settings, version, created_at, updated_at FROM resources";
 
@@ -73,6 +73,23 @@ impl Store {
         let sql = format!("{SELECT} ORDER BY tenant, kind, tag");
         let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut *conn).await?;
         rows.iter().map(|row| Ok((decode::tenant(row)?, decode(row)?))).collect()
+    }
+
+    /// Replaces sealed texts, all in one transaction. Versions and times stay; a resource that was changed meanwhile is
+    /// left as it is.
+    pub async fn reseal_resources(&self, resealed: Vec<Resealed>) -> Result<(), Error> {
+        self.write_one(move |conn| {
+            Box::pin(async move {
+                let sql = "UPDATE resources SET settings = ? WHERE tenant = ? AND kind = ? AND tag = ? AND version = ?";
+                for one in resealed {
+                    let update = sqlx::query(sql).bind(one.settings.to_string()).bind(one.tenant.as_str());
+                    let update = update.bind(one.kind).bind(one.tag).bind(i64::from(one.version));
+                    update.execute(&mut *conn).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
     }
 
     /// Deletes a resource; `false` where there is none.

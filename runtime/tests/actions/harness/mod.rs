@@ -2,6 +2,7 @@
 
 pub mod http_server;
 pub mod redis_server;
+pub mod s3_server;
 pub mod smtp_server;
 
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use triggerd_core::outcome::{Failure, Outcome};
 pub struct Bench {
     pub services: Arc<Services>,
     pub emitted: Arc<Mutex<Vec<Emitted>>>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 struct Recorder(Arc<Mutex<Vec<Emitted>>>);
@@ -51,7 +52,18 @@ impl Bench {
     }
 
     pub async fn with(allow_nets: Vec<Net>, development: bool) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::on(tempfile::tempdir().unwrap(), allow_nets, development).await
+    }
+
+    /// The same data under a new set of services, as after a restart.
+    pub async fn reopened(self) -> Self {
+        let Self { services, dir, .. } = self;
+        services.store.close().await.unwrap();
+        drop(services);
+        Self::on(dir, Net::loopback(), false).await
+    }
+
+    async fn on(dir: TempDir, allow_nets: Vec<Net>, development: bool) -> Self {
         let clock = Clock::system();
         let store = Store::open(dir.path(), Default::default()).await.unwrap();
         let host = Arc::new(Host::new(HostConfig::default()).unwrap());
@@ -65,11 +77,15 @@ impl Bench {
         let services = Services::open(Arc::new(Config::default()), settings, clock, store, components).await.unwrap();
         let emitted = Arc::new(Mutex::new(Vec::new()));
         let _ = services.emit.set(Arc::new(Recorder(emitted.clone())));
-        Self { services: Arc::new(services), emitted, _dir: dir }
+        Self { services: Arc::new(services), emitted, dir }
     }
 
     pub fn tenant(&self) -> TenantId {
         TenantId::new("acme")
+    }
+
+    pub fn data_dir(&self) -> &std::path::Path {
+        self.dir.path()
     }
 
     pub async fn put(&self, kind: &str, tag: &str, settings: Value) {
