@@ -18,6 +18,8 @@ use crate::clock::Clock;
 use crate::components::Components;
 use crate::config::Config;
 use crate::connections::Connections;
+use crate::connections::sql::SqliteFiles;
+use crate::databases::{self, Databases};
 use crate::egress::{self, Egress};
 use crate::mail::Mailbox;
 use crate::redact::Redactor;
@@ -88,6 +90,8 @@ pub struct Services {
     pub caches: Caches,
     /// The tenants' brokers.
     pub brokers: Brokers,
+    /// The tenants' databases.
+    pub databases: Databases,
     /// Messages that went to no mail server.
     pub mailbox: Mailbox,
     /// Development mode: messages stay on this machine.
@@ -161,7 +165,8 @@ impl Services {
             None => Vault::from_data_dir(&settings.data_dir),
         };
         let vault = vault.map_err(|e| e.to_string())?;
-        let connections = Connections::new(egress.clone());
+        let files = SqliteFiles::of(config.databases.sqlite_dirs.as_deref(), &settings.data_dir, settings.development);
+        let connections = Connections::new(egress.clone()).with_sqlite_files(files);
         let resources =
             Resources::load(store.clone(), clock.clone(), vault, connections).await.map_err(|e| e.to_string())?;
         let resources = Arc::new(resources);
@@ -172,6 +177,7 @@ impl Services {
             secrets: resources.secrets(),
             caches: Caches::new(resources.clone()),
             brokers: Brokers::new(resources.clone(), store.clone(), clock.clone()),
+            databases: Databases::new(resources.clone()),
             mailbox: Mailbox::new(&settings.data_dir),
             development: settings.development,
             resources,
@@ -209,6 +215,12 @@ impl Context {
     #[must_use]
     pub fn cache<'a>(&'a self, tag: &'a str) -> caches::Name<'a> {
         caches::Name { tenant: &self.event.tenant, env: &self.event.env, tag }
+    }
+
+    /// The database of that tag, as this event means it.
+    #[must_use]
+    pub fn database<'a>(&'a self, tag: &'a str) -> databases::Name<'a> {
+        databases::Name { tenant: &self.event.tenant, env: &self.event.env, tag }
     }
 
     /// Strikes this attempt's secrets out, and `more`.

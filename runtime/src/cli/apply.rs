@@ -19,7 +19,7 @@ use super::components::read_json;
 use super::output::Output;
 
 /// Resource kinds that stand in files. Secrets do not: they are never read back, and never written to disk.
-const KINDS: [&str; 3] = ["caches", "brokers", "notifications"];
+const KINDS: [&str; 4] = ["caches", "brokers", "databases", "notifications"];
 
 /// `triggerd apply`.
 #[derive(Args)]

@@ -3,6 +3,7 @@
 pub mod memory;
 pub mod redis;
 pub mod smtp;
+pub mod sql;
 
 use crate::egress::Egress;
 
@@ -15,6 +16,8 @@ pub struct Connections {
     pub redis: redis::Pool,
     /// Mail servers.
     pub smtp: smtp::Pool,
+    /// SQL servers and files.
+    pub sql: sql::Pool,
     /// Caches in this process.
     pub memory: memory::Caches,
 }
@@ -26,8 +29,15 @@ impl Connections {
         Self {
             redis: redis::Pool::new(egress.clone()),
             smtp: smtp::Pool::new(egress.clone()),
+            sql: sql::Pool::new(egress.clone(), sql::SqliteFiles::default()),
             memory: memory::Caches::default(),
             egress,
         }
+    }
+
+    /// With the files that may be opened as SQLite databases.
+    #[must_use]
+    pub fn with_sqlite_files(self, files: sql::SqliteFiles) -> Self {
+        Self { sql: sql::Pool::new(self.egress.clone(), files), ..self }
     }
 }

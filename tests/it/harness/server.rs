@@ -153,6 +153,11 @@ impl Server {
         self.up();
     }
 
+    /// Sets `TRIGGERD_<name>` from the next start on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.settings = std::mem::take(&mut self.settings).set(name, value);
+    }
+
     /// Lets files grow again, from the next start on.
     pub fn remove_file_limit(&mut self) {
         self.settings.largest_file = None;
