@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::sql_server::{Database, PASSWORD};
-use crate::harness::{Server, Settings, eventually, fast, home, on};
+use crate::harness::{Server, Settings, eventually, fast, guest, home, on};
 
 fn take(database: &str) -> Value {
     json!([{"name": "take", "type": "database.update", "retry": fast(20), "config": {
@@ -76,4 +76,27 @@ async fn a_row_is_written_once_where_the_server_is_killed_between_the_commit_and
     assert_eq!(action["output"]["returning"][0]["amount"], 7, "the first result: {event:#}");
     assert_eq!(db.text("amount", "FROM stock").await.unwrap(), "7");
     assert_eq!(db.count("triggerd_deliveries").await, 1);
+}
+
+#[tokio::test]
+async fn a_guest_reads_and_writes_the_databases_that_it_is_granted() {
+    let (home, db) = (home().await, stock().await);
+    home.resource("databases", "orders-db", json!({"url": db.url()})).await;
+    home.component("stock-keeper", guest("stock-keeper")).await;
+    let action = |access: &str| {
+        let capabilities = json!({"databases": {"orders-db": access}});
+        json!([{"name": "take", "type": "custom", "config": {"component": "stock-keeper", "capabilities": capabilities}}])
+    };
+    home.trigger(on("take", "take", action("write"))).await;
+    home.trigger(on("read", "read", action("read"))).await;
+    let order = json!({"sku": "a", "quantity": 4});
+    let taken = home.event_ended("take", order.clone()).await;
+    assert_eq!(taken["runs"][0]["actions"][0]["output"], json!({"before": 10, "changed": 1}), "{taken:#}");
+    let refused = home.event_ended("read", order).await;
+    let attempt = &refused["runs"][0]["actions"][0]["attempts"][0];
+    assert_eq!(attempt["error_code"], "WASM_FORBIDDEN", "{refused:#}");
+    assert!(attempt["error"].as_str().unwrap().contains(r#""databases": {"orders-db": "write"}"#), "{refused:#}");
+    let short = home.event_ended("take", json!({"sku": "a' OR '1'='1", "quantity": 1})).await;
+    assert_eq!(short["runs"][0]["actions"][0]["attempts"][0]["error_code"], "OUT_OF_STOCK", "{short:#}");
+    assert_eq!(db.text("amount", "FROM stock").await.unwrap(), "6");
 }
