@@ -15,6 +15,7 @@ pub mod clock;
 pub mod components;
 pub mod config;
 pub mod connections;
+pub mod databases;
 pub mod definitions;
 pub mod dispatch;
 pub mod egress;

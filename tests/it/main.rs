@@ -9,6 +9,7 @@ mod harness;
 
 mod actions_broker;
 mod actions_cache;
+mod actions_database;
 mod actions_email;
 mod actions_emit;
 mod actions_storage;

@@ -1,4 +1,4 @@
-//! The servers that the integration tests talk to: Redis, and Python with aiosmtpd as the mail server.
+//! The servers that the integration tests talk to: Redis, PostgreSQL, MariaDB, and Python with aiosmtpd as the mail server.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -16,12 +16,26 @@ pub fn prepare() -> Result<()> {
     if !answers("redis-server", &["--version"]) {
         install("redis-server", "redis-server")?;
     }
+    if !has_postgresql() {
+        install("PostgreSQL", "postgresql")?;
+        ensure!(has_postgresql(), "PostgreSQL's initdb is neither in /usr/lib/postgresql nor in the path");
+    }
+    if !answers("mariadbd", &["--version"]) {
+        install("MariaDB", "mariadb-server")?;
+    }
     let python = python();
     if !answers(&python.to_string_lossy(), &["-c", "import aiosmtpd"]) {
         prepare_python().context("the tests' mail server needs Python 3 with venv and a package index")?;
         ensure!(answers(&python.to_string_lossy(), &["-c", "import aiosmtpd"]), "{} has no aiosmtpd", python.display());
     }
     Ok(())
+}
+
+/// Debian keeps PostgreSQL's programs out of the path, by version.
+fn has_postgresql() -> bool {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    versions.map(|version| version.path().join("bin/initdb")).any(|initdb| initdb.exists())
+        || answers("initdb", &["--version"])
 }
 
 /// The Python that the tests look for where `TRIGGERD_TEST_PYTHON` names no other.

@@ -18,6 +18,8 @@ use crate::clock::Clock;
 use crate::components::Components;
 use crate::config::Config;
 use crate::connections::Connections;
+use crate::connections::sql::SqliteFiles;
+use crate::databases::{self, Databases};
 use crate::egress::{self, Egress};
 use crate::mail::Mailbox;
 use crate::redact::Redactor;
@@ -91,6 +93,8 @@ pub struct Services {
     pub brokers: Brokers,
     /// The tenants' storages.
     pub storages: Storages,
+    /// The tenants' databases.
+    pub databases: Databases,
     /// Messages that went to no mail server.
     pub mailbox: Mailbox,
     /// Development mode: messages stay on this machine.
@@ -162,7 +166,9 @@ impl Services {
         let previous = config.access.master_key_previous.as_ref().map(|key| key.expose().to_owned());
         let vault = Vault::load(settings.master_key.as_deref(), previous.as_deref(), &settings.data_dir);
         let vault = vault.map_err(|e| e.to_string())?;
-        let connections = Connections::new(egress.clone(), config.storage_dir(&settings.data_dir));
+        let files = SqliteFiles::of(config.databases.sqlite_dirs.as_deref(), &settings.data_dir, settings.development);
+        let storage_dir = config.storage_dir(&settings.data_dir);
+        let connections = Connections::new(egress.clone(), storage_dir).with_sqlite_files(files);
         let resources =
             Resources::load(store.clone(), clock.clone(), vault, connections).await.map_err(|e| e.to_string())?;
         let resources = Arc::new(resources);
@@ -174,6 +180,7 @@ impl Services {
             caches: Caches::new(resources.clone()),
             brokers: Brokers::new(resources.clone(), store.clone(), clock.clone()),
             storages: Storages::new(resources.clone(), resources.connections().folders.root()),
+            databases: Databases::new(resources.clone()),
             mailbox: Mailbox::new(&settings.data_dir),
             development: settings.development,
             resources,
@@ -211,6 +218,12 @@ impl Context {
     #[must_use]
     pub fn cache<'a>(&'a self, tag: &'a str) -> caches::Name<'a> {
         caches::Name { tenant: &self.event.tenant, env: &self.event.env, tag }
+    }
+
+    /// The database of that tag, as this event means it.
+    #[must_use]
+    pub fn database<'a>(&'a self, tag: &'a str) -> databases::Name<'a> {
+        databases::Name { tenant: &self.event.tenant, env: &self.event.env, tag }
     }
 
     /// Strikes this attempt's secrets out, and `more`.

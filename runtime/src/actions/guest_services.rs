@@ -13,12 +13,13 @@ use super::context::{Context, Emitted, Services as Shared};
 use super::emit;
 use crate::brokers::Message;
 use crate::caches::Name;
+use crate::databases;
 use crate::egress;
 use crate::failed::Failed;
 use crate::store;
 use crate::wasm::{
-    Answer, BrokerMessage, EmittedEvent, HttpRequest, HttpResponse, Invocation, ServiceContext, ServiceError, Services,
-    StateEntry,
+    Answer, BrokerMessage, DatabaseQuestion, EmittedEvent, HttpRequest, HttpResponse, Invocation, ServiceContext,
+    ServiceError, Services, StateEntry,
 };
 
 /// The services of one call.
@@ -66,6 +67,10 @@ impl GuestServices {
 
     fn cache<'a>(&'a self, tag: &'a str) -> Name<'a> {
         Name { tenant: &self.event.tenant, env: &self.event.env, tag }
+    }
+
+    fn database<'a>(&'a self, tag: &'a str) -> databases::Name<'a> {
+        databases::Name { tenant: &self.event.tenant, env: &self.event.env, tag }
     }
 
     fn expiry(&self, ttl: Option<Duration>) -> Option<jiff::Timestamp> {
@@ -206,6 +211,22 @@ impl Services for GuestServices {
                 delivery_id: format!("{}/{}", cx.delivery_id, message.index),
             };
             self.shared.brokers.publish(&self.event.tenant, &self.event.env, message).await.map_err(of_failed)
+        })
+    }
+
+    fn database_query<'a>(&'a self, _: &'a ServiceContext, question: DatabaseQuestion) -> Answer<'a, Vec<Value>> {
+        Box::pin(async move {
+            let DatabaseQuestion { database, sql, parameters } = question;
+            let question = databases::Question { sql, parameters };
+            self.shared.databases.query(self.database(&database), &question).await.map_err(of_failed)
+        })
+    }
+
+    fn database_execute<'a>(&'a self, _: &'a ServiceContext, question: DatabaseQuestion) -> Answer<'a, u64> {
+        Box::pin(async move {
+            let DatabaseQuestion { database, sql, parameters } = question;
+            let question = databases::Question { sql, parameters };
+            self.shared.databases.execute(self.database(&database), &question).await.map_err(of_failed)
         })
     }
 

@@ -7,6 +7,7 @@ mod broker;
 mod cache;
 mod context;
 mod custom;
+mod database;
 mod email;
 mod emit;
 mod guest_services;
@@ -39,6 +40,10 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<cache::Invalidate>(),
     Kind::of::<cache::Set>(),
     Kind::of::<custom::Custom>(),
+    Kind::of::<database::Delete>(),
+    Kind::of::<database::Insert>(),
+    Kind::of::<database::Update>(),
+    Kind::of::<database::Upsert>(),
     Kind::of::<email::Email>(),
     Kind::of::<emit::Emit>(),
     Kind::of::<http::Delete>(),

@@ -19,7 +19,9 @@ pub fn granted(capabilities: &Value) -> Vec<Use> {
         let entries = capabilities.get(field).and_then(Value::as_array).into_iter().flatten();
         entries.filter_map(|entry| tag(entry.as_str()?)).map(|tag| (kind, tag)).collect()
     };
-    lists.into_iter().flat_map(of_list).collect()
+    let databases = capabilities.get("databases").and_then(Value::as_object).into_iter().flatten();
+    let databases = databases.filter_map(|(name, _)| tag(name)).map(|tag| ("databases", tag));
+    lists.into_iter().flat_map(of_list).chain(databases).collect()
 }
 
 fn tag(written: &str) -> Option<String> {
@@ -40,8 +42,9 @@ mod tests {
         assert_eq!(named(&config, "storage", "storages"), None);
         assert_eq!(named(&config, "n", "caches"), None);
         assert_eq!(named(&config, "absent", "caches"), None);
-        let grants = json!({"caches": ["c"], "brokers": ["b:x-*"], "secrets": ["KEY"], "http": ["a.example"]});
+        let grants = json!({"caches": ["c"], "brokers": ["b:x-*"], "secrets": ["KEY"], "http": ["a.example"],
+            "databases": {"orders-db": "read"}});
         let found: Vec<String> = granted(&grants).into_iter().map(|(kind, tag)| format!("{kind}/{tag}")).collect();
-        assert_eq!(found, ["caches/c", "brokers/b", "secrets/KEY"]);
+        assert_eq!(found, ["caches/c", "brokers/b", "secrets/KEY", "databases/orders-db"]);
     }
 }

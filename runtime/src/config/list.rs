@@ -60,6 +60,7 @@ settings! {
     "engine.per_tenant" => engine.per_tenant;
     "engine.per_destination" => engine.per_destination;
     "engine.lease" => engine.lease;
+    "databases.sqlite_dirs" => databases.sqlite_dirs;
     "wasm.memory_bytes" => wasm.memory_bytes;
     "wasm.stack_bytes" => wasm.stack_bytes;
     "wasm.cpu" => wasm.cpu;

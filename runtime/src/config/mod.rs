@@ -33,6 +33,8 @@ pub struct Config {
     pub engine: Engine,
     /// Outgoing connections.
     pub egress: Egress,
+    /// Databases of tenants.
+    pub databases: Databases,
     /// The sandbox's bounds.
     pub wasm: Wasm,
     /// Logs.
@@ -120,6 +122,13 @@ pub struct Egress {
     pub allow_nets: Option<Vec<Net>>,
 }
 
+/// Databases of tenants.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Databases {
+    /// The directories that SQLite files may be opened in, as set; see `connections::sql::SqliteFiles`.
+    pub sqlite_dirs: Option<Vec<PathBuf>>,
+}
+
 /// The sandbox's bounds: what every call has where its trigger asks for nothing else, and may not exceed.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Wasm {
@@ -194,6 +203,7 @@ impl Default for Config {
             },
             engine: Engine { in_flight: 4096, per_tenant: 1024, per_destination: 32, lease: Duration::from_secs(30) },
             egress: Egress { allow_nets: None },
+            databases: Databases { sqlite_dirs: None },
             wasm: Wasm {
                 memory_bytes: 64 * MIB,
                 stack_bytes: 512 * 1024,

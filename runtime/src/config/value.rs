@@ -284,6 +284,26 @@ impl Setting for Vec<Net> {
     }
 }
 
+/// `/srv/a,/srv/b`, or `none`.
+impl Setting for Vec<PathBuf> {
+    fn read(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self::new());
+        }
+        let dir = |part: &str| match PathBuf::from(part.trim()) {
+            path if path.is_absolute() => Ok(path),
+            _ => Err(format!("`{part}` is no absolute path")),
+        };
+        text.split(',').map(dir).collect()
+    }
+    fn show(&self) -> String {
+        if self.is_empty() {
+            return "none".to_owned();
+        }
+        self.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(",")
+    }
+}
+
 impl<T: Setting> Setting for Option<T> {
     fn read(text: &str) -> Result<Self, String> {
         if text == T::ABSENT { Ok(None) } else { T::read(text).map(Some) }

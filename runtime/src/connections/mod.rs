@@ -5,6 +5,7 @@ pub mod memory;
 pub mod redis;
 pub mod s3;
 pub mod smtp;
+pub mod sql;
 
 use std::path::PathBuf;
 
@@ -19,6 +20,8 @@ pub struct Connections {
     pub redis: redis::Pool,
     /// Mail servers.
     pub smtp: smtp::Pool,
+    /// SQL servers and files.
+    pub sql: sql::Pool,
     /// Caches in this process.
     pub memory: memory::Caches,
     /// S3 buckets.
@@ -34,10 +37,17 @@ impl Connections {
         Self {
             redis: redis::Pool::new(egress.clone()),
             smtp: smtp::Pool::new(egress.clone()),
+            sql: sql::Pool::new(egress.clone(), sql::SqliteFiles::default()),
             memory: memory::Caches::default(),
             s3: s3::Pool::new(egress.clone()),
             folders: folders::Folders::new(storage_dir),
             egress,
         }
+    }
+
+    /// With the files that may be opened as SQLite databases.
+    #[must_use]
+    pub fn with_sqlite_files(self, files: sql::SqliteFiles) -> Self {
+        Self { sql: sql::Pool::new(self.egress.clone(), files), ..self }
     }
 }

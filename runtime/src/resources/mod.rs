@@ -1,4 +1,4 @@
-//! What tenants configure once and actions name by tag: caches, brokers, notification services, secrets.
+//! What tenants configure once and actions name by tag: caches, brokers, databases, notification services, secrets.
 //!
 //! Settings are JSON, one file per kind, listed in [`KINDS`]. They are read from a snapshot in memory; every change
 //! goes to the store first. Passwords in settings are sealed before they are stored and come back sealed, so that
@@ -6,6 +6,7 @@
 
 mod brokers;
 mod caches;
+mod databases;
 mod kind;
 mod notifications;
 mod rotation;
@@ -26,6 +27,7 @@ use triggerd_core::outcome::Failure;
 
 pub use brokers::{Broker, Redis as RedisBroker};
 pub use caches::Cache;
+pub use databases::Database;
 pub use kind::Kind;
 pub use notifications::{Message, Notification, Smtp, Tls};
 pub use rotation::{Rotated, RotationError, Seals};
@@ -38,7 +40,8 @@ use crate::secrets::Vault;
 use crate::store::{self, Store, StoredResource};
 
 /// All kinds of resources, by name.
-pub const KINDS: &[Kind] = &[brokers::KIND, caches::KIND, notifications::KIND, secrets::KIND, storages::KIND];
+pub const KINDS: &[Kind] =
+    &[brokers::KIND, caches::KIND, databases::KIND, notifications::KIND, secrets::KIND, storages::KIND];
 
 type Key = (TenantId, &'static str, String);
 pub(crate) type Snapshot = Arc<ArcSwap<BTreeMap<Key, Arc<StoredResource>>>>;

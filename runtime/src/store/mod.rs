@@ -288,7 +288,7 @@ pub struct StoredComponent {
 /// A stored resource.
 #[derive(Clone, PartialEq, Debug)]
 pub struct StoredResource {
-    /// Its kind, plural as in the API: `caches`, `brokers`, `notifications`, `secrets`.
+    /// Its kind, plural as in the API: `caches`, `brokers`, `databases`, `notifications`, `secrets`.
     pub kind: String,
     /// Its tag.
     pub tag: String,

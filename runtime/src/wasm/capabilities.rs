@@ -12,12 +12,14 @@ pub struct Capabilities {
     state: bool,
     caches: Vec<String>,
     brokers: Vec<BrokerGrant>,
+    /// By tag; whether it may be written too.
+    databases: Vec<(String, bool)>,
     events: Vec<String>,
     secrets: Vec<String>,
     http: Vec<HostGrant>,
 }
 
-const NAMES: [&str; 6] = ["state", "caches", "brokers", "events", "secrets", "http"];
+const NAMES: [&str; 7] = ["state", "caches", "brokers", "databases", "events", "secrets", "http"];
 
 impl Capabilities {
     /// Reads `capabilities`; every mistake is reported, with pointers from its own root.
@@ -36,6 +38,7 @@ impl Capabilities {
             state: flag(object, "state", &mut mistakes),
             caches: list(object, "caches", plain_name, &mut mistakes),
             brokers: list(object, "brokers", BrokerGrant::parse, &mut mistakes),
+            databases: databases(object, &mut mistakes),
             events: list(object, "events", event_pattern, &mut mistakes),
             secrets: list(object, "secrets", plain_name, &mut mistakes),
             http: list(object, "http", HostGrant::parse, &mut mistakes),
@@ -49,6 +52,7 @@ impl Capabilities {
         self.state |= other.state;
         self.caches.extend(other.caches);
         self.brokers.extend(other.brokers);
+        self.databases.extend(other.databases);
         self.events.extend(other.events);
         self.secrets.extend(other.secrets);
         self.http.extend(other.http);
@@ -71,6 +75,12 @@ impl Capabilities {
     #[must_use]
     pub fn grants_broker(&self, tag: &str, topic: &str) -> bool {
         self.brokers.iter().any(|granted| granted.fits(tag, topic))
+    }
+
+    /// Whether the database of this tag may be read, or written.
+    #[must_use]
+    pub fn grants_database(&self, tag: &str, write: bool) -> bool {
+        self.databases.iter().any(|(granted, writes)| granted == tag && (*writes || !write))
     }
 
     /// Whether emitting this event type is granted.
@@ -127,6 +137,28 @@ fn list<T>(
         }
     }
     read
+}
+
+/// `{"orders-db": "read"}`
+fn databases(object: &Map<String, Value>, mistakes: &mut Vec<Mistake>) -> Vec<(String, bool)> {
+    let entries = match object.get("databases") {
+        None => return Vec::new(),
+        Some(Value::Object(entries)) => entries,
+        Some(_) => {
+            let detail = "`databases` is an object: {\"orders-db\": \"read\"}, or \"write\"";
+            mistakes.push(Mistake::new("/databases", detail));
+            return Vec::new();
+        }
+    };
+    let granted = entries.iter().filter_map(|(tag, access)| match access.as_str() {
+        Some("read") => Some((tag.clone(), false)),
+        Some("write") => Some((tag.clone(), true)),
+        _ => {
+            mistakes.push(Mistake::new(join("/databases", tag), "`read` or `write` is wanted here"));
+            None
+        }
+    });
+    granted.collect()
 }
 
 fn plain_name(text: &str) -> Result<String, String> {
@@ -199,6 +231,17 @@ mod tests {
             some.grants_event("order.paid") && !some.grants_event("order.paid.late") && !some.grants_event("order")
         );
         assert!(some.grants_event("audit.a.b") && some.grants_event("audit"));
+    }
+
+    #[test]
+    fn databases_are_granted_to_be_read_or_written() {
+        let some = granted(json!({"databases": {"orders": "read", "audit": "write"}}));
+        assert!(some.grants_database("orders", false) && !some.grants_database("orders", true));
+        assert!(some.grants_database("audit", false) && some.grants_database("audit", true));
+        assert!(!some.grants_database("other", false));
+        let mistakes = Capabilities::parse(&json!({"databases": {"orders": "all"}})).unwrap_err();
+        assert_eq!(mistakes[0].pointer, "/databases/orders");
+        assert_eq!(Capabilities::parse(&json!({"databases": ["orders"]})).unwrap_err()[0].pointer, "/databases");
     }
 
     #[test]

@@ -42,5 +42,6 @@ pub use host::{CodeCacheConfig, Host, HostConfig, Prepared};
 pub use limits::Limits;
 pub use logs::LogLine;
 pub use services::{
-    Answer, BrokerMessage, EmittedEvent, HttpRequest, HttpResponse, ServiceContext, ServiceError, Services, StateEntry,
+    Answer, BrokerMessage, DatabaseQuestion, EmittedEvent, HttpRequest, HttpResponse, ServiceContext, ServiceError,
+    Services, StateEntry,
 };

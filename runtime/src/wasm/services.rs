@@ -75,6 +75,17 @@ pub struct BrokerMessage {
     pub index: u32,
 }
 
+/// A statement for a database, with its values.
+#[derive(Clone, PartialEq, Debug)]
+pub struct DatabaseQuestion {
+    /// The database's tag.
+    pub database: String,
+    /// One statement.
+    pub sql: String,
+    /// Its values, in order.
+    pub parameters: Vec<Value>,
+}
+
 /// An event to be emitted.
 #[derive(Clone, PartialEq, Debug)]
 pub struct EmittedEvent {
@@ -158,6 +169,10 @@ pub trait Services: Send + Sync + 'static {
     fn cache_invalidate<'a>(&'a self, cx: &'a ServiceContext, cache: &'a str, pattern: &'a str) -> Answer<'a, u64>;
     /// Publishes; answers once the broker has confirmed, with what it said.
     fn broker_publish<'a>(&'a self, cx: &'a ServiceContext, message: BrokerMessage) -> Answer<'a, Value>;
+    /// The rows that a statement reads, as objects; it cannot write.
+    fn database_query<'a>(&'a self, cx: &'a ServiceContext, question: DatabaseQuestion) -> Answer<'a, Vec<Value>>;
+    /// Runs a statement that writes; how many rows it changed.
+    fn database_execute<'a>(&'a self, cx: &'a ServiceContext, question: DatabaseQuestion) -> Answer<'a, u64>;
     /// Emits an event; answers with its id once it is on stable storage.
     fn emit<'a>(&'a self, cx: &'a ServiceContext, event: EmittedEvent) -> Answer<'a, String>;
     /// A secret's value.

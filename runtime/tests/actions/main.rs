@@ -3,6 +3,7 @@
 
 mod broker_and_cache;
 mod custom;
+mod databases;
 mod egress;
 mod email;
 mod harness;

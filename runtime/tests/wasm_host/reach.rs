@@ -11,6 +11,10 @@ const SECRETS: &str = r#"(import "triggerd:runtime/secrets@0.1.0" "get" (func $g
 const BROKER: &str = r#"(import "triggerd:runtime/broker@0.1.0" "publish"
     (func $publish (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))"#;
 const CACHE: &str = r#"(import "triggerd:runtime/cache@0.1.0" "get" (func $get (param i32 i32 i32 i32 i32)))"#;
+const QUERY: &str =
+    r#"(import "triggerd:runtime/database@0.1.0" "query" (func $query (param i32 i32 i32 i32 i32 i32 i32)))"#;
+const EXECUTE: &str =
+    r#"(import "triggerd:runtime/database@0.1.0" "execute" (func $query (param i32 i32 i32 i32 i32 i32 i32)))"#;
 const HTTP: &str = r#"(import "triggerd:runtime/http@0.1.0" "send"
     (func $send (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i64 i32)))"#;
 
@@ -44,6 +48,12 @@ fn sends(url: &str) -> Vec<u8> {
     calls(HTTP, &format!("GET{url}"), &call)
 }
 
+/// Asks the database `db` for `SELECT 1`, or to run it.
+fn asks(import: &str) -> Vec<u8> {
+    let call = "(call $query (i32.const 1024) (i32.const 2) (i32.const 1026) (i32.const 8) (i32.const 0) (i32.const 0) (i32.const 4096))";
+    calls(import, "dbSELECT 1", call)
+}
+
 const DONE: Result<GuestAnswer, CallError> = Ok(GuestAnswer::Json(serde_json::Value::Null));
 
 fn answered(report: &CallReport) -> &str {
@@ -57,7 +67,8 @@ fn answered(report: &CallReport) -> &str {
 #[tokio::test]
 async fn granted_imports_are_served_with_the_call_they_belong_to() {
     let host = Try::new().granting(json!({
-        "events": ["order.*"], "secrets": ["KEY"], "brokers": ["kafka:users"], "caches": ["redis"], "http": ["a.example"]
+        "events": ["order.*"], "secrets": ["KEY"], "brokers": ["kafka:users"], "caches": ["redis"], "http": ["a.example"],
+        "databases": {"db": "write"}
     }));
     let secret = calls(SECRETS, "KEY", "(call $get (i32.const 1024) (i32.const 3) (i32.const 4096))");
     let cache = calls(
@@ -71,7 +82,8 @@ async fn granted_imports_are_served_with_the_call_they_belong_to() {
         "(call $publish (i32.const 1024) (i32.const 11) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) \
          (i32.const 0) (i32.const 1035) (i32.const 1) (i32.const 4096))",
     );
-    for guest in [emits("order.paid"), secret, cache, publish, sends("https://a.example/x")] {
+    for guest in [emits("order.paid"), secret, cache, publish, asks(QUERY), asks(EXECUTE), sends("https://a.example/x")]
+    {
         assert_eq!(answered(&host.run(&guest).await), "answer");
     }
     let expected = [
@@ -80,6 +92,8 @@ async fn granted_imports_are_served_with_the_call_they_belong_to() {
         "secret KEY",
         "cache_get redis K",
         "publish kafka:users #0",
+        "database_query db SELECT 1 []",
+        "database_execute db SELECT 1 []",
         "GET https://a.example/x",
     ];
     assert_eq!(host.asked(), expected);
@@ -87,8 +101,10 @@ async fn granted_imports_are_served_with_the_call_they_belong_to() {
 
 #[tokio::test]
 async fn an_import_without_a_grant_ends_the_call_and_is_named() {
-    let host = Try::new().granting(json!({"events": ["order.*"], "http": ["a.example"]}));
+    let grants = json!({"events": ["order.*"], "http": ["a.example"], "databases": {"db": "read", "other": "write"}});
+    let host = Try::new().granting(grants);
     for (guest, named) in [
+        (asks(EXECUTE), "to write db"),
         (emits("user.created"), "user.created"),
         (sends("https://b.example:8443/"), "b.example:8443"),
         (sends("http://169.254.169.254/latest"), "169.254.169.254"),

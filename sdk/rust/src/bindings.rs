@@ -30,6 +30,7 @@ macro_rules! world {
                     "triggerd:runtime/state@0.1.0": crate::bindings::imports::triggerd::runtime::state,
                     "triggerd:runtime/cache@0.1.0": crate::bindings::imports::triggerd::runtime::cache,
                     "triggerd:runtime/broker@0.1.0": crate::bindings::imports::triggerd::runtime::broker,
+                    "triggerd:runtime/database@0.1.0": crate::bindings::imports::triggerd::runtime::database,
                     "triggerd:runtime/events@0.1.0": crate::bindings::imports::triggerd::runtime::events,
                     "triggerd:runtime/secrets@0.1.0": crate::bindings::imports::triggerd::runtime::secrets,
                     "triggerd:runtime/http@0.1.0": crate::bindings::imports::triggerd::runtime::http,

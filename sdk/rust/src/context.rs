@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::host::Host;
 use crate::invocation::Invocation;
-use crate::{ActionError, Broker, Cache, Event, Events, Http, Log, Secrets, State};
+use crate::{ActionError, Broker, Cache, Database, Event, Events, Http, Log, Secrets, State};
 
 /// The event, the action's input, and the services of the host.
 ///
@@ -89,6 +89,12 @@ impl<I> Context<I> {
     #[must_use]
     pub fn broker(&self) -> Broker<'_> {
         Broker::new(&self.host)
+    }
+
+    /// The database with this tag. Grant: `"databases": {"orders-db": "read"}`, or `"write"`.
+    #[must_use]
+    pub fn database<'a>(&'a self, tag: &'a str) -> Database<'a> {
+        Database::new(&self.host, tag)
     }
 
     /// New events, whose cause is this one. Grant: `"events": ["order.*"]`.

@@ -107,6 +107,14 @@ impl Imports for Host {
         Ok(wit::broker::publish(topic, &wit::broker::Message { key, headers, body })?)
     }
 
+    fn database_query(&self, database: &str, sql: &str, parameters: Vec<String>) -> Answer<Vec<String>> {
+        Ok(wit::database::query(database, sql, &parameters)?)
+    }
+
+    fn database_execute(&self, database: &str, sql: &str, parameters: Vec<String>) -> Answer<u64> {
+        Ok(wit::database::execute(database, sql, &parameters)?)
+    }
+
     fn emit(&self, event_type: &str, payload: &str) -> Answer<String> {
         Ok(wit::events::emit(event_type, payload)?)
     }

@@ -33,6 +33,8 @@ pub(crate) trait Imports {
     fn cache_delete(&self, cache: &str, key: &str) -> Answer<bool>;
     fn cache_invalidate(&self, cache: &str, pattern: &str) -> Answer<u64>;
     fn publish(&self, topic: &str, message: crate::Message) -> Answer<String>;
+    fn database_query(&self, database: &str, sql: &str, parameters: Vec<String>) -> Answer<Vec<String>>;
+    fn database_execute(&self, database: &str, sql: &str, parameters: Vec<String>) -> Answer<u64>;
     fn emit(&self, event_type: &str, payload: &str) -> Answer<String>;
     fn secret(&self, name: &str) -> Answer<String>;
     fn send(&self, request: HttpRequest) -> Answer<HttpResponse>;

@@ -63,6 +63,7 @@ pub use event::{Change, Event};
 pub use invocation::Invocation;
 pub use services::broker::{Broker, Message};
 pub use services::cache::Cache;
+pub use services::database::Database;
 pub use services::events::Events;
 pub use services::http::{Http, Request, Response};
 pub use services::log::{Level, Log};

@@ -185,3 +185,30 @@ fn no_answer_is_a_failure_that_says_whether_to_retry() {
     assert_eq!(get(), Ok(200));
     assert_eq!(get(), Ok(200), "the last answer repeats");
 }
+
+#[test]
+fn statements_have_their_values_bound_and_rows_are_read() {
+    #[derive(serde::Deserialize, PartialEq, Debug)]
+    struct Order {
+        id: i64,
+        total: f64,
+    }
+
+    let sql = "SELECT id, total FROM orders WHERE status = $1 AND id > $2";
+    let host = TestHost::new().with_rows("orders-db", sql, vec![json!({"id": 5, "total": 1.5})]).with_rows(
+        "orders-db",
+        "DELETE FROM carts",
+        vec![Value::Null, Value::Null],
+    );
+    let read = |cx: Context| -> Result<(Vec<Order>, u64), ActionError> {
+        let orders = cx.database("orders-db").query(sql, ("paid", 4))?;
+        Ok((orders, cx.database("orders-db").execute("DELETE FROM carts", ())?))
+    };
+    let (orders, gone) = host.call(read, invocation()).unwrap();
+    assert_eq!((orders, gone), (vec![Order { id: 5, total: 1.5 }], 2));
+    let asked = host.statements();
+    assert_eq!((asked[0].parameters.clone(), asked[0].writes), (vec![json!("paid"), json!(4)], false));
+    assert_eq!((asked[1].parameters.len(), asked[1].writes), (0, true));
+    let unknown = |cx: Context| -> Result<u64, ActionError> { Ok(cx.database("other").execute("DELETE FROM x", ())?) };
+    assert_eq!(host.call(unknown, invocation()).unwrap_err().code, "DB_REFUSED");
+}

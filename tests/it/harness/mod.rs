@@ -10,6 +10,10 @@ mod redis;
 mod server;
 mod shared;
 mod smtp;
+/// The same database servers that the tests of actions start.
+#[allow(dead_code)]
+#[path = "../../../runtime/tests/actions/harness/sql_server.rs"]
+pub mod sql_server;
 mod wait;
 
 pub use api::{Answer, Api};

@@ -2,6 +2,7 @@
 
 mod broker;
 mod cache;
+mod database;
 mod events;
 mod http;
 mod log;
@@ -20,7 +21,8 @@ use super::guest::Guest;
 use super::services::ServiceError;
 
 /// The interfaces of the WIT package that can be linked.
-pub(super) const INTERFACES: [&str; 8] = ["types", "log", "state", "cache", "broker", "events", "secrets", "http"];
+pub(super) const INTERFACES: [&str; 9] =
+    ["types", "log", "state", "cache", "broker", "database", "events", "secrets", "http"];
 
 /// Everything that a guest may import.
 pub(super) fn link(linker: &mut Linker<Guest>, wasi_http: bool) -> wasmtime::Result<()> {
@@ -28,6 +30,7 @@ pub(super) fn link(linker: &mut Linker<Guest>, wasi_http: bool) -> wasmtime::Res
     wit::state::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
     wit::cache::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
     wit::broker::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
+    wit::database::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
     wit::events::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
     wit::secrets::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
     wit::http::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;

@@ -4,6 +4,7 @@ pub mod http_server;
 pub mod redis_server;
 pub mod s3_server;
 pub mod smtp_server;
+pub mod sql_server;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,6 +79,11 @@ impl Bench {
         let emitted = Arc::new(Mutex::new(Vec::new()));
         let _ = services.emit.set(Arc::new(Recorder(emitted.clone())));
         Self { services: Arc::new(services), emitted, dir }
+    }
+
+    /// Its data directory.
+    pub fn dir(&self) -> &std::path::Path {
+        self._dir.path()
     }
 
     pub fn tenant(&self) -> TenantId {

@@ -2,6 +2,7 @@
 
 pub(crate) mod broker;
 pub(crate) mod cache;
+pub(crate) mod database;
 pub(crate) mod events;
 pub(crate) mod http;
 pub(crate) mod log;

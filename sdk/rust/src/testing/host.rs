@@ -29,6 +29,9 @@ struct Inner {
     secrets: BTreeMap<String, String>,
     /// By method and address; the last answer of each repeats.
     answers: BTreeMap<(String, String), VecDeque<Answer<Response>>>,
+    /// By database and statement; the last answer of each repeats.
+    rows: BTreeMap<(String, String), VecDeque<Answer<Vec<Value>>>>,
+    statements: Vec<Stated>,
     logs: Vec<Logged>,
     requests: Vec<SentRequest>,
     published: Vec<Published>,
@@ -70,6 +73,19 @@ pub struct Published {
     pub headers: Vec<(String, String)>,
     /// Its body.
     pub body: Value,
+}
+
+/// A statement that a database was asked.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Stated {
+    /// The database's tag.
+    pub database: String,
+    /// The statement.
+    pub sql: String,
+    /// Its values.
+    pub parameters: Vec<Value>,
+    /// Whether it was to write.
+    pub writes: bool,
 }
 
 /// An event that was emitted.
@@ -114,6 +130,21 @@ impl TestHost {
     pub fn with_http_answer(self, method: &str, url: &str, answer: Result<Response, ServiceError>) -> Self {
         let place = (method.to_owned(), url.to_owned());
         self.inner.borrow_mut().answers.entry(place).or_default().push_back(answer);
+        self
+    }
+
+    /// Answers a statement of a database with these rows, which `execute` counts; given several times, in that order,
+    /// the last one for ever.
+    #[must_use]
+    pub fn with_rows(self, database: &str, sql: &str, rows: Vec<Value>) -> Self {
+        self.with_rows_answer(database, sql, Ok(rows))
+    }
+
+    /// Like [`with_rows`](Self::with_rows), or with a failure.
+    #[must_use]
+    pub fn with_rows_answer(self, database: &str, sql: &str, answer: Result<Vec<Value>, ServiceError>) -> Self {
+        let place = (database.to_owned(), sql.to_owned());
+        self.inner.borrow_mut().rows.entry(place).or_default().push_back(answer);
         self
     }
 
@@ -177,10 +208,30 @@ impl TestHost {
         self.inner.borrow().published.clone()
     }
 
+    /// The statements that databases were asked so far.
+    #[must_use]
+    pub fn statements(&self) -> Vec<Stated> {
+        self.inner.borrow().statements.clone()
+    }
+
     /// The events emitted so far.
     #[must_use]
     pub fn emitted(&self) -> Vec<Emitted> {
         self.inner.borrow().emitted.clone()
+    }
+}
+
+impl TestHost {
+    fn stated(&self, database: &str, sql: &str, parameters: &[String], writes: bool) -> Answer<Vec<Value>> {
+        let mut inner = self.inner.borrow_mut();
+        let parameters = parameters.iter().map(|parameter| parsed(parameter)).collect();
+        inner.statements.push(Stated { database: database.into(), sql: sql.into(), parameters, writes });
+        let Some(answers) = inner.rows.get_mut(&(database.to_owned(), sql.to_owned())) else {
+            let message = format!("the test host has no rows for {sql:?} in {database}; give some with `with_rows`");
+            return Err(ServiceError::permanent("DB_REFUSED", message));
+        };
+        let next = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };
+        next.unwrap_or_else(|| Ok(Vec::new()))
     }
 }
 
@@ -254,6 +305,15 @@ impl Imports for TestHost {
         let mut inner = self.inner.borrow_mut();
         inner.published.push(Published { topic: topic.into(), key, headers, body: parsed(&body) });
         Ok(json!({"sequence": inner.published.len()}).to_string())
+    }
+
+    fn database_query(&self, database: &str, sql: &str, parameters: Vec<String>) -> Answer<Vec<String>> {
+        let rows = self.stated(database, sql, &parameters, false)?;
+        Ok(rows.iter().map(Value::to_string).collect())
+    }
+
+    fn database_execute(&self, database: &str, sql: &str, parameters: Vec<String>) -> Answer<u64> {
+        Ok(self.stated(database, sql, &parameters, true)?.len() as u64)
     }
 
     fn emit(&self, event_type: &str, payload: &str) -> Answer<String> {

@@ -22,5 +22,5 @@ mod host;
 mod invocation;
 mod memory;
 
-pub use host::{Emitted, Logged, Published, SentRequest, TestHost};
+pub use host::{Emitted, Logged, Published, SentRequest, Stated, TestHost};
 pub use invocation::{InvocationBuilder, invocation};

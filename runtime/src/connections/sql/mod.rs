@@ -1,0 +1,14 @@
+//! SQL servers and files: connections by resource, through the guard, dropped when they break.
+
+mod fault;
+mod link;
+mod pool;
+mod server;
+mod sqlite_files;
+mod tunnel;
+
+pub use fault::Fault;
+pub use link::{Arg, Column, Link, Rows};
+pub use pool::{Pool, Session};
+pub use server::{Engine, Server, Target, TlsMode, url_mistakes};
+pub use sqlite_files::SqliteFiles;
