@@ -67,9 +67,18 @@ impl Resolve for Guarded {
     }
 }
 
-/// The client that all HTTP goes through.
-pub(super) fn client(policy: Arc<Policy>) -> reqwest::Result<reqwest::Client> {
-    reqwest::Client::builder()
+/// The client that all HTTP goes through; `ca` is trusted beside the public authorities.
+pub(super) fn client_trusting(policy: Arc<Policy>, ca: Option<&str>) -> Result<reqwest::Client, String> {
+    let certificates = ca.map(|pem| reqwest::Certificate::from_pem_bundle(pem.as_bytes())).transpose();
+    let certificates = certificates.map_err(|_| "this is no certificate as PEM".to_owned())?.unwrap_or_default();
+    if ca.is_some() && certificates.is_empty() {
+        return Err("this is no certificate as PEM".to_owned());
+    }
+    let mut builder = reqwest::Client::builder();
+    if !certificates.is_empty() {
+        builder = builder.tls_certs_merge(certificates);
+    }
+    builder
         .user_agent(concat!("triggerd/", env!("CARGO_PKG_VERSION")))
         .dns_resolver(Guarded(policy))
         .redirect(reqwest::redirect::Policy::none())
@@ -84,6 +93,7 @@ pub(super) fn client(policy: Arc<Policy>) -> reqwest::Result<reqwest::Client> {
         .http2_keep_alive_interval(Duration::from_secs(20))
         .http2_keep_alive_timeout(Duration::from_secs(10))
         .build()
+        .map_err(|e| format!("the HTTP client could not be set up: {e}"))
 }
 
 impl Egress {
