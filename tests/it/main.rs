@@ -11,6 +11,7 @@ mod actions_broker;
 mod actions_cache;
 mod actions_email;
 mod actions_emit;
+mod actions_notifications;
 mod batches;
 mod bodies;
 mod cli;

@@ -5,6 +5,7 @@
 
 mod broker;
 mod cache;
+mod callback;
 mod context;
 mod custom;
 mod email;
@@ -12,8 +13,12 @@ mod emit;
 mod guest_services;
 mod http;
 mod log;
+mod notification;
+mod push;
+mod recipients;
 pub mod record;
 mod registry;
+mod sms;
 mod trace;
 
 use std::future::Future;
@@ -35,6 +40,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<cache::Delete>(),
     Kind::of::<cache::Invalidate>(),
     Kind::of::<cache::Set>(),
+    Kind::of::<callback::Callback>(),
     Kind::of::<custom::Custom>(),
     Kind::of::<email::Email>(),
     Kind::of::<emit::Emit>(),
@@ -48,8 +54,10 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<log::Error>(),
     Kind::of::<log::Info>(),
     Kind::of::<log::Warn>(),
+    Kind::of::<push::Push>(),
     Kind::of::<record::Reject>(),
     Kind::of::<record::Set>(),
+    Kind::of::<sms::Sms>(),
 ];
 
 /// One action type.

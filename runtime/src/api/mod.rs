@@ -21,6 +21,7 @@ mod mailbox;
 mod merge;
 mod openapi;
 mod params;
+mod previews;
 mod problem;
 mod replay;
 mod resources;
@@ -85,6 +86,7 @@ fn resources() -> Vec<(Router, utoipa::openapi::OpenApi)> {
         (execute::routes(), execute::Doc::openapi()),
         (components::routes(), components::Doc::openapi()),
         (resources::routes(), resources::Doc::openapi()),
+        (previews::routes(), previews::Doc::openapi()),
         (topics::routes(), topics::Doc::openapi()),
         (caches::routes(), caches::Doc::openapi()),
         (mailbox::routes(), mailbox::Doc::openapi()),

@@ -1,8 +1,12 @@
 //! Clients that actions share, one per system: pooled, guarded, made anew when their settings change.
 
+pub mod https;
 pub mod memory;
+pub mod push;
 pub mod redis;
+pub mod sms;
 pub mod smtp;
+pub mod unsent;
 
 use crate::egress::Egress;
 
@@ -15,6 +19,12 @@ pub struct Connections {
     pub redis: redis::Pool,
     /// Mail servers.
     pub smtp: smtp::Pool,
+    /// Services that send SMS.
+    pub sms: sms::Client,
+    /// Services that deliver push messages.
+    pub push: push::Client,
+    /// Services with a certificate authority of their own.
+    pub https: https::Pool,
     /// Caches in this process.
     pub memory: memory::Caches,
 }
@@ -23,11 +33,21 @@ impl Connections {
     /// None is opened before it is needed.
     #[must_use]
     pub fn new(egress: Egress) -> Self {
+        let https = https::Pool::new(egress.clone());
         Self {
+            sms: sms::Client::new(https.clone()),
+            push: push::Client::new(https.clone()),
+            https,
             redis: redis::Pool::new(egress.clone()),
             smtp: smtp::Pool::new(egress.clone()),
             memory: memory::Caches::default(),
             egress,
         }
     }
+}
+
+/// Whether every address of the URL's host is one of this machine or of a private network.
+async fn is_local(guard: &Egress, url: &str) -> bool {
+    let Ok(url) = guard.check_url(url) else { return false };
+    guard.is_local(url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(443)).await
 }

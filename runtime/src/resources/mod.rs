@@ -25,7 +25,10 @@ use triggerd_core::outcome::Failure;
 pub use brokers::{Broker, Redis as RedisBroker};
 pub use caches::Cache;
 pub use kind::Kind;
-pub use notifications::{Message, Notification, Smtp, Tls};
+pub use notifications::{
+    Apns, Callback, CallbackPart, Fcm, Gateway, Message, Notification, Push, PushPart, ServiceAccount, Sms, SmsPart,
+    Smtp, Tls, Twilio, Urgency, WebPush,
+};
 pub use secrets::Secrets;
 
 use crate::clock::Clock;

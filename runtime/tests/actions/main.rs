@@ -2,9 +2,12 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod broker_and_cache;
+mod callback;
 mod custom;
 mod egress;
 mod email;
 mod harness;
 mod http;
+mod push;
 mod resources;
+mod sms;
