@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Home, Mail, Smtp, SmtpSettings, fast, home, on};
+use crate::harness::{Home, Mail, Smtp, SmtpSettings, fast, free_port, home, on};
 
 const LOGIN: Option<(&str, &str)> = Some(("mailer", "mail-canary-58310"));
 
@@ -57,6 +57,55 @@ async fn a_message_goes_over_starttls_with_login_to_all_recipients() {
     assert_eq!(header(&mail, "message-id"), message_id);
     assert!(message_id.contains(action["delivery_id"].as_str().unwrap()), "built from the delivery id: {message_id}");
     assert!(!event.to_string().contains("mail-canary") && !home.server().log().contains("mail-canary"));
+}
+
+#[tokio::test]
+async fn a_server_that_knows_login_alone_is_logged_in_to_and_the_connection_used_again() {
+    let home = home().await;
+    let settings = SmtpSettings { tls: "starttls", login: LOGIN, without: vec!["PLAIN"], ..SmtpSettings::default() };
+    let smtp = Smtp::start(&settings);
+    notification(&home, &smtp, "starttls", LOGIN).await;
+    for _ in 0..2 {
+        assert_eq!(send(&home, "Ann").await["status"], "delivered");
+    }
+    assert!(smtp.wait_for(2).await.iter().all(|mail| mail.tls && mail.user.as_deref() == Some("mailer")));
+}
+
+#[tokio::test]
+async fn one_refused_recipient_keeps_the_message_from_nobody_else() {
+    let home = home().await;
+    let smtp = Smtp::start(&SmtpSettings { rcpt: vec!["", "550 5.1.1 no such user"], ..SmtpSettings::default() });
+    notification(&home, &smtp, "none", None).await;
+    let event = send(&home, "Ann").await;
+    let output = &event["runs"][0]["actions"][0]["output"];
+    assert_eq!(
+        (&event["status"], &output["refused"][0]["recipient"]),
+        (&json!("delivered"), &json!("boss@example.com"))
+    );
+    assert_eq!(output["refused"][0]["code"], "SMTP_550");
+    assert_eq!(smtp.wait_for(1).await[0].to, ["ann@example.com"]);
+}
+
+#[tokio::test]
+async fn a_second_mail_server_takes_over_where_the_first_is_down() {
+    let home = home().await;
+    let smtp = Smtp::start(&SmtpSettings::default());
+    let server =
+        |port: u16| json!({"smtp": {"host": "127.0.0.1", "port": port, "tls": "none"}, "from": "a@example.com"});
+    home.resource("notifications", "first", server(free_port())).await;
+    home.resource("notifications", "second", server(smtp.port)).await;
+    let mail = |tag: &str| {
+        json!({"name": tag, "type": "notification.email", "retry": fast(2),
+            "config": {"notification": tag, "recipients": "ann@example.com", "subject": "Hi", "text": "there"}})
+    };
+    let mut action = mail("first");
+    action["fallback"] = json!([mail("second")]);
+    home.trigger(on("mail", "mail", json!([action]))).await;
+    let event = home.event_ended("mail", json!({})).await;
+    assert_eq!(event["status"], "delivered", "{event:#}");
+    let first = &event["runs"][0]["actions"][0];
+    assert_eq!((&first["status"], &first["attempts"][1]["error_code"]), (&json!("failed"), &json!("ECONNREFUSED")));
+    assert_eq!(smtp.wait_for(1).await[0].to, ["ann@example.com"]);
 }
 
 #[tokio::test]
@@ -153,7 +202,7 @@ async fn without_a_mail_server_development_keeps_messages_in_the_mailbox() {
         (&mail["to"], &mail["subject"], &mail["text"]),
         (&json!(["ann@example.com"]), &json!("Hi Ann"), &json!("Hello Bob"))
     );
-    assert_eq!(mail["attachments"], json!(["a.txt"]));
+    assert_eq!((&mail["kind"], &mail["attachments"]), (&json!("email"), &json!(["a.txt"])));
     assert_eq!(mail["message_id"], event["runs"][0]["actions"][0]["output"]["messageId"]);
     let source = home.get(&format!("/api/v1/mailbox/{}/source", mail["id"].as_str().unwrap())).await;
     assert!(source.text.contains("a.txt") && source.text.contains("\r\nhello\r\n"), "{}", source.text);

@@ -12,6 +12,7 @@ mod actions_cache;
 mod actions_database;
 mod actions_email;
 mod actions_emit;
+mod actions_notifications;
 mod actions_storage;
 mod batches;
 mod bodies;

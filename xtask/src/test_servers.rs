@@ -1,4 +1,5 @@
-//! The servers that the integration tests talk to: Redis, PostgreSQL, MariaDB, and Python with aiosmtpd as the mail server.
+//! What the integration tests talk to: Redis, PostgreSQL, MariaDB, Python with aiosmtpd as the mail server; and Standard
+//! Webhooks' own library, which has to accept our signatures.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,6 +11,11 @@ use crate::guest_toolchain::workspace_root;
 
 /// The mail server's version: the tests' script uses what this one has.
 const AIOSMTPD: &str = "aiosmtpd==1.4.6";
+
+/// The official verifier of signatures.
+const STANDARD_WEBHOOKS: &str = "standardwebhooks==1.1.0";
+/// What the tests import.
+const IMPORTS: &str = "import aiosmtpd, standardwebhooks";
 
 /// Installs what is missing. What is there is left alone.
 pub fn prepare() -> Result<()> {
@@ -23,10 +29,17 @@ pub fn prepare() -> Result<()> {
     if !answers("mariadbd", &["--version"]) {
         install("MariaDB", "mariadb-server")?;
     }
+    if !answers("openssl", &["version"]) {
+        install("openssl, which makes the tests' RSA keys,", "openssl")?;
+    }
     let python = python();
-    if !answers(&python.to_string_lossy(), &["-c", "import aiosmtpd"]) {
+    if !answers(&python.to_string_lossy(), &["-c", IMPORTS]) {
         prepare_python().context("the tests' mail server needs Python 3 with venv and a package index")?;
-        ensure!(answers(&python.to_string_lossy(), &["-c", "import aiosmtpd"]), "{} has no aiosmtpd", python.display());
+        ensure!(
+            answers(&python.to_string_lossy(), &["-c", IMPORTS]),
+            "{} has not what the tests import",
+            python.display()
+        );
     }
     Ok(())
 }
@@ -64,6 +77,7 @@ fn prepare_python() -> Result<()> {
         "--quiet",
         "--disable-pip-version-check",
         AIOSMTPD,
+        STANDARD_WEBHOOKS,
     ]))?;
     Ok(())
 }

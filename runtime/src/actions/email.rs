@@ -1,16 +1,22 @@
 //! `notification.email`: a message of a notification service, or one that the action brings along.
 
+use lettre::Address;
+use lettre::address::Envelope;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use triggerd_core::catalog::Place;
 use triggerd_core::mistake::Mistake;
 use triggerd_core::outcome::Outcome;
+use triggerd_core::path::Path;
 
+use super::notification::{self, Named, all, is_templated, over};
+use super::recipients::{Fate, Progress};
 use super::{Action, Context, Use, uses};
+use crate::connections::smtp;
 use crate::failed::{Failed, outcome};
-use crate::mail::{self, Attachment, Composed, Letter, MessageTemplate};
-use crate::resources::{Identity, Message, Notification, Resolved};
+use crate::mail::{self, Attachment, Composed, Letter};
+use crate::resources::{Identity, Message, Smtp};
 
 /// Who development mode's messages are from where no resource says.
 const DEVELOPMENT_SENDER: &str = "triggerd@localhost.localdomain";
@@ -48,7 +54,8 @@ pub struct Config {
     text: Option<String>,
     /// With a bare `TAG`: the body as HTML; values put into it are escaped.
     html: Option<String>,
-    /// Files: `{"filename", "content" (base64), "contentType"}`.
+    /// Files: `{"filename", "contentType"}` with `content` (base64), `text`, or `dataField` (where in the record the base64
+    /// is).
     #[serde(default)]
     attachments: Vec<Attachment>,
 }
@@ -72,13 +79,13 @@ impl Action for Email {
         if config.get("recipients").and_then(Value::as_array).is_some_and(Vec::is_empty) {
             found.push(Mistake::new("/recipients", "at least one recipient is needed"));
         }
-        let bare = config.get("notification").and_then(Value::as_str).is_some_and(|name| !name.contains([':', '{']));
-        if bare && ["body", "text", "html"].iter().all(|field| config.get(field).is_none()) {
+        if notification::is_bare(config) && ["body", "text", "html"].iter().all(|field| config.get(field).is_none()) {
             found.push(Mistake::new(
                 "/notification",
                 "a bare tag needs a body: write `TAG:MESSAGE`, or give `subject` and `body`",
             ));
         }
+        found.extend(attachment_mistakes(config));
         found
     }
 
@@ -96,10 +103,7 @@ impl Action for Email {
     }
 
     fn destination(cx: &Context, config: &Config) -> Option<String> {
-        let tag = split(&config.notification).0;
-        let resolved =
-            cx.services.resources.resolve::<Notification>(cx.tenant(), "notifications", tag, &cx.event.env)?;
-        let smtp = resolved.ok()?.settings.smtp?;
+        let smtp = notification::settings(cx, &config.notification)?.smtp?;
         Some(format!("smtp://{}:{}", smtp.host, smtp.port()))
     }
 
@@ -109,25 +113,26 @@ impl Action for Email {
     }
 }
 
-fn is_templated(value: &Value) -> bool {
-    value.as_str().is_some_and(|text| text.contains("{{"))
-}
-
-/// The tag, and the message where one is named.
-fn split(notification: &str) -> (&str, Option<&str>) {
-    notification.split_once(':').map_or((notification, None), |(tag, message)| (tag, Some(message)))
+/// Mistakes in attachments that are written out.
+fn attachment_mistakes(config: &Value) -> Vec<Mistake> {
+    let mut found = Vec::new();
+    for (index, one) in config.get("attachments").and_then(Value::as_array).into_iter().flatten().enumerate() {
+        let at = format!("/attachments/{index}");
+        let sources = ["content", "text", "dataField"].iter().filter(|field| one.get(**field).is_some()).count();
+        if sources != 1 {
+            found.push(Mistake::new(&at, "one of `content`, `text` and `dataField` is needed"));
+        }
+        let path = one.get("dataField").and_then(Value::as_str).filter(|path| !path.contains("{{"));
+        if let Some(Err(detail)) = path.map(Path::parse_in_record) {
+            found.push(Mistake::new(format!("{at}/dataField"), detail));
+        }
+    }
+    found
 }
 
 async fn send(cx: &Context, config: Config) -> Result<Value, Failed> {
-    let (tag, message) = split(&config.notification);
-    let found = cx.services.resources.resolve::<Notification>(cx.tenant(), "notifications", tag, &cx.event.env);
-    let service = match found {
-        Some(resolved) => Some(resolved?),
-        // A sketch on a developer's machine needs no service; the mailbox shows it.
-        None if cx.services.development && message.is_none() => None,
-        None => return Err(Failed::no_resource("notifications", tag)),
-    };
-    let letter = letter(cx, &config, service.as_ref().map(|s| &s.settings))?;
+    let named = Named::find(cx, &config.notification)?;
+    let letter = letter(cx, &config, &named)?;
     let composed = mail::compose(&letter).map_err(|mistakes| all(&mistakes))?;
     let names = |list: &[lettre::message::Mailbox]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
     let shown = json!({
@@ -136,57 +141,88 @@ async fn send(cx: &Context, config: Config) -> Result<Value, Failed> {
     });
     let redactor = cx.redactor(&[]);
     cx.excerpt.lock().request = Some(redactor.value(shown));
-    let message_id = composed.message_id.clone();
-    let (said, via) = match server(cx, service).await {
-        Some((identity, smtp)) => (hand_over(cx, &identity, &smtp, &composed).await?, "smtp"),
-        None => (lay_down(cx, &config.notification, &letter, composed).await?, "mailbox"),
-    };
-    cx.excerpt.lock().response = Some(json!({ "via": via, "answer": redactor.text(&said) }));
-    Ok(json!({ "messageId": message_id }))
+    let mut output = json!({ "messageId": composed.message_id });
+    match server(cx, &named).await {
+        Some((identity, smtp)) => {
+            let refused = hand_over(cx, identity, smtp, &composed).await?;
+            if !refused.is_empty() {
+                output["refused"] = redactor.value(refused.into());
+            }
+        }
+        None => {
+            let put = cx.services.mailbox.put(cx.tenant(), &config.notification, &letter, composed).await;
+            put.map_err(|error| Failed::transient("STORE_UNAVAILABLE", format!("the mailbox: {error}")))?;
+            cx.excerpt.lock().response = Some(json!({ "via": "mailbox", "answer": "kept in the mailbox" }));
+        }
+    }
+    Ok(output)
 }
 
 /// The mail server that is to be used. In development a server elsewhere is spared, unless `mailbox` is `false`:
 /// nobody wants to write to real customers by accident.
-async fn server(cx: &Context, service: Option<Resolved<Notification>>) -> Option<(Identity, crate::resources::Smtp)> {
-    let Resolved { settings, identity } = service?;
-    let smtp = settings.smtp?;
-    let real = match settings.mailbox {
-        Some(mailbox) => !mailbox,
-        None => !cx.services.development || cx.services.resources.connections().smtp.is_local(&smtp).await,
-    };
-    real.then_some((identity, smtp))
+async fn server<'n>(cx: &Context, named: &'n Named<'_>) -> Option<(&'n Identity, &'n Smtp)> {
+    let service = named.service.as_ref()?;
+    let smtp = service.settings.smtp.as_ref()?;
+    let is_local = cx.services.resources.connections().smtp.is_local(smtp).await;
+    (!named.spares(true, is_local)).then_some((&service.identity, smtp))
 }
 
-async fn hand_over(
-    cx: &Context,
-    identity: &Identity,
-    smtp: &crate::resources::Smtp,
-    composed: &Composed,
-) -> Result<String, Failed> {
-    let sent = cx.services.resources.connections().smtp.send(identity, smtp, &composed.envelope, &composed.bytes).await;
-    sent.map_err(|error| {
-        let secrets: Vec<String> = smtp.password.clone().into_iter().collect();
-        let message = cx.redactor(&secrets).text(&format!("mail server of `{}`: {error}", identity.tag));
-        if error.is_permanent() {
-            Failed::permanent(error.code(), message)
-        } else {
-            Failed::transient(error.code(), message)
+/// Hands the message to the server for those who have not got it from an earlier attempt; answers with those that the
+/// server refused for good.
+async fn hand_over(cx: &Context, identity: &Identity, smtp: &Smtp, composed: &Composed) -> Result<Vec<Value>, Failed> {
+    let everybody = composed.envelope.to();
+    let mut progress = Progress::load(cx, everybody.len()).await?;
+    let remaining: Vec<Address> = everybody.iter().filter(|to| progress.fate(to.as_ref()).is_none()).cloned().collect();
+    let mut later = None;
+    if !remaining.is_empty() {
+        let envelope = Envelope::new(composed.envelope.from().cloned(), remaining.clone());
+        let envelope = envelope.map_err(|error| Failed::permanent("INTERNAL", error.to_string()))?;
+        let smtps = &cx.services.resources.connections().smtp;
+        let delivered = smtps.send(identity, smtp, &envelope, &composed.bytes).await;
+        let delivered = delivered.map_err(|error| failed(cx, identity, smtp, &error))?;
+        for to in &remaining {
+            match delivered.refused.iter().find(|(refused, _)| refused == to) {
+                None => progress.note(to.as_ref(), Fate::Taken(composed.message_id.clone())),
+                Some((_, error)) => {
+                    let failed = failed(cx, identity, smtp, error);
+                    if failed.retryable {
+                        later = Some(failed);
+                    } else {
+                        progress.note(to.as_ref(), Fate::Refused(failed.failure));
+                    }
+                }
+            }
         }
-    })
+        let said = cx.redactor(&[]).text(&delivered.answer);
+        cx.excerpt.lock().response = Some(json!({ "via": "smtp", "answer": said }));
+    }
+    if let Some(mut failed) = later {
+        progress.write().await?;
+        failed.failure.message += "; the other recipients have the message and do not get it again";
+        return Err(failed);
+    }
+    progress.forget().await?;
+    let of = |to: &Address| match progress.fate(to.as_ref()) {
+        Some(Fate::Refused(failure)) => {
+            Some(json!({ "recipient": to.to_string(), "code": failure.code, "message": failure.message }))
+        }
+        _ => None,
+    };
+    Ok(everybody.iter().filter_map(of).collect())
 }
 
-async fn lay_down(cx: &Context, notification: &str, letter: &Letter, composed: Composed) -> Result<String, Failed> {
-    let put = cx.services.mailbox.put(cx.tenant(), notification, letter, composed).await;
-    put.map(|()| "kept in the mailbox".to_owned())
-        .map_err(|error| Failed::transient("STORE_UNAVAILABLE", format!("the mailbox: {error}")))
+fn failed(cx: &Context, identity: &Identity, smtp: &Smtp, error: &smtp::Error) -> Failed {
+    let secrets: Vec<String> = smtp.password.clone().into_iter().collect();
+    let message = cx.redactor(&secrets).text(&format!("mail server of `{}`: {error}", identity.tag));
+    if error.is_permanent() {
+        Failed::permanent(error.code(), message)
+    } else {
+        Failed::transient(error.code(), message)
+    }
 }
 
-fn all(mistakes: &[Mistake]) -> Failed {
-    let text: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-    Failed::permanent("CONFIG_INVALID", text.join("; "))
-}
-
-fn letter(cx: &Context, config: &Config, service: Option<&Notification>) -> Result<Letter, Failed> {
+fn letter(cx: &Context, config: &Config, named: &Named<'_>) -> Result<Letter, Failed> {
+    let service = named.settings();
     let mut mistakes = Vec::new();
     let mut list = |value: &Value, pointer: &str| match value {
         Value::Null => Vec::new(),
@@ -196,7 +232,7 @@ fn letter(cx: &Context, config: &Config, service: Option<&Notification>) -> Resu
     if to.is_empty() && mistakes.is_empty() {
         mistakes.push(Mistake::new("/recipients", "at least one recipient is needed"));
     }
-    let tag = split(&config.notification).0;
+    let tag = named.tag;
     let sender = |field: &str, text: &str| {
         mail::parse_address(text).map_err(|detail| {
             Failed::permanent("RESOURCE_INVALID", format!("notification `{tag}`: /{field}: {detail}"))
@@ -204,7 +240,8 @@ fn letter(cx: &Context, config: &Config, service: Option<&Notification>) -> Resu
     };
     let from = sender("from", service.and_then(|s| s.from.as_deref()).unwrap_or(DEVELOPMENT_SENDER))?;
     let reply_to = service.and_then(|s| s.reply_to.as_deref()).map(|text| sender("replyTo", text)).transpose()?;
-    let content = content(cx, config, service)?;
+    let content = content(config, named)?;
+    let attachments = attachments(cx, &config.attachments, &mut mistakes);
     if !mistakes.is_empty() {
         return Err(all(&mistakes));
     }
@@ -217,44 +254,48 @@ fn letter(cx: &Context, config: &Config, service: Option<&Notification>) -> Resu
         subject: content.subject,
         text: content.text,
         html: content.html,
-        attachments: config.attachments.clone(),
+        attachments,
         id: cx.delivery_id.to_string(),
         date: cx.services.clock.now(),
     })
 }
 
+/// The attachments with what the record brings of them.
+fn attachments(cx: &Context, written: &[Attachment], mistakes: &mut Vec<Mistake>) -> Vec<Attachment> {
+    let mut attachments = written.to_vec();
+    for (index, attachment) in attachments.iter_mut().enumerate() {
+        let Some(field) = attachment.data_field.take() else { continue };
+        let found =
+            Path::parse_in_record(&field).map(|path| path.find(&cx.event).and_then(|v| v.as_str().map(str::to_owned)));
+        match found {
+            Ok(Some(content)) if attachment.content.is_none() => attachment.content = Some(content),
+            Ok(_) => mistakes.push(Mistake::new(
+                format!("/attachments/{index}/dataField"),
+                format!("the record has no text at `{field}`, or `content` is given too"),
+            )),
+            Err(detail) => mistakes.push(Mistake::new(format!("/attachments/{index}/dataField"), detail)),
+        }
+    }
+    attachments
+}
+
 /// Subject and body: of the named message with its variables, or those that the action brings.
-fn content(cx: &Context, config: &Config, service: Option<&Notification>) -> Result<Message, Failed> {
+fn content(config: &Config, named: &Named<'_>) -> Result<Message, Failed> {
     let subject = match &config.subject {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     };
-    let (tag, Some(name)) = split(&config.notification) else {
-        return inline(config, subject.unwrap_or_default());
-    };
-    let known = service.and_then(|s| s.messages.get(name)).ok_or_else(|| {
-        Failed::permanent(
-            "NOT_FOUND",
-            format!("notification `{tag}` has no message `{name}`; PATCH /api/v1/notifications/{tag} adds it"),
-        )
-    })?;
+    let Some(known) = named.stored()? else { return inline(config, subject.unwrap_or_default()) };
     let own = config.subject.as_object().cloned().unwrap_or_default();
     // Each template sees its own variables first, and the other's behind them.
-    let over = |base: &Map<String, Value>, top: &Map<String, Value>| {
-        base.iter().chain(top).map(|(k, v)| (k.clone(), v.clone())).collect::<Map<String, Value>>()
-    };
     let (of_subject, of_body) = (over(&config.template, &own), over(&own, &config.template));
-    let render = |field: &str, source: &str, variables: &Map<String, Value>| {
-        let is_html = field == "html";
-        let rendered = MessageTemplate::compile(source, is_html)
-            .and_then(|template| template.render(variables, cx.services.clock.now()));
-        rendered.map_err(|detail| Failed::permanent("TEMPLATE", format!("message `{tag}:{name}`: /{field}: {detail}")))
-    };
+    let render = |field: &str, source: &str| named.render(field, source, &of_body);
     Ok(Message {
-        subject: subject.map_or_else(|| render("subject", &known.subject, &of_subject), Ok)?,
-        text: known.text.as_deref().map(|source| render("text", source, &of_body)).transpose()?,
-        html: known.html.as_deref().map(|source| render("html", source, &of_body)).transpose()?,
+        subject: subject.map_or_else(|| named.render("subject", &known.subject, &of_subject), Ok)?,
+        text: known.text.as_deref().map(|source| render("text", source)).transpose()?,
+        html: known.html.as_deref().map(|source| render("html", source)).transpose()?,
+        ..Message::default()
     })
 }
 
@@ -275,5 +316,5 @@ fn inline(config: &Config, subject: String) -> Result<Message, Failed> {
         }
         other => text = Some(other.to_string()),
     }
-    Ok(Message { subject, text, html })
+    Ok(Message { subject, text, html, ..Message::default() })
 }

@@ -5,6 +5,7 @@
 
 mod broker;
 mod cache;
+mod callback;
 mod context;
 mod custom;
 mod database;
@@ -13,8 +14,12 @@ mod emit;
 mod guest_services;
 mod http;
 mod log;
+mod notification;
+mod push;
+mod recipients;
 pub mod record;
 mod registry;
+mod sms;
 mod storage;
 mod trace;
 mod uses;
@@ -39,6 +44,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<cache::Delete>(),
     Kind::of::<cache::Invalidate>(),
     Kind::of::<cache::Set>(),
+    Kind::of::<callback::Callback>(),
     Kind::of::<custom::Custom>(),
     Kind::of::<database::Delete>(),
     Kind::of::<database::Insert>(),
@@ -56,11 +62,13 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<log::Error>(),
     Kind::of::<log::Info>(),
     Kind::of::<log::Warn>(),
+    Kind::of::<push::Push>(),
     Kind::of::<record::Reject>(),
     Kind::of::<record::Set>(),
     Kind::of::<storage::Copy>(),
     Kind::of::<storage::Delete>(),
     Kind::of::<storage::Upload>(),
+    Kind::of::<sms::Sms>(),
 ];
 
 /// One action type.

@@ -1,4 +1,4 @@
-//! The mailbox: messages that went to no mail server. Exists in development alone.
+//! The mailbox: messages that went to no mail server and to no other service. Exists in development alone.
 
 use std::sync::Arc;
 
@@ -50,6 +50,8 @@ struct Mails {
 /// A message.
 #[derive(Serialize, utoipa::ToSchema)]
 struct Mail {
+    /// `email`, `sms` or `push`.
+    kind: String,
     /// The delivery id.
     id: String,
     /// The `Message-ID`.
@@ -72,6 +74,9 @@ struct Mail {
     html: Option<String>,
     /// Names of the attached files.
     attachments: Vec<String>,
+    /// What an app gets with a push message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<serde_json::Value>,
     /// When it was laid down.
     timestamp: Instant,
 }
@@ -79,6 +84,7 @@ struct Mail {
 impl From<Stored> for Mail {
     fn from(stored: Stored) -> Self {
         Self {
+            kind: stored.kind,
             id: stored.id,
             message_id: stored.message_id,
             notification: stored.notification,
@@ -90,6 +96,7 @@ impl From<Stored> for Mail {
             text: stored.text,
             html: stored.html,
             attachments: stored.attachments,
+            data: stored.data,
             timestamp: stored.at.into(),
         }
     }
@@ -100,12 +107,16 @@ impl From<Stored> for Mail {
     get,
     path = "/api/v1/mailbox",
     tag = "mailbox",
-    params(("limit" = Option<u32>, Query, description = "1 to 1000, default 100")),
+    params(
+        ("limit" = Option<u32>, Query, description = "1 to 1000, default 100"),
+        ("kind" = Option<String>, Query, description = "`email`, `sms` or `push` alone"),
+    ),
     responses((status = 200, body = Mails), (status = 400, body = Problem))
 )]
 async fn list(State(app): State<Arc<App>>, caller: Caller, RawQuery(query): RawQuery) -> Answer<Json<Mails>> {
-    let limit = Params::read(query.as_deref(), &["limit"])?.limit(MAX_MESSAGES)?;
-    let stored = app.services.mailbox.list(&caller.tenant, limit as usize).await.map_err(unreadable)?;
+    let params = Params::read(query.as_deref(), &["limit", "kind"])?;
+    let (limit, kind) = (params.limit(MAX_MESSAGES)?, params.get("kind"));
+    let stored = app.services.mailbox.list(&caller.tenant, kind, limit as usize).await.map_err(unreadable)?;
     let messages: Vec<Mail> = stored.into_iter().map(Mail::from).collect();
     Ok(Json(Mails { total: messages.len(), messages, cursor: None, has_more: false }))
 }
@@ -120,17 +131,18 @@ async fn show(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String
     Ok(Json(stored.into()))
 }
 
-/// A message as it would have been sent (development)
+/// An e-mail as it would have been sent (development)
 #[utoipa::path(
     get, path = "/api/v1/mailbox/{id}/source", tag = "mailbox", params(("id" = String, Path)),
     responses((status = 200, content_type = "message/rfc822", body = String), (status = 404, body = Problem))
 )]
 async fn source(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> Answer<Response> {
     let (_, bytes) = find(&app, &caller, &id).await?;
+    let bytes = bytes.ok_or_else(|| ApiError::absent("source: it is no e-mail"))?;
     Ok(([(CONTENT_TYPE, "message/rfc822")], bytes).into_response())
 }
 
-async fn find(app: &App, caller: &Caller, id: &str) -> Answer<(Stored, Vec<u8>)> {
+async fn find(app: &App, caller: &Caller, id: &str) -> Answer<(Stored, Option<Vec<u8>>)> {
     let found = app.services.mailbox.get(&caller.tenant, id).await.map_err(unreadable)?;
     found.ok_or_else(|| ApiError::absent("message of this id"))
 }

@@ -23,6 +23,7 @@ mod master_key;
 mod merge;
 mod openapi;
 mod params;
+mod previews;
 mod problem;
 mod replay;
 mod resources;
@@ -90,6 +91,7 @@ fn resources() -> Vec<(Router, utoipa::openapi::OpenApi)> {
         (resources::routes(), resources::Doc::openapi()),
         (schemas::routes(), schemas::Doc::openapi()),
         (destinations::routes(), destinations::Doc::openapi()),
+        (previews::routes(), previews::Doc::openapi()),
         (topics::routes(), topics::Doc::openapi()),
         (caches::routes(), caches::Doc::openapi()),
         (mailbox::routes(), mailbox::Doc::openapi()),

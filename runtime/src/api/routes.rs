@@ -75,6 +75,7 @@ pub const ROUTES: &[Route] = &[
     patch("/api/v1/{kind}/{tag}", WRITE_RESOURCES),
     delete("/api/v1/{kind}/{tag}", WRITE_RESOURCES),
     post("/api/v1/{kind}/{tag}/check", WRITE_RESOURCES),
+    post("/api/v1/notifications/{tag}/messages/{name}/preview", READ_RESOURCES),
 
     get("/api/v1/brokers/{tag}/topics", READ_EVENTS),
     get("/api/v1/brokers/{tag}/topics/{topic}/messages", READ_EVENTS),

@@ -1,11 +1,15 @@
 //! Clients that actions share, one per system: pooled, guarded, made anew when their settings change.
 
 pub mod folders;
+pub mod https;
 pub mod memory;
+pub mod push;
 pub mod redis;
 pub mod s3;
+pub mod sms;
 pub mod smtp;
 pub mod sql;
+pub mod unsent;
 
 use std::path::PathBuf;
 
@@ -22,6 +26,12 @@ pub struct Connections {
     pub smtp: smtp::Pool,
     /// SQL servers and files.
     pub sql: sql::Pool,
+    /// Services that send SMS.
+    pub sms: sms::Client,
+    /// Services that deliver push messages.
+    pub push: push::Client,
+    /// Services with a certificate authority of their own.
+    pub https: https::Pool,
     /// Caches in this process.
     pub memory: memory::Caches,
     /// S3 buckets.
@@ -34,7 +44,11 @@ impl Connections {
     /// None is opened before it is needed.
     #[must_use]
     pub fn new(egress: Egress, storage_dir: PathBuf) -> Self {
+        let https = https::Pool::new(egress.clone());
         Self {
+            sms: sms::Client::new(https.clone()),
+            push: push::Client::new(https.clone()),
+            https,
             redis: redis::Pool::new(egress.clone()),
             smtp: smtp::Pool::new(egress.clone()),
             sql: sql::Pool::new(egress.clone(), sql::SqliteFiles::default()),
@@ -50,4 +64,10 @@ impl Connections {
     pub fn with_sqlite_files(self, files: sql::SqliteFiles) -> Self {
         Self { sql: sql::Pool::new(self.egress.clone(), files), ..self }
     }
+}
+
+/// Whether every address of the URL's host is one of this machine or of a private network.
+async fn is_local(guard: &Egress, url: &str) -> bool {
+    let Ok(url) = guard.check_url(url) else { return false };
+    guard.is_local(url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(443)).await
 }

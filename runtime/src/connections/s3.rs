@@ -123,7 +123,7 @@ impl Pool {
         // The client reads URLs in its own way: it is given one that has been read, with one meaning.
         let base = self.egress.check_url(&bucket.base())?;
         let egress = match &bucket.ca {
-            Some(pem) => self.egress.with_authority(pem).map_err(Error::Settings)?,
+            Some(pem) => self.egress.trusting(pem).map_err(Error::Settings)?,
             None => self.egress.clone(),
         };
         let builder = AmazonS3Builder::new()

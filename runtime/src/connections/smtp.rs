@@ -4,6 +4,7 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lettre::Address;
 use lettre::address::Envelope;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
@@ -21,6 +22,15 @@ const MAX_IDLE: usize = 8;
 const IDLE: Duration = Duration::from_secs(60);
 
 type Idle = Arc<Mutex<Vec<(Instant, AsyncSmtpConnection)>>>;
+
+/// A message that the server has confirmed.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Delivered {
+    /// In the server's words.
+    pub answer: String,
+    /// Recipients that the server did not take, and why; the others have the message.
+    pub refused: Vec<(Address, Error)>,
+}
 
 /// Open connections by resource. Cheap to clone.
 #[derive(Clone)]
@@ -82,25 +92,25 @@ impl Pool {
         Self { egress, idle: moka::future::Cache::builder().max_capacity(1024).time_to_idle(IDLE * 2).build() }
     }
 
-    /// Hands a message over; answers once the server has confirmed it.
+    /// Hands a message over; answers once the server has confirmed it. Fails where it took no recipient.
     pub async fn send(
         &self,
         identity: &Identity,
         smtp: &Smtp,
         envelope: &Envelope,
         message: &[u8],
-    ) -> Result<String, Error> {
+    ) -> Result<Delivered, Error> {
         let idle = self.idle.get_with_by_ref(identity, async { Idle::default() }).await;
         let mut connection = match reuse(&idle).await {
             Some(connection) => connection,
             None => self.connect(smtp).await?,
         };
-        let answer = hand_over(&mut connection, envelope, message).await?;
+        let delivered = hand_over(&mut connection, envelope, message).await?;
         let mut kept = idle.lock();
         if kept.len() < MAX_IDLE {
             kept.push((Instant::now(), connection));
         }
-        Ok(answer)
+        Ok(delivered)
     }
 
     /// Connects, logs in, and leaves: what was found, or what is wrong.
@@ -113,8 +123,7 @@ impl Pool {
 
     /// Whether every address of the server is one of this machine or of a private network.
     pub async fn is_local(&self, smtp: &Smtp) -> bool {
-        let found = self.egress.resolve(&smtp.host, smtp.port()).await;
-        found.is_ok_and(|addresses| addresses.iter().all(|a| !egress::is_global(a.ip())))
+        self.egress.is_local(&smtp.host, smtp.port()).await
     }
 
     async fn connect(&self, smtp: &Smtp) -> Result<AsyncSmtpConnection, Error> {
@@ -172,7 +181,11 @@ async fn reuse(idle: &Idle) -> Option<AsyncSmtpConnection> {
     }
 }
 
-async fn hand_over(connection: &mut AsyncSmtpConnection, envelope: &Envelope, message: &[u8]) -> Result<String, Error> {
+async fn hand_over(
+    connection: &mut AsyncSmtpConnection,
+    envelope: &Envelope,
+    message: &[u8],
+) -> Result<Delivered, Error> {
     let mut options = Vec::new();
     if envelope.to().iter().chain(envelope.from()).any(|address| !address.to_string().is_ascii()) {
         if !connection.server_info().supports_feature(Extension::SmtpUtfEight) {
@@ -184,12 +197,23 @@ async fn hand_over(connection: &mut AsyncSmtpConnection, envelope: &Envelope, me
     }
     let classified = |error| classify(&error);
     connection.command(Mail::new(envelope.from().cloned(), options)).await.map_err(classified)?;
+    let mut refused = Vec::new();
     for to in envelope.to() {
-        connection.command(Rcpt::new(to.clone(), Vec::new())).await.map_err(classified)?;
+        match connection.command(Rcpt::new(to.clone(), Vec::new())).await.map_err(classified) {
+            Ok(_) => {}
+            // 421 is no answer to the recipient: the server is about to go (RFC 5321, 3.8).
+            Err(error @ Error::Answer { code, .. }) if code != 421 => refused.push((to.clone(), error)),
+            Err(error) => return Err(error),
+        }
+    }
+    if refused.len() == envelope.to().len() {
+        // One that may be taken later is worth coming back for.
+        let later = refused.iter().position(|(_, error)| !error.is_permanent()).unwrap_or(0);
+        return Err(refused.swap_remove(later).1);
     }
     connection.command(Data).await.map_err(classified)?;
     match connection.message(message).await {
-        Ok(answer) => Ok(answer.message().collect::<Vec<_>>().join(" ")),
+        Ok(answer) => Ok(Delivered { answer: answer.message().collect::<Vec<_>>().join(" "), refused }),
         // Only an answer with a code says that the message was not taken.
         Err(error) => Err(match classify(&error) {
             answer @ Error::Answer { .. } => answer,

@@ -67,10 +67,17 @@ impl Resolve for Guarded {
     }
 }
 
-/// The client that all HTTP goes through; one that also trusts `authorities` where there are some.
-pub(super) fn client(policy: Arc<Policy>, authorities: Vec<reqwest::Certificate>) -> reqwest::Result<reqwest::Client> {
-    let builder = reqwest::Client::builder();
-    let builder = if authorities.is_empty() { builder } else { builder.tls_certs_merge(authorities) };
+/// The client that all HTTP goes through; `ca` is trusted beside the public authorities.
+pub(super) fn client_trusting(policy: Arc<Policy>, ca: Option<&str>) -> Result<reqwest::Client, String> {
+    let certificates = ca.map(|pem| reqwest::Certificate::from_pem_bundle(pem.as_bytes())).transpose();
+    let certificates = certificates.map_err(|_| "this is no certificate as PEM".to_owned())?.unwrap_or_default();
+    if ca.is_some() && certificates.is_empty() {
+        return Err("this is no certificate as PEM".to_owned());
+    }
+    let mut builder = reqwest::Client::builder();
+    if !certificates.is_empty() {
+        builder = builder.tls_certs_merge(certificates);
+    }
     builder
         .user_agent(concat!("triggerd/", env!("CARGO_PKG_VERSION")))
         .dns_resolver(Guarded(policy))
@@ -86,18 +93,10 @@ pub(super) fn client(policy: Arc<Policy>, authorities: Vec<reqwest::Certificate>
         .http2_keep_alive_interval(Duration::from_secs(20))
         .http2_keep_alive_timeout(Duration::from_secs(10))
         .build()
+        .map_err(|e| format!("the HTTP client could not be set up: {e}"))
 }
 
 impl Egress {
-    /// The same guard with a client that also trusts the authorities in `pem`. Its connections are its own: keep it.
-    pub fn with_authority(&self, pem: &str) -> Result<Self, String> {
-        let read = reqwest::Certificate::from_pem_bundle(pem.as_bytes());
-        let authorities = read.ok().filter(|found| !found.is_empty()).ok_or("`ca` holds no certificate in PEM")?;
-        let client = client(self.policy.clone(), authorities);
-        let client = client.map_err(|_| "`ca` holds a certificate that cannot be used")?;
-        Ok(Self { policy: self.policy.clone(), client })
-    }
-
     /// Reads a URL and refuses what the guard can refuse without resolving it: other schemes, credentials in the
     /// URL, ports of other protocols, and addresses written as numbers in whatever spelling.
     pub fn check_url(&self, text: &str) -> Result<Url, Error> {

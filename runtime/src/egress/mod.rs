@@ -6,6 +6,7 @@
 
 mod address;
 mod http;
+mod retry_after;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -135,9 +136,20 @@ impl Egress {
         // is installed already, which is as good.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let policy = Arc::new(policy);
-        let client = http::client(policy.clone(), Vec::new())
-            .map_err(|e| format!("the HTTP client could not be set up: {e}"))?;
+        let client = http::client_trusting(policy.clone(), None)?;
         Ok(Self { policy, client })
+    }
+
+    /// The same guard with an HTTP client that also trusts the authority of `ca` (PEM, one certificate or several).
+    pub fn trusting(&self, ca: &str) -> Result<Self, String> {
+        let client = http::client_trusting(self.policy.clone(), Some(ca))?;
+        Ok(Self { policy: self.policy.clone(), client })
+    }
+
+    /// Whether every address of `host` is one of this machine or of a private network, and may be reached.
+    pub async fn is_local(&self, host: &str, port: u16) -> bool {
+        let found = self.resolve(host, port).await;
+        found.is_ok_and(|addresses| addresses.iter().all(|a| !is_global(a.ip())))
     }
 
     /// The addresses of `host` that may be connected to, at least one.

@@ -44,14 +44,18 @@ pub struct Letter {
 }
 
 /// A file in a message.
-#[derive(Clone, Deserialize, JsonSchema, Debug)]
+#[derive(Clone, Default, Deserialize, JsonSchema, Debug)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Attachment {
     /// Its name.
     pub filename: String,
     /// Its bytes as base64.
-    pub content: String,
-    /// Its media type; `application/octet-stream` where it is left out.
+    pub content: Option<String>,
+    /// Its text, in place of `content`.
+    pub text: Option<String>,
+    /// Where in the record its base64 is, in place of `content`: `invoice.pdf`.
+    pub data_field: Option<String>,
+    /// Its media type; where it is left out, `text/plain` of a text and `application/octet-stream` of anything else.
     pub content_type: Option<String>,
 }
 
@@ -141,14 +145,22 @@ fn attachments(written: &[Attachment], mistakes: &mut Vec<Mistake>) -> Vec<Singl
                 "a file name has 1 to 255 bytes, no `/`, `\\` or control character",
             ));
         }
-        let kind = attachment.content_type.as_deref().unwrap_or("application/octet-stream");
+        let is_text = attachment.text.is_some();
+        let default = if is_text { "text/plain; charset=utf-8" } else { "application/octet-stream" };
+        let kind = attachment.content_type.as_deref().unwrap_or(default);
         let kind = if kind.chars().any(char::is_control) { None } else { ContentType::parse(kind).ok() };
         if kind.is_none() {
             mistakes.push(Mistake::new(at("contentType"), "this is no media type like `application/pdf`"));
         }
-        let bytes = STANDARD.decode(attachment.content.trim());
-        if bytes.is_err() {
-            mistakes.push(Mistake::new(at("content"), "the content must be base64"));
+        let bytes = match (&attachment.content, &attachment.text) {
+            (Some(content), None) => {
+                STANDARD.decode(content.trim()).map_err(|_| ("content", "the content must be base64"))
+            }
+            (None, Some(text)) => Ok(text.clone().into_bytes()),
+            _ => Err(("content", "one of `content`, `text` and `dataField` is needed")),
+        };
+        if let Err((field, detail)) = bytes {
+            mistakes.push(Mistake::new(at(field), detail));
         }
         if let (Some(kind), Ok(bytes)) = (kind, bytes) {
             parts.push(Part::new(name.to_owned()).body(bytes, kind));
@@ -198,8 +210,9 @@ mod tests {
         bad.subject = "Hello\r\nBcc: evil@example.com".into();
         bad.attachments = vec![Attachment {
             filename: "a\r\nX: y".into(),
-            content: "!".into(),
+            content: Some("!".into()),
             content_type: Some("text/plain\r\nX: y".into()),
+            ..Attachment::default()
         }];
         let places: Vec<String> = compose(&bad).unwrap_err().into_iter().map(|m| m.pointer).collect();
         assert_eq!(
@@ -222,8 +235,9 @@ mod tests {
         full.html = Some("<b>hi</b>".into());
         full.attachments = vec![Attachment {
             filename: "a.txt".into(),
-            content: STANDARD.encode("file"),
+            content: Some(STANDARD.encode("file")),
             content_type: Some("text/plain".into()),
+            ..Attachment::default()
         }];
         let text = String::from_utf8(compose(&full).unwrap().bytes).unwrap();
         for wanted in ["multipart/mixed", "multipart/alternative", "text/html", "filename=\"a.txt\""] {

@@ -19,9 +19,12 @@ pub struct Mailbox {
 }
 
 /// A message in the mailbox.
-#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+#[derive(Clone, PartialEq, Default, Serialize, Deserialize, Debug)]
 #[serde(rename_all = "camelCase")]
 pub struct Stored {
+    /// `email`, `sms` or `push`.
+    #[serde(default = "email")]
+    pub kind: String,
     /// The delivery id.
     pub id: String,
     /// With the angle brackets.
@@ -44,8 +47,15 @@ pub struct Stored {
     pub html: Option<String>,
     /// Names of the attached files.
     pub attachments: Vec<String>,
+    /// What an app gets with a push message.
+    #[serde(default)]
+    pub data: Option<serde_json::Value>,
     /// When it was laid down.
     pub at: jiff::Timestamp,
+}
+
+fn email() -> String {
+    "email".to_owned()
 }
 
 impl Mailbox {
@@ -66,6 +76,7 @@ impl Mailbox {
         let dir = self.dir.join(tenant.as_str());
         let names = |list: &[lettre::message::Mailbox]| list.iter().map(ToString::to_string).collect();
         let stored = Stored {
+            kind: email(),
             id: letter.id.clone(),
             message_id: composed.message_id,
             notification: notification.to_owned(),
@@ -77,6 +88,7 @@ impl Mailbox {
             text: letter.text.clone(),
             html: letter.html.clone(),
             attachments: letter.attachments.iter().map(|a| a.filename.clone()).collect(),
+            data: None,
             at: letter.date,
         };
         let id = letter.id.clone();
@@ -89,27 +101,43 @@ impl Mailbox {
         .await
     }
 
-    /// The newest messages.
-    pub async fn list(&self, tenant: &TenantId, limit: usize) -> std::io::Result<Vec<Stored>> {
+    /// Lays a message down that is no e-mail: it has no source. The same delivery again changes nothing.
+    pub async fn put_stored(&self, tenant: &TenantId, stored: Stored) -> std::io::Result<()> {
         let dir = self.dir.join(tenant.as_str());
         blocking(move || {
-            let mut names = ids(&dir)?;
-            // The ids are UUIDv7: their order is that of time.
-            names.sort_unstable_by(|a, b| b.cmp(a));
-            names.truncate(limit);
-            names.iter().filter_map(|id| read(&dir, id).transpose()).collect()
+            std::fs::create_dir_all(&dir)?;
+            write_whole(&dir, &format!("{}.json", stored.id), &serde_json::to_vec_pretty(&stored)?)
         })
         .await
     }
 
-    /// One message and its bytes.
-    pub async fn get(&self, tenant: &TenantId, id: &str) -> std::io::Result<Option<(Stored, Vec<u8>)>> {
+    /// The newest messages, of one kind alone where one is named.
+    pub async fn list(&self, tenant: &TenantId, kind: Option<&str>, limit: usize) -> std::io::Result<Vec<Stored>> {
+        let dir = self.dir.join(tenant.as_str());
+        let kind = kind.map(str::to_owned);
+        blocking(move || {
+            let mut names = ids(&dir)?;
+            // The ids are UUIDv7: their order is that of time.
+            names.sort_unstable_by(|a, b| b.cmp(a));
+            let all = names.iter().filter_map(|id| read(&dir, id).transpose());
+            let wanted = |stored: &std::io::Result<Stored>| {
+                stored.as_ref().map_or(true, |stored| kind.as_ref().is_none_or(|kind| *kind == stored.kind))
+            };
+            all.filter(wanted).take(limit).collect()
+        })
+        .await
+    }
+
+    /// One message and its bytes, which an e-mail alone has.
+    pub async fn get(&self, tenant: &TenantId, id: &str) -> std::io::Result<Option<(Stored, Option<Vec<u8>>)>> {
         let Ok(id) = Uuid::parse_str(id) else { return Ok(None) };
         let dir = self.dir.join(tenant.as_str());
         blocking(move || {
             let id = id.hyphenated().to_string();
             let Some(stored) = read(&dir, &id)? else { return Ok(None) };
-            Ok(Some((stored, std::fs::read(dir.join(format!("{id}.eml")))?)))
+            let source =
+                if stored.kind == "email" { Some(std::fs::read(dir.join(format!("{id}.eml")))?) } else { None };
+            Ok(Some((stored, source)))
         })
         .await
     }
@@ -183,16 +211,19 @@ mod tests {
             let letter = letter(id);
             mailbox.put(&acme, "orders:hi", &letter, compose(&letter).unwrap()).await.unwrap();
         }
-        let listed = mailbox.list(&acme, 10).await.unwrap();
+        let listed = mailbox.list(&acme, None, 10).await.unwrap();
         assert_eq!(listed.iter().map(|m| m.id.as_str()).collect::<Vec<_>>(), [second, first]);
-        assert_eq!(mailbox.list(&acme, 1).await.unwrap().len(), 1);
-        assert!(mailbox.list(&other, 10).await.unwrap().is_empty());
+        assert_eq!(mailbox.list(&acme, None, 1).await.unwrap().len(), 1);
+        assert!(mailbox.list(&other, None, 10).await.unwrap().is_empty());
         let (stored, bytes) = mailbox.get(&acme, first).await.unwrap().unwrap();
         assert_eq!(stored.subject, format!("to {first}"));
-        assert!(String::from_utf8(bytes).unwrap().contains("hello"));
+        assert!(String::from_utf8(bytes.unwrap()).unwrap().contains("hello"));
         for absent in ["../acme/x", "0192f000-0000-7000-8000-000000000003"] {
             assert!(mailbox.get(&acme, absent).await.unwrap().is_none());
         }
         assert!(mailbox.get(&other, first).await.unwrap().is_none());
+        let sms = Stored { kind: "sms".into(), id: first.into(), ..Stored::default() };
+        mailbox.put_stored(&other, sms.clone()).await.unwrap();
+        assert_eq!(mailbox.get(&other, first).await.unwrap(), Some((sms, None)));
     }
 }

@@ -1,4 +1,7 @@
 //! A message's templates: the language of definitions, with the action's variables in place of the event.
+//!
+//! Texts are wrapped in a `with` block, inside of which bare names are members of the variables. A string of a JSON
+//! template that is one placeholder alone keeps its value's type, as in definitions.
 
 use std::sync::Arc;
 
@@ -7,7 +10,7 @@ use serde_json::{Map, Value};
 use triggerd_core::catalog::Place;
 use triggerd_core::event::Event;
 use triggerd_core::id::{EventId, TenantId};
-use triggerd_core::template::{Scope, Template};
+use triggerd_core::template::{Scope, Template, TemplatedConfig};
 
 /// One compiled template over variables.
 #[derive(Clone, Debug)]
@@ -24,27 +27,69 @@ impl MessageTemplate {
 
     /// Renders with `variables`.
     pub fn render(&self, variables: &Map<String, Value>, now: Timestamp) -> Result<String, String> {
-        let mut record = variables.clone();
-        // `with` shows nothing for an empty object, and a message without variables is one all the same.
-        record.entry("").or_insert(Value::Bool(true));
-        let event = Event {
-            id: EventId::new(0, [0; 10]),
-            tenant: TenantId::new(TenantId::DEFAULT),
-            event_type: String::new(),
-            source: None,
-            change: None,
-            record: Value::Object(record),
-            previous_record: Value::Null,
-            env: String::new(),
-            user: Value::Null,
-            metadata: Map::new(),
-            attributes: Map::new(),
-            timestamp: now,
-            accepted_at: now,
-            traceparent: None,
-            causation: Vec::new(),
-        };
+        let event = carrier(variables, now);
         self.0.render_text(&Scope::of_event(&event, "", now))
+    }
+
+    /// Renders every string of `source`. A mistake comes with its pointer in front.
+    pub fn render_json(source: &Value, variables: &Map<String, Value>, now: Timestamp) -> Result<Value, String> {
+        let event = carrier(variables, now);
+        let mut mistakes = Vec::new();
+        let wrapped = wrapped(source);
+        let compiled = TemplatedConfig::compile(&wrapped, "", &|_| Place::Plain, &mut mistakes);
+        let Some(compiled) = compiled else {
+            return Err(mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
+        };
+        let rendered = compiled.render(&Scope::of_event(&event, "", now), false);
+        rendered.map(|rendered| rendered.config).map_err(|mistake| mistake.to_string())
+    }
+}
+
+/// The strings of `source` as templates over an event that carries the variables as its record.
+fn wrapped(source: &Value) -> Value {
+    match source {
+        Value::String(text) => match alone(text) {
+            Some(path) => format!("{{{{record.{path}}}}}").into(),
+            None if text.contains("{{") => format!("{{{{#with record}}}}{text}{{{{/with}}}}").into(),
+            None => source.clone(),
+        },
+        Value::Array(items) => items.iter().map(wrapped).collect(),
+        Value::Object(members) => {
+            Value::Object(members.iter().map(|(key, member)| (key.clone(), wrapped(member))).collect())
+        }
+        other => other.clone(),
+    }
+}
+
+/// The path of a string that is one placeholder alone.
+fn alone(text: &str) -> Option<&str> {
+    let path = text.trim().strip_prefix("{{")?.strip_suffix("}}")?.trim();
+    let is_path = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '[' | ']' | '-');
+    let begins = path.starts_with(|c: char| c.is_alphabetic() || c == '_');
+    (begins && path.chars().all(is_path) && !path.starts_with("this")).then_some(path)
+}
+
+/// An event that carries the variables as its record.
+fn carrier(variables: &Map<String, Value>, now: Timestamp) -> Event {
+    let mut record = variables.clone();
+    // `with` shows nothing for an empty object, and a message without variables is one all the same.
+    record.entry("").or_insert(Value::Bool(true));
+    Event {
+        id: EventId::new(0, [0; 10]),
+        tenant: TenantId::new(TenantId::DEFAULT),
+        event_type: String::new(),
+        source: None,
+        change: None,
+        record: Value::Object(record),
+        previous_record: Value::Null,
+        env: String::new(),
+        user: Value::Null,
+        metadata: Map::new(),
+        attributes: Map::new(),
+        timestamp: now,
+        accepted_at: now,
+        traceparent: None,
+        causation: Vec::new(),
     }
 }
 
@@ -68,6 +113,17 @@ mod tests {
         assert_eq!(render("<p>{{customer.name}}</p>", true, order), "<p>&lt;Ann&gt;</p>");
         assert_eq!(render("no variables", false, json!({})), "no variables");
         assert_eq!(render("[{{missing}}]", false, json!({})), "[]");
+    }
+
+    #[test]
+    fn json_keeps_the_types_of_what_stands_alone() {
+        let Value::Object(variables) = json!({"id": 7, "items": [{"sku": "x"}], "name": "Ann"}) else { panic!() };
+        let source = json!({"id": "{{id}}", "all": "{{ items }}", "first": "{{items.[0].sku}}", "text": "Hi {{name}}", "n": 1, "none": "{{gone}}"});
+        let rendered = MessageTemplate::render_json(&source, &variables, Timestamp::UNIX_EPOCH).unwrap();
+        let wanted = json!({"id": 7, "all": [{"sku": "x"}], "first": "x", "text": "Hi Ann", "n": 1, "none": null});
+        assert_eq!(rendered, wanted);
+        let mistake = MessageTemplate::render_json(&json!({"a": ["{{#if"]}), &variables, Timestamp::UNIX_EPOCH);
+        assert!(mistake.unwrap_err().starts_with("/a/0"));
     }
 
     #[test]

@@ -19,7 +19,8 @@ pub struct Kind {
     pub normal: fn(Value) -> Value,
     /// Mistakes beyond what the schema says, in settings that are normal.
     pub check: fn(&Value) -> Vec<Mistake>,
-    /// Top-level settings that hold templates of their own: `{{secrets.X}}` is not filled in there.
+    /// Settings that hold templates of their own. `{{secrets.X}}` is not filled in in those of the top level, and
+    /// nothing but that in those further in (`sms/body`).
     pub raw: &'static [&'static str],
     /// The settings are never shown, and stored sealed as a whole.
     pub hidden: bool,

@@ -29,7 +29,10 @@ pub use brokers::{Broker, Redis as RedisBroker};
 pub use caches::Cache;
 pub use databases::Database;
 pub use kind::Kind;
-pub use notifications::{Message, Notification, Smtp, Tls};
+pub use notifications::{
+    Apns, Callback, CallbackPart, Fcm, Gateway, Message, Notification, Push, PushPart, ServiceAccount, Sms, SmsPart,
+    Smtp, Tls, Twilio, Urgency, WebPush,
+};
 pub use rotation::{Rotated, RotationError, Seals};
 pub use secrets::Secrets;
 pub use storages::{Storage, StorageKind};

@@ -35,9 +35,19 @@ fn walk(value: Value, pointer: &str, seal: &dyn Fn(&str, &str) -> Value) -> Valu
                 .into_iter()
                 .map(|(key, value)| {
                     let at = join(pointer, &key);
-                    let value = match &value {
-                        Value::String(text) if holds_password(&key, text) => seal(&at, text),
-                        _ => walk(value, &at, seal),
+                    let value = match value {
+                        Value::String(text) if holds_password(&key, &text) => seal(&at, &text),
+                        // Several keys that are all used.
+                        Value::Array(items) if !items.is_empty() && is_password(&key) => {
+                            let one = |(i, item): (usize, Value)| match item {
+                                Value::String(text) if holds_password(&key, &text) => {
+                                    seal(&join(&at, &i.to_string()), &text)
+                                }
+                                other => other,
+                            };
+                            Value::Array(items.into_iter().enumerate().map(one).collect())
+                        }
+                        value => walk(value, &at, seal),
                     };
                     (key, value)
                 })
@@ -55,9 +65,15 @@ fn holds_password(key: &str, text: &str) -> bool {
     if text.is_empty() || text.contains("{{secrets.") || text.contains("{{ secrets.") {
         return false;
     }
-    let named = matches!(key, "password" | "secretAccessKey" | "apiKey" | "token" | "clientSecret" | "privateKey");
     let in_url = reqwest::Url::parse(text).is_ok_and(|url| url.password().is_some());
-    named || in_url
+    is_password(key) || in_url
+}
+
+/// Whether a field of this name is a password. `private_key` is how Google's key files call theirs.
+fn is_password(key: &str) -> bool {
+    matches!(key, "password" | "secretAccessKey" | "apiKey" | "token" | "clientSecret" | "privateKey")
+        || matches!(key, "authToken" | "private_key" | "serviceAccount" | "signingSecret")
+        || key.eq_ignore_ascii_case("authorization")
 }
 
 /// The settings with everything opened that is sealed.
@@ -197,6 +213,9 @@ mod tests {
         let written = json!({
             "url": "redis://:hunter2@host:6379", "smtp": {"password": "hunter2", "username": "u"},
             "envs": {"prd": {"smtp": {"password": {"secret": "PW"}}}}, "ca": "text", "plain": "redis://host",
+            "sms": {"authToken": "hunter2", "headers": {"Authorization": "Bearer hunter2"}},
+            "push": {"fcm": {"serviceAccount": {"private_key": "hunter2", "client_email": "a@b"}}},
+            "callback": {"signingSecret": ["whsec_hunter2", "{{secrets.NEW}}", {"secret": "OLD"}]},
         });
         let sealed = seal_passwords(&vault, &tenant, "caches", "main", written.clone());
         assert!(!sealed.to_string().contains("hunter2"), "{sealed}");

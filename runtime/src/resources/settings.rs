@@ -38,56 +38,72 @@ pub(super) fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
-/// Fills in `{"secret": "NAME"}` and `{{secrets.NAME}}`, except in the top-level settings named in `raw`.
+/// Fills in `{"secret": "NAME"}` and `{{secrets.NAME}}`. Of the settings named in `raw`, those at the top level are left
+/// alone, and those further in (`sms/body`) keep placeholders that are no secrets' as they are.
 pub(super) fn fill_in(
     settings: &mut Value,
     raw: &[&str],
     secret: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(), Failure> {
     let Value::Object(fields) = settings else { return Ok(()) };
+    let filling = Filling { raw, secret };
     for (key, value) in fields.iter_mut().filter(|(key, _)| !raw.contains(&key.as_str())) {
-        fill_in_value(value, secret).map_err(|f| Failure { message: format!("/{key}: {}", f.message), ..f })?;
+        filling.value(value, key, false).map_err(|f| Failure { message: format!("/{key}: {}", f.message), ..f })?;
     }
     Ok(())
 }
 
-fn fill_in_value(value: &mut Value, secret: &dyn Fn(&str) -> Option<String>) -> Result<(), Failure> {
-    if let Some(name) = reference(value) {
-        *value = Value::String(look_up(&name, secret)?);
-        return Ok(());
+struct Filling<'f> {
+    raw: &'f [&'f str],
+    secret: &'f dyn Fn(&str) -> Option<String>,
+}
+
+impl Filling<'_> {
+    /// Fills in what stands at `path`; `others` stay where other placeholders may.
+    fn value(&self, value: &mut Value, path: &str, others: bool) -> Result<(), Failure> {
+        if let Some(name) = reference(value) {
+            *value = Value::String(look_up(&name, self.secret)?);
+            return Ok(());
+        }
+        let others = others || self.raw.contains(&path);
+        match value {
+            Value::String(text) if text.contains("{{") => *text = self.text(text, others)?,
+            Value::Array(items) => items.iter_mut().try_for_each(|item| self.value(item, path, others))?,
+            Value::Object(fields) => {
+                fields.iter_mut().try_for_each(|(key, item)| self.value(item, &format!("{path}/{key}"), others))?;
+            }
+            _ => {}
+        }
+        Ok(())
     }
-    match value {
-        Value::String(text) if text.contains("{{") => *text = fill_in_text(text, secret)?,
-        Value::Array(items) => items.iter_mut().try_for_each(|item| fill_in_value(item, secret))?,
-        Value::Object(fields) => fields.values_mut().try_for_each(|item| fill_in_value(item, secret))?,
-        _ => {}
+
+    fn text(&self, text: &str, others: bool) -> Result<String, Failure> {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("{{") {
+            let (inside, tail) =
+                after.split_once("}}").ok_or_else(|| Failure::new("RESOURCE_INVALID", "`{{` without `}}`"))?;
+            out.push_str(before);
+            match inside.trim().strip_prefix("secrets.") {
+                Some(name) => out.push_str(&look_up(name.trim(), self.secret)?),
+                None if others => out.push_str(&format!("{{{{{inside}}}}}")),
+                None => {
+                    return Err(Failure::new(
+                        "RESOURCE_INVALID",
+                        format!("`{{{{{inside}}}}}`: settings may hold `{{{{secrets.NAME}}}}` and nothing else"),
+                    ));
+                }
+            }
+            rest = tail;
+        }
+        out.push_str(rest);
+        Ok(out)
     }
-    Ok(())
 }
 
 /// The name in `{"secret": "NAME"}`.
 fn reference(value: &Value) -> Option<String> {
     super::single(value, "secret")?.as_str().map(str::to_owned)
-}
-
-fn fill_in_text(text: &str, secret: &dyn Fn(&str) -> Option<String>) -> Result<String, Failure> {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("{{") {
-        let (inside, tail) =
-            after.split_once("}}").ok_or_else(|| Failure::new("RESOURCE_INVALID", "`{{` without `}}`"))?;
-        let name = inside.trim().strip_prefix("secrets.").ok_or_else(|| {
-            Failure::new(
-                "RESOURCE_INVALID",
-                format!("`{{{{{inside}}}}}`: settings may hold `{{{{secrets.NAME}}}}` and nothing else"),
-            )
-        })?;
-        out.push_str(before);
-        out.push_str(&look_up(name.trim(), secret)?);
-        rest = tail;
-    }
-    out.push_str(rest);
-    Ok(out)
 }
 
 /// The names of the secrets that [`fill_in`] would ask for, of whichever environment.
@@ -175,8 +191,12 @@ mod tests {
             (json!({"a": {"secret": "NO"}}), "SECRET_NOT_FOUND"),
             (json!({"a": "{{record.x}}"}), "RESOURCE_INVALID"),
             (json!({"a": "{{secrets.PW"}), "RESOURCE_INVALID"),
+            (json!({"sms": {"other": "{{to}}"}}), "RESOURCE_INVALID"),
         ] {
-            assert_eq!(fill_in(&mut bad.clone(), &[], &secret).unwrap_err().code, code, "{bad}");
+            assert_eq!(fill_in(&mut bad.clone(), &["sms/body"], &secret).unwrap_err().code, code, "{bad}");
         }
+        let mut own = json!({"sms": {"body": {"key": "{{secrets.PW}}", "to": "{{to}}", "x": ["{{#if a}}b{{/if}}"]}}});
+        fill_in(&mut own, &["sms/body"], &secret).unwrap();
+        assert_eq!(own, json!({"sms": {"body": {"key": "hunter2", "to": "{{to}}", "x": ["{{#if a}}b{{/if}}"]}}}));
     }
 }

@@ -87,6 +87,97 @@ async fn the_server_s_answers_decide_whether_to_come_back() {
     assert_eq!(retried(bench.run("notification.email", mail).await).code, "ECONNREFUSED");
 }
 
+/// A script that gives these answers to these recipients, each once.
+fn once(answers: &[(&'static str, &'static str)]) -> Script {
+    let script = Script::default();
+    script.once.lock().extend_from_slice(answers);
+    script
+}
+
+#[tokio::test]
+async fn who_is_refused_is_named_and_the_others_have_the_message() {
+    let (bench, server) = (Bench::local().await, SmtpServer::start(once(&[("ann@", "550 5.1.1 no such user")])).await);
+    bench.put("notifications", "orders", service(&server)).await;
+    let output = done(bench.run("notification.email", confirmation()).await);
+    assert_eq!(
+        (&output["refused"][0]["recipient"], &output["refused"][0]["code"]),
+        (&json!("ann@example.org"), &json!("SMTP_550"))
+    );
+    assert!(
+        output["refused"][0]["message"].as_str().unwrap().contains("no such user") && output["refused"][1].is_null()
+    );
+    assert_eq!(server.messages.lock().len(), 1);
+    done(bench.run("notification.email", confirmation()).await);
+    assert_eq!(*server.connections.lock(), 1, "the connection is still good");
+}
+
+#[tokio::test]
+async fn who_may_be_taken_later_is_asked_again_alone() {
+    let script = once(&[("ann@", "450 4.2.0 greylisted"), ("boss@", "550 gone")]);
+    let (bench, server) = (Bench::local().await, SmtpServer::start(script).await);
+    bench.put("notifications", "orders", service(&server)).await;
+    let mut config = confirmation();
+    config["cc"] = json!(["boss@example.org"]);
+    let cx = bench.context();
+    let failure = retried(run(&cx, "notification.email", config.clone()).await);
+    assert!(failure.code == "SMTP_450" && failure.message.contains("do not get it again"), "{}", failure.message);
+    let output = done(run(&cx, "notification.email", config).await);
+    assert_eq!(
+        (&output["refused"][0]["recipient"], output["refused"].as_array().unwrap().len()),
+        (&json!("boss@example.org"), 1)
+    );
+    let asked = server.recipients.lock().clone();
+    let times = |address: &str| asked.iter().filter(|line| line.contains(address)).count();
+    assert_eq!([times("ann@"), times("boss@"), times("audit@")], [2, 1, 1]);
+    let messages = server.messages.lock().clone();
+    let id = |message: &str| message.lines().find(|line| line.starts_with("Message-ID:")).map(str::to_owned);
+    assert_eq!((messages.len(), id(&messages[0])), (2, id(&messages[1])));
+}
+
+#[tokio::test]
+async fn a_message_whose_fate_is_unknown_is_sent_again_with_the_same_id() {
+    let script = Script { cut_after_message: true, ..Script::default() };
+    let (bench, server) = (Bench::local().await, SmtpServer::start(script).await);
+    bench.put("notifications", "orders", service(&server)).await;
+    let cx = bench.context();
+    for _ in 0..2 {
+        assert!(retried(run(&cx, "notification.email", confirmation()).await).message.contains("unknown"));
+    }
+    let messages = server.messages.lock().clone();
+    let id = format!("Message-ID: <{}@example.com>", cx.delivery_id);
+    assert!(messages.len() == 2 && messages.iter().all(|message| message.contains(&id)), "{messages:?}");
+    assert_eq!(server.recipients.lock().len(), 4, "to everybody: nobody is known to have it");
+}
+
+#[tokio::test]
+async fn files_come_as_base64_as_text_or_out_of_the_record() {
+    let (bench, server) = (Bench::local().await, SmtpServer::start(Script::default()).await);
+    bench.put("notifications", "orders", service(&server)).await;
+    let mut cx = bench.context();
+    std::sync::Arc::make_mut(&mut cx.event).record = json!({"invoice": {"pdf": "JVBERi0x"}});
+    let inline = |attachments: Value| json!({"notification": "orders", "recipients": "ann@example.org", "subject": "Files", "body": "see", "attachments": attachments});
+    let config = inline(json!([
+        {"filename": "a.bin", "content": "aGVsbG8="}, {"filename": "b.txt", "text": "gr\u{fc}n"},
+        {"filename": "c.pdf", "dataField": "invoice.pdf", "contentType": "application/pdf"},
+    ]));
+    done(run(&cx, "notification.email", config).await);
+    let message = server.messages.lock()[0].clone();
+    for wanted in ["filename=\"a.bin\"", "filename=\"b.txt\"", "filename=\"c.pdf\"", "%PDF-1", "application/pdf"] {
+        assert!(message.contains(wanted), "{wanted} in {message}");
+    }
+    for (bad, place) in [
+        (json!([{"filename": "a", "content": "!"}]), "/attachments/0/content"),
+        (json!([{"filename": "a"}]), "/attachments/0/content"),
+        (json!([{"filename": "a", "text": "x", "content": "eA=="}]), "/attachments/0/content"),
+        (json!([{"filename": "a", "dataField": "invoice.none"}]), "/attachments/0/dataField"),
+        (json!([{"filename": "a", "text": "x".repeat(26 << 20)}]), "/attachments"),
+    ] {
+        let failure = dead(run(&cx, "notification.email", inline(bad)).await);
+        assert!(failure.code == "CONFIG_INVALID" && failure.message.starts_with(place), "{}", failure.message);
+    }
+    assert_eq!(server.messages.lock().len(), 1);
+}
+
 #[tokio::test]
 async fn starttls_that_is_not_offered_is_no_reason_to_go_on_without() {
     let (bench, server) = (Bench::local().await, SmtpServer::start(Script::default()).await);
@@ -130,7 +221,7 @@ async fn development_mail_stays_on_this_machine() {
     let elsewhere = json!({"smtp": {"host": "192.0.2.1", "tls": "none"}, "from": "a@example.com", "messages": {}});
     bench.put("notifications", "sketch", elsewhere).await;
     done(bench.run("notification.email", inline.clone()).await);
-    let kept = bench.services.mailbox.list(&bench.tenant(), 10).await.unwrap();
+    let kept = bench.services.mailbox.list(&bench.tenant(), None, 10).await.unwrap();
     assert_eq!(kept.len(), 2);
     assert_eq!((kept[0].subject.as_str(), kept[0].html.as_deref()), ("Hi", Some("<p>h</p>")));
     let server = SmtpServer::start(Script::default()).await;

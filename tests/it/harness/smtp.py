@@ -1,7 +1,8 @@
 """An SMTP server that answers by script and prints each message it takes as one line of JSON.
 
 Its only argument is a JSON object: `tls` (none, starttls, tls), `cert` and `key` (files), `user` and
-`password`, `rcpt` and `data` (lists of answers, each used once; null or nothing left: 250).
+`password`, `without` (login mechanisms that it does not offer), `rcpt` and `data` (lists of answers, each used once;
+empty or nothing left: 250).
 The first line that it prints is its port. It ends when its standard input does.
 """
 
@@ -70,7 +71,7 @@ async def main():
             authenticator=authenticate if settings.get("user") else None,
             auth_required=bool(settings.get("user")),
             auth_require_tls=settings["tls"] == "starttls",
-            auth_exclude_mechanism=[],
+            auth_exclude_mechanism=settings["without"],
         )
 
     loop = asyncio.get_running_loop()

@@ -17,7 +17,9 @@ pub struct SmtpSettings {
     pub tls: &'static str,
     /// User and password that it wants.
     pub login: Option<(&'static str, &'static str)>,
-    /// What it answers to the first recipients instead of 250.
+    /// Login mechanisms that it does not offer.
+    pub without: Vec<&'static str>,
+    /// What it answers to the first recipients instead of 250; an empty answer is 250.
     pub rcpt: Vec<&'static str>,
     /// What it answers to the first messages instead of 250.
     pub data: Vec<&'static str>,
@@ -57,7 +59,7 @@ impl Smtp {
             "tls": if settings.tls.is_empty() { "none" } else { settings.tls },
             "cert": cert, "key": key,
             "user": settings.login.map(|(user, _)| user), "password": settings.login.map(|(_, password)| password),
-            "rcpt": settings.rcpt, "data": settings.data,
+            "without": settings.without, "rcpt": settings.rcpt, "data": settings.data,
         });
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/it/harness/smtp.py");
         let mut child = Command::new(python())

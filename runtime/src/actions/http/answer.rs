@@ -1,10 +1,7 @@
 //! The answer: a success or not, tried again or not, and what of it is kept.
 
-use std::time::Duration;
-
 use http::HeaderMap;
 use jiff::Timestamp;
-use jiff::fmt::rfc2822::DateTimeParser;
 use serde_json::{Map, Value, json};
 use triggerd_core::mistake::Mistake;
 use triggerd_core::outcome::{Failure, Outcome};
@@ -127,24 +124,11 @@ pub(super) fn settle(answer: &Answer, expected: &Expected, output: Value, attemp
         return Outcome::Done(output);
     }
     let failure = Failure::new(format!("HTTP_{status}"), format!("{attempted} answered {status}"));
-    let transient = matches!(status, 408 | 425 | 429 | 500..=599);
-    if !transient {
-        return Outcome::Dead(failure);
+    if answer.is_transient() {
+        Outcome::Retry { failure, after: answer.retry_after(now) }
+    } else {
+        Outcome::Dead(failure)
     }
-    let after = answer.headers.get("retry-after").and_then(|value| value.to_str().ok());
-    Outcome::Retry { failure, after: after.and_then(|text| retry_after(text, now)) }
-}
-
-/// `Retry-After`: seconds, or a date (RFC 9110, 10.2.3); `None` for anything else.
-pub(crate) fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
-    let text = text.trim();
-    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        // More digits than fit are a very long time.
-        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX / 4)));
-    }
-    static PARSER: DateTimeParser = DateTimeParser::new();
-    let at = PARSER.parse_timestamp(text).ok()?;
-    Some(Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO))
 }
 
 #[cfg(test)]
@@ -185,16 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_read_as_seconds_and_as_a_date() {
-        let now: Timestamp = "2026-10-21T07:28:00Z".parse().unwrap();
-        let seconds = |text| retry_after(text, now).map(|d| d.as_secs());
-        assert_eq!(seconds("120"), Some(120));
-        assert_eq!(seconds("Wed, 21 Oct 2026 07:29:00 GMT"), Some(60));
-        assert_eq!(seconds("Wed, 21 Oct 2026 07:27:00 GMT"), Some(0));
-        assert!(seconds("99999999999999999999999").is_some());
-        for bad in ["", "-1", "soon", "1.5", "2026-10-21"] {
-            assert_eq!(seconds(bad), None, "{bad}");
-        }
+    fn retry_after_is_handed_on() {
         assert!(
             matches!(settled(429, Some("7"), Value::Null), Outcome::Retry { after: Some(after), .. } if after.as_secs() == 7)
         );

@@ -42,7 +42,8 @@ pub struct Config {
     body: Value,
     /// `{"basic": {"username": ..., "password": ...}}` or `{"bearer": ...}`.
     auth: Option<Auth>,
-    /// Signs the request after Standard Webhooks: a secret's name or a `whsec_...` text; several are all used.
+    /// Signs the request after Standard Webhooks: a secret's name, or a `whsec_...` or `whsk_...` text; several are all
+    /// used.
     #[serde(default)]
     sign_with: Value,
     /// Which statuses are a success: `204`, `"2xx"`, or a list of those. Default `2xx`.
@@ -74,6 +75,21 @@ pub struct Basic {
 impl std::fmt::Debug for Auth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Auth(***)")
+    }
+}
+
+pub(super) use request::header_mistake;
+
+impl Config {
+    /// A request that the settings of a receiver make, signed with its keys.
+    pub(super) fn of(
+        url: String,
+        headers: Map<String, Value>,
+        query: Map<String, Value>,
+        body: Value,
+        sign_with: Value,
+    ) -> Self {
+        Self { url, method: None, headers, query, body, auth: None, sign_with, expect_status: Value::Null }
     }
 }
 
@@ -192,6 +208,11 @@ async fn run(cx: Context, method: Method, config: Config) -> Outcome {
     if let Some(written) = config.method.as_deref().filter(|written| !written.eq_ignore_ascii_case(method.as_str())) {
         return Outcome::dead("CONFIG_INVALID", format!("/method: `{written}` contradicts the action's type"));
     }
+    deliver(cx, method, config, None).await
+}
+
+/// Sends one request; `ca` is trusted beside the public authorities.
+pub(super) async fn deliver(cx: Context, method: Method, config: Config, ca: Option<&str>) -> Outcome {
     let expected = match answer::Expected::parse(&config.expect_status) {
         Ok(expected) => expected,
         Err(mistake) => return Outcome::dead("CONFIG_INVALID", mistake.to_string()),
@@ -204,7 +225,11 @@ async fn run(cx: Context, method: Method, config: Config) -> Outcome {
     let shown = prepared.shown(&redactor);
     let attempted = redactor.text(&format!("{} {}", prepared.request.method, prepared.origin()));
     cx.excerpt.lock().request = Some(shown);
-    match cx.services.egress.send(prepared.request, MAX_BODY).await {
+    let guard = match cx.services.resources.connections().https.trusting(ca).await {
+        Ok(guard) => guard,
+        Err(failed) => return failed.into(),
+    };
+    match guard.send(prepared.request, MAX_BODY).await {
         Ok(answered) => {
             let output = answer::output(&answered, &redactor);
             cx.excerpt.lock().response = Some(answer::excerpt(&output));

@@ -118,7 +118,7 @@ pub(super) fn cut(text: &str, most: usize) -> String {
 }
 
 /// What is wrong with a header's name in `headers`.
-pub(super) fn header_mistake(name: &str) -> Option<Mistake> {
+pub(in crate::actions) fn header_mistake(name: &str) -> Option<Mistake> {
     let at = join("/headers", name);
     let lower = name.to_ascii_lowercase();
     if HeaderName::from_bytes(name.as_bytes()).is_err() {

@@ -1,6 +1,7 @@
 //! Services with a store of their own, contexts to run actions in, and the servers that actions talk to.
 
 pub mod http_server;
+pub mod provider;
 pub mod redis_server;
 pub mod s3_server;
 pub mod smtp_server;

@@ -12,6 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 pub struct Script {
     pub to_mail: Option<&'static str>,
     pub to_rcpt: Option<&'static str>,
+    /// What it answers to some recipients, each once.
+    pub once: Arc<Mutex<Vec<(&'static str, &'static str)>>>,
     pub to_message: Option<&'static str>,
     /// Cuts the connection instead of confirming the message.
     pub cut_after_message: bool,
@@ -61,7 +63,9 @@ async fn serve(
             "MAIL" => script.to_mail.unwrap_or("250 ok"),
             "RCPT" => {
                 recipients.lock().push(line.clone());
-                script.to_rcpt.unwrap_or("250 ok")
+                let mut once = script.once.lock();
+                let index = once.iter().position(|(address, _)| line.contains(address));
+                index.map(|index| once.remove(index).1).or(script.to_rcpt).unwrap_or("250 ok")
             }
             "DATA" => {
                 stream.write_all(b"354 go\r\n").await.ok()?;
