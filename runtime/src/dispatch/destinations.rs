@@ -21,6 +21,9 @@ use triggerd_core::id::TenantId;
 /// How long a destination may finish nothing before it counts as stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(1);
 
+/// Idle destinations of one tenant whose failures are remembered.
+const MAX_REMEMBERED: usize = 1000;
+
 /// How many attempts may be in flight.
 #[derive(Clone, Copy, Debug)]
 pub struct Caps {
@@ -163,10 +166,22 @@ impl Destinations {
         shown
     }
 
-    /// Forgets idle destinations whose breakers have nothing to say any more.
+    /// Forgets idle destinations whose breakers have nothing to say any more, and those of a tenant that are too many:
+    /// whoever calls a new name with every event does not fill the memory with them.
     pub fn tidy(&self) {
         let now = self.ms(Instant::now());
-        self.state.lock().destinations.retain(|_, entry| !entry.is_idle() || !entry.breaker.is_forgettable(now));
+        let mut remembered: HashMap<TenantId, usize> = HashMap::new();
+        self.state.lock().destinations.retain(|(tenant, _), entry| {
+            if !entry.is_idle() {
+                return true;
+            }
+            if entry.breaker.is_forgettable(now) {
+                return false;
+            }
+            let count = remembered.entry(tenant.clone()).or_insert(0);
+            *count += 1;
+            *count <= MAX_REMEMBERED
+        });
     }
 
     fn ms(&self, at: Instant) -> u64 {
@@ -238,8 +253,12 @@ impl Drop for Place {
             entry.answers = true;
             tell(entry.breaker.enter(now, self.pass, self.verdict), &self.key.1);
             entry.freed.notify_one();
-            if entry.is_idle() && entry.breaker.is_forgettable(now) {
-                state.destinations.remove(&self.key);
+            if entry.is_idle() {
+                // What is remembered of it are its failures alone.
+                entry.answers = false;
+                if entry.breaker.is_forgettable(now) {
+                    state.destinations.remove(&self.key);
+                }
             }
         }
     }
@@ -303,6 +322,18 @@ mod tests {
         assert_eq!((shown.len(), shown[0].destination.as_str(), shown[0].in_flight), (1, "down", 0));
         assert_eq!((shown[0].circuit, shown[0].failures), (Circuit::Open, 10));
         assert!(shown[0].probe_in.is_some() && destinations.in_flight() == 0);
+    }
+
+    #[test]
+    fn no_more_than_so_many_failing_names_of_a_tenant_are_remembered() {
+        let destinations = caps();
+        let (many, few) = (TenantId::new("many"), TenantId::new("few"));
+        for i in 0..3 * MAX_REMEMBERED {
+            destinations.enter(&many, &i.to_string()).ok().unwrap().settle(Verdict::Failed);
+        }
+        destinations.enter(&few, "a").ok().unwrap().settle(Verdict::Failed);
+        destinations.tidy();
+        assert_eq!((destinations.shown(&many).len(), destinations.shown(&few).len()), (MAX_REMEMBERED, 1));
     }
 
     #[test]

@@ -30,13 +30,16 @@ const PART: usize = 8 << 20;
 /// The object's metadata that holds the delivery id.
 const DELIVERY: &str = "triggerd-delivery-id";
 
+/// Storages in this process, by tenant and tag: another size does not empty them.
+type Memories = HashMap<(TenantId, String), Arc<Memory>>;
+
 /// The storages of all tenants. Cheap to clone.
 #[derive(Clone)]
 pub struct Storages {
     resources: Arc<Resources>,
     /// Where folders are, one per tenant and tag.
     root: Arc<PathBuf>,
-    memory: Arc<Mutex<HashMap<(TenantId, String), Arc<Memory>>>>,
+    memory: Arc<Mutex<Memories>>,
 }
 
 /// Which storage: whose, by what tag, for events of which environment.
