@@ -61,7 +61,8 @@ impl Action for Callback {
     }
 
     fn destination(cx: &Context, config: &Config) -> Option<String> {
-        notification::origin(&notification::settings(cx, &config.notification)?.callback?.url)
+        let url = notification::settings(cx, &config.notification)?.callback?.url;
+        http::endpoint(&crate::egress::Url::parse(&url).ok()?)
     }
 
     async fn run(cx: Context, config: Config) -> Outcome {

@@ -200,8 +200,17 @@ fn place(pointer: &str) -> Place {
 }
 
 fn destination(config: &Config) -> Option<String> {
-    let url = Url::parse(&config.url).ok()?;
-    Some(format!("{}://{}:{}", url.scheme(), url.host_str()?, url.port_or_known_default()?))
+    endpoint(&Url::parse(&config.url).ok()?)
+}
+
+/// The destination that a URL leads to: its origin, and its path as a checksum. One path of a server that fails or hangs
+/// says nothing of the others; and a path may be a secret, which has no place in lists and logs.
+pub(super) fn endpoint(url: &Url) -> Option<String> {
+    let origin = format!("{}://{}:{}", url.scheme(), url.host_str()?, url.port_or_known_default()?);
+    Some(match url.path() {
+        "/" => origin,
+        path => format!("{origin}/#{:08x}", crc32fast::hash(path.as_bytes())),
+    })
 }
 
 async fn run(cx: Context, method: Method, config: Config) -> Outcome {
