@@ -84,7 +84,7 @@ impl Bench {
 
     /// Its data directory.
     pub fn dir(&self) -> &std::path::Path {
-        self._dir.path()
+        self.dir.path()
     }
 
     pub fn tenant(&self) -> TenantId {
