@@ -31,7 +31,7 @@ impl Place {
             Engine::Postgres => Database::postgres().await,
             Engine::MariaDb => Database::mariadb().await,
             Engine::Sqlite => {
-                let databases = bench.dir().join("databases");
+                let databases = bench.data_dir().join("databases");
                 std::fs::create_dir_all(&databases).unwrap();
                 Database::file(&databases)
             }

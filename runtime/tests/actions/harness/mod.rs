@@ -82,11 +82,6 @@ impl Bench {
         Self { services: Arc::new(services), emitted, dir }
     }
 
-    /// Its data directory.
-    pub fn dir(&self) -> &std::path::Path {
-        self.dir.path()
-    }
-
     pub fn tenant(&self) -> TenantId {
         TenantId::new("acme")
     }
