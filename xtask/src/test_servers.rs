@@ -13,6 +13,7 @@ const AIOSMTPD: &str = "aiosmtpd==1.4.6";
 
 /// Installs what is missing. What is there is left alone.
 pub fn prepare() -> Result<()> {
+    // The package brings `redis-cli` along, which makes a cluster of servers.
     if !answers("redis-server", &["--version"]) {
         install("redis-server", "redis-server")?;
     }

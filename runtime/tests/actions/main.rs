@@ -1,4 +1,4 @@
-//! Actions against real receivers: HTTP and SMTP servers on sockets, a real redis-server, the embedded store.
+//! Actions against real receivers: HTTP and SMTP servers on sockets, real redis-servers,
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod broker_and_cache;
@@ -7,4 +7,5 @@ mod egress;
 mod email;
 mod harness;
 mod http;
+mod redis;
 mod resources;

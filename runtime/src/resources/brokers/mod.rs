@@ -9,7 +9,7 @@ use serde_json::Value;
 use triggerd_core::mistake::Mistake;
 
 pub use embedded::Embedded;
-pub use redis::Redis;
+pub use redis::{Mode as RedisMode, Redis};
 
 use super::Kind;
 use super::kind::named_by;
@@ -19,7 +19,7 @@ use super::kind::named_by;
 pub enum Broker {
     /// Topics in triggerd's own store.
     Embedded(Embedded),
-    /// Redis Streams.
+    /// Redis: streams, or Pub/Sub.
     Redis(Redis),
 }
 
@@ -54,7 +54,10 @@ pub(super) const KIND: Kind = Kind {
         Box::pin(async move {
             match serde_json::from_value(settings).map_err(|e| e.to_string())? {
                 Broker::Embedded(_) => Ok("embedded".to_owned()),
-                Broker::Redis(redis) => connections.redis.check(&redis.server()).await,
+                Broker::Redis(redis) => {
+                    let server = redis.server().ok_or_else(|| "no `url` is set".to_owned())?;
+                    connections.redis.check(&server).await
+                }
             }
         })
     },
