@@ -4,6 +4,7 @@
 
 pub mod cloud_events;
 mod embedded;
+mod kafka;
 mod redis;
 
 use std::sync::Arc;
@@ -70,6 +71,7 @@ impl Brokers {
         let connections = self.resources.connections();
         match settings {
             resources::Broker::Embedded(_) => embedded::publish(&self.store, &self.clock, tenant, message).await,
+            resources::Broker::Kafka(kafka) => kafka::publish(&connections.kafka, &identity, &kafka, message).await,
             resources::Broker::Redis(redis) => redis::publish(&connections.redis, &identity, &redis, message).await,
         }
     }
@@ -103,6 +105,7 @@ mod tests {
 
     #[test]
     fn brokers_are_written_tag_and_topic() {
+        assert_eq!(split("kafka:user-events"), Ok(("kafka", "user-events")));
         assert_eq!(split("a:b:c"), Ok(("a", "b:c")));
         for bad in ["", "a", "a:", ":b"] {
             assert!(split(bad).is_err(), "{bad}");

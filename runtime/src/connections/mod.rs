@@ -1,5 +1,6 @@
 //! Clients that actions share, one per system: pooled, guarded, made anew when their settings change.
 
+pub mod kafka;
 pub mod memory;
 pub mod redis;
 pub mod smtp;
@@ -11,6 +12,8 @@ use crate::egress::Egress;
 pub struct Connections {
     /// The guard that they all go through.
     pub egress: Egress,
+    /// Kafka clusters.
+    pub kafka: kafka::Pool,
     /// Redis servers.
     pub redis: redis::Pool,
     /// Mail servers.
@@ -24,6 +27,7 @@ impl Connections {
     #[must_use]
     pub fn new(egress: Egress) -> Self {
         Self {
+            kafka: kafka::Pool::new(egress.clone()),
             redis: redis::Pool::new(egress.clone()),
             smtp: smtp::Pool::new(egress.clone()),
             memory: memory::Caches::default(),

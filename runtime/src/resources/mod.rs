@@ -22,7 +22,7 @@ use triggerd_core::id::{TenantId, is_tag};
 use triggerd_core::mistake::Mistake;
 use triggerd_core::outcome::Failure;
 
-pub use brokers::{Broker, Redis as RedisBroker, RedisMode};
+pub use brokers::{Broker, Kafka as KafkaBroker, Redis as RedisBroker, RedisMode};
 pub use caches::Cache;
 pub use kind::Kind;
 pub use notifications::{Message, Notification, Smtp, Tls};

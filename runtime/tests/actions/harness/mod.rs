@@ -1,8 +1,10 @@
 //! Services with a store of their own, contexts to run actions in, and the servers that actions talk to.
 
 pub mod http_server;
+pub mod kafka_cluster;
 pub mod redis_server;
 pub mod smtp_server;
+pub mod tcp;
 
 use std::sync::Arc;
 use std::time::Duration;
