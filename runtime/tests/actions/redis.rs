@@ -70,8 +70,9 @@ async fn a_server_s_certificate_is_checked_against_the_authority_that_is_set() {
     ] {
         bench.put("caches", tag, settings).await;
         let failure = retried(bench.run("cache.set", json!({"cache": tag, "key": "k", "value": 1})).await);
-        let expected = if tag == "plain" { "ECONNRESET" } else { "EPROTO" };
-        assert_eq!(failure.code, expected, "{tag}: {}", failure.message);
+        // What the server says to who speaks no TLS is no Redis, or it only hangs up.
+        let expected = if tag == "plain" { &["ECONNRESET", "EPROTO"][..] } else { &["EPROTO"] };
+        assert!(expected.contains(&failure.code.as_str()), "{tag}: {failure:?}");
         let check = bench.services.resources.check(&bench.tenant(), "caches", tag, "").await.unwrap();
         assert!(!check.ok, "{tag}: {}", check.detail);
     }
