@@ -5,19 +5,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 use triggerd_core::id::TenantId;
 
-use crate::connections::{memory, redis::Error};
+use crate::connections::memory;
+use crate::connections::redis::{Connection, Error, Server, unlink_matching};
 use crate::failed::Failed;
 use crate::glob;
 use crate::resources::{self, Resolved, Resources};
 
 /// The longest key.
 pub const MAX_KEY: usize = 4096;
-/// Keys that Redis looks at, and removes, in one step of an invalidation.
-const STEP: usize = 1000;
 
 /// The caches of all tenants. Cheap to clone.
 #[derive(Clone)]
@@ -38,7 +36,7 @@ pub struct Name<'a> {
 
 enum Place {
     Memory { max_bytes: u64 },
-    Redis { resolved: Box<Resolved<resources::Cache>>, server: crate::connections::redis::Server },
+    Redis { resolved: Box<Resolved<resources::Cache>>, server: Server },
 }
 
 impl Caches {
@@ -56,8 +54,7 @@ impl Caches {
             }
             Place::Redis { resolved, server } => {
                 let key = resolved.settings.prefix.clone() + key;
-                let get =
-                    async move |mut c: MultiplexedConnection| redis::cmd("GET").arg(key).query_async(&mut c).await;
+                let get = async move |mut c: Connection| redis::cmd("GET").arg(key).query_async(&mut c).await;
                 self.redis(name, &resolved, &server, get).await?
             }
         };
@@ -90,8 +87,7 @@ impl Caches {
             Place::Memory { max_bytes } => Ok(self.memory().delete(name.tenant, name.tag, max_bytes, key).await),
             Place::Redis { resolved, server } => {
                 let key = resolved.settings.prefix.clone() + key;
-                let delete =
-                    async move |mut c: MultiplexedConnection| redis::cmd("DEL").arg(key).query_async(&mut c).await;
+                let delete = async move |mut c: Connection| redis::cmd("DEL").arg(key).query_async(&mut c).await;
                 self.redis(name, &resolved, &server, delete).await
             }
         }
@@ -139,11 +135,11 @@ impl Caches {
         &self,
         name: Name<'_>,
         resolved: &Resolved<resources::Cache>,
-        server: &crate::connections::redis::Server,
+        server: &Server,
         command: F,
     ) -> Result<T, Failed>
     where
-        F: AsyncFnOnce(MultiplexedConnection) -> Result<T, redis::RedisError>,
+        F: AsyncFnOnce(Connection) -> Result<T, redis::RedisError>,
     {
         let answer = self.resources.connections().redis.run(&resolved.identity, server, command).await;
         answer.map_err(|error: Error| {
@@ -151,24 +147,5 @@ impl Caches {
             let message = format!("cache `{}`: {error}", name.tag);
             if error.is_permanent() { Failed::permanent(code, message) } else { Failed::transient(code, message) }
         })
-    }
-}
-
-/// SCAN and UNLINK step by step: KEYS would hold up everybody else on the server.
-async fn unlink_matching(mut connection: MultiplexedConnection, pattern: &str) -> Result<u64, redis::RedisError> {
-    let mut count = 0;
-    let mut cursor = "0".to_owned();
-    loop {
-        let mut scan = redis::cmd("SCAN");
-        scan.arg(&cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(STEP);
-        let (next, keys): (String, Vec<Vec<u8>>) = scan.query_async(&mut connection).await?;
-        if !keys.is_empty() {
-            let removed: u64 = redis::cmd("UNLINK").arg(keys).query_async(&mut connection).await?;
-            count += removed;
-        }
-        if next == "0" {
-            return Ok(count);
-        }
-        cursor = next;
     }
 }

@@ -19,6 +19,7 @@ const IMPORTS: &str = "import aiosmtpd, standardwebhooks";
 
 /// Installs what is missing. What is there is left alone.
 pub fn prepare() -> Result<()> {
+    // The package brings `redis-cli` along, which makes a cluster of servers.
     if !answers("redis-server", &["--version"]) {
         install("redis-server", "redis-server")?;
     }

@@ -2,7 +2,9 @@
 //!
 //! A publish has happened once the broker has confirmed it. The tag `embedded` exists without being configured.
 
+pub mod cloud_events;
 mod embedded;
+mod kafka;
 mod redis;
 
 use std::sync::Arc;
@@ -39,6 +41,8 @@ pub struct Message {
     pub key: Option<String>,
     /// Headers.
     pub headers: Map<String, Value>,
+    /// The CloudEvents attributes to send as headers, which each system spells in its own way; empty for none.
+    pub attributes: cloud_events::Attributes,
     /// The message.
     pub body: Value,
     /// The same on every try: consumers de-duplicate by it.
@@ -52,7 +56,7 @@ impl Brokers {
         Self { resources, store, clock }
     }
 
-    /// Publishes; answers once it is confirmed, with what the broker said: `{offset}` or `{id}`.
+    /// Publishes; answers once it is confirmed, with what the broker said: `{offset}`, `{id}` and the like.
     pub async fn publish(&self, tenant: &TenantId, env: &str, message: Message) -> Result<Value, Failed> {
         if let Some(detail) = topic_mistake(&message.topic) {
             return Err(Failed::permanent("CONFIG_INVALID", format!("/broker: {detail}")));
@@ -67,9 +71,16 @@ impl Brokers {
         let connections = self.resources.connections();
         match settings {
             resources::Broker::Embedded(_) => embedded::publish(&self.store, &self.clock, tenant, message).await,
+            resources::Broker::Kafka(kafka) => kafka::publish(&connections.kafka, &identity, &kafka, message).await,
             resources::Broker::Redis(redis) => redis::publish(&connections.redis, &identity, &redis, message).await,
         }
     }
+}
+
+/// What a header says in systems whose headers are texts: a string as it is, anything else as JSON.
+#[must_use]
+pub fn header_text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// The tag and the topic of `TAG:TOPIC`.

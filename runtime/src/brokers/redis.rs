@@ -1,19 +1,48 @@
-//! Redis Streams: a message is an entry; the server's answer to XADD, the entry's id, is the confirmation.
+//! Redis: an entry of a stream, confirmed by its id, or a message to those who listen on a channel just now.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::Message;
-use crate::connections::redis::{Error, Pool};
+use super::{Message, cloud_events};
+use crate::connections::redis::{Connection, Error, Pool};
 use crate::failed::Failed;
-use crate::resources::{self, Identity};
+use crate::resources::{self, Identity, RedisMode};
 
-/// Adds to the stream; answers with `{id}`.
+/// Adds to the stream and answers with `{id}`, or publishes on the channel and answers with `{receivers}`.
 pub(super) async fn publish(
     pool: &Pool,
     identity: &Identity,
     settings: &resources::RedisBroker,
     message: Message,
 ) -> Result<Value, Failed> {
+    let tag = message.tag.clone();
+    match settings.mode {
+        RedisMode::Stream => {
+            let id: String = run(pool, identity, settings, add(settings, message)).await.map_err(failed(&tag))?;
+            Ok(json!({ "id": id }))
+        }
+        RedisMode::Pubsub => {
+            let receivers: u64 = run(pool, identity, settings, tell(settings, message)).await.map_err(failed(&tag))?;
+            let wanted = settings.min_receivers.unwrap_or(0);
+            if receivers < wanted {
+                let text = format!("broker `{tag}`: the message reached {receivers} subscribers, not {wanted}");
+                return Err(Failed::transient("BROKER_UNAVAILABLE", text));
+            }
+            Ok(json!({ "receivers": receivers }))
+        }
+    }
+}
+
+async fn run<T: redis::FromRedisValue>(
+    pool: &Pool,
+    identity: &Identity,
+    settings: &resources::RedisBroker,
+    command: redis::Cmd,
+) -> Result<T, Error> {
+    let server = settings.server().ok_or_else(|| Error::Refused("no `url` is set".to_owned()))?;
+    pool.run(identity, &server, async move |mut c: Connection| command.query_async(&mut c).await).await
+}
+
+fn add(settings: &resources::RedisBroker, message: Message) -> redis::Cmd {
     let mut command = redis::cmd("XADD");
     command.arg(format!("{}{}", settings.prefix, message.topic));
     if let Some(most) = settings.max_len {
@@ -23,18 +52,37 @@ pub(super) async fn publish(
     if let Some(key) = &message.key {
         command.arg("key").arg(key);
     }
-    if !message.headers.is_empty() {
-        command.arg("headers").arg(Value::Object(message.headers).to_string());
+    let headers = cloud_events::into_object(message.headers, &message.attributes);
+    if !headers.is_empty() {
+        command.arg("headers").arg(Value::Object(headers).to_string());
     }
     command.arg("message").arg(message.body.to_string());
-    let add = async move |mut c: redis::aio::MultiplexedConnection| command.query_async::<String>(&mut c).await;
-    let answer = pool.run(identity, &settings.server(), add).await;
-    answer.map(|id| json!({ "id": id })).map_err(|error: Error| {
-        let text = format!("broker `{}`: {error}", message.tag);
+    command
+}
+
+/// A channel carries one text: an object of what an entry's fields would be.
+fn tell(settings: &resources::RedisBroker, message: Message) -> redis::Cmd {
+    let mut told = Map::new();
+    told.insert("delivery_id".to_owned(), message.delivery_id.into());
+    told.extend(message.key.map(|key| ("key".to_owned(), key.into())));
+    let headers = cloud_events::into_object(message.headers, &message.attributes);
+    if !headers.is_empty() {
+        told.insert("headers".to_owned(), headers.into());
+    }
+    told.insert("message".to_owned(), message.body);
+    let mut command = redis::cmd("PUBLISH");
+    command.arg(format!("{}{}", settings.prefix, message.topic)).arg(Value::Object(told).to_string());
+    command
+}
+
+/// The failure of the broker of that tag.
+fn failed(tag: &str) -> impl Fn(Error) -> Failed {
+    move |error| {
+        let text = format!("broker `{tag}`: {error}");
         match &error {
             _ if error.is_permanent() => Failed::permanent(error.code("BROKER_UNAVAILABLE", "BROKER_REFUSED"), text),
             // One name for a broker that cannot be reached, however it cannot: what `retryOn` knows.
             _ => Failed::transient("BROKER_UNAVAILABLE", text),
         }
-    })
+    }
 }

@@ -2,6 +2,7 @@
 
 pub mod folders;
 pub mod https;
+pub mod kafka;
 pub mod memory;
 pub mod push;
 pub mod redis;
@@ -20,6 +21,8 @@ use crate::egress::Egress;
 pub struct Connections {
     /// The guard that they all go through.
     pub egress: Egress,
+    /// Kafka clusters.
+    pub kafka: kafka::Pool,
     /// Redis servers.
     pub redis: redis::Pool,
     /// Mail servers.
@@ -49,6 +52,7 @@ impl Connections {
             sms: sms::Client::new(https.clone()),
             push: push::Client::new(https.clone()),
             https,
+            kafka: kafka::Pool::new(egress.clone()),
             redis: redis::Pool::new(egress.clone()),
             smtp: smtp::Pool::new(egress.clone()),
             sql: sql::Pool::new(egress.clone(), sql::SqliteFiles::default()),

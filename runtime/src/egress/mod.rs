@@ -1,4 +1,4 @@
-//! The one guard that every outgoing connection goes through: HTTP, SMTP, Redis, and what guests send.
+//! The one guard that every outgoing connection goes through: HTTP, SMTP, Redis, Kafka, and what guests send.
 //!
 //! The decision is made on the address that is connected to, after the name was resolved and before a packet is
 //! sent, so that neither a spelling, a name that changes between check and use, nor a redirect leads inside.
@@ -155,6 +155,13 @@ impl Egress {
     /// The addresses of `host` that may be connected to, at least one.
     pub async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
         self.policy.resolve(host, port).await
+    }
+
+    /// Whether a connection to `ip` may be opened, for clients that resolve names by themselves and ask before each
+    /// connection.
+    #[must_use]
+    pub fn permits(&self, ip: IpAddr) -> bool {
+        self.policy.permits(ip)
     }
 
     /// A connection to `host`, for protocols that are not HTTP.

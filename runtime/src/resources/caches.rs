@@ -1,4 +1,4 @@
-//! The kind `caches`: in memory, or a Redis server.
+//! The kind `caches`: in memory, or a Redis server or cluster.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -16,6 +16,12 @@ pub struct Cache {
     pub kind: Option<CacheKind>,
     /// `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS.
     pub url: Option<String>,
+    /// Some nodes of a Redis cluster, in place of `url`.
+    #[serde(default)]
+    pub urls: Vec<String>,
+    /// Whether `url` is a node of a Redis cluster.
+    #[serde(default)]
+    pub cluster: bool,
     /// Put in front of every key.
     #[serde(default)]
     pub prefix: String,
@@ -40,14 +46,22 @@ impl Cache {
     /// The settings of the caches that exist without being configured.
     #[must_use]
     pub fn in_memory() -> Self {
-        Self { kind: None, url: None, prefix: String::new(), ca: None, max_bytes: None }
+        Self {
+            kind: None,
+            url: None,
+            urls: Vec::new(),
+            cluster: false,
+            prefix: String::new(),
+            ca: None,
+            max_bytes: None,
+        }
     }
 
     /// The Redis server, where it is one.
     #[must_use]
     pub fn server(&self) -> Option<redis::Server> {
-        let url = self.url.clone()?;
-        (self.kind != Some(CacheKind::Memory)).then(|| redis::Server { url, ca: self.ca.clone() })
+        let server = redis::Server::of(self.url.as_deref(), &self.urls, self.cluster, self.ca.as_deref())?;
+        (self.kind != Some(CacheKind::Memory)).then_some(server)
     }
 }
 
@@ -70,12 +84,9 @@ pub(super) const KIND: Kind = Kind {
 };
 
 fn check(settings: &Value) -> Vec<Mistake> {
-    let kind = settings.get("kind").and_then(Value::as_str);
-    let url = settings.get("url").and_then(Value::as_str);
-    match (kind, url) {
-        (Some("redis"), None) => vec![Mistake::new("/url", "`url` is required: `redis://host:6379`")],
-        (Some("memory"), Some(_)) => vec![Mistake::new("/url", "a cache in memory has no `url`")],
-        (_, Some(url)) => redis::url_mistakes(url),
-        _ => Vec::new(),
+    if settings.get("kind").and_then(Value::as_str) != Some("memory") {
+        return redis::address_mistakes(settings);
     }
+    let of_redis = ["url", "urls", "cluster"].into_iter().filter(|name| settings.get(name).is_some());
+    of_redis.map(|name| Mistake::new(format!("/{name}"), format!("a cache in memory has no `{name}`"))).collect()
 }

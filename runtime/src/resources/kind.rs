@@ -105,13 +105,13 @@ fn add_envs(schema: &mut Value) {
     }
 }
 
-/// Settings with their `kind`: as written, as `type`, which many people write, or else as the scheme of their `url`
-/// says. A URL that is a secret does not tell; it is of the first scheme then.
+/// Settings with their `kind`: as written, as `type`, which many people write, or else as the scheme of their `url`, or
+/// the first of their `urls`, says. A URL that is a secret does not tell; it is of the first scheme then.
 pub(super) fn named_by(mut settings: Value, schemes: &[(&str, &str)], otherwise: &str) -> Value {
     let Some(fields) = settings.as_object_mut().filter(|fields| !fields.contains_key("kind")) else { return settings };
     let kind = fields.shift_remove("type").unwrap_or_else(|| {
-        let scheme =
-            fields.get("url").map(|url| url.as_str().and_then(|url| url.split_once("://")).map(|(scheme, _)| scheme));
+        let url = fields.get("url").or_else(|| fields.get("urls")?.get(0));
+        let scheme = url.map(|url| url.as_str().and_then(|url| url.split_once("://")).map(|(scheme, _)| scheme));
         let of = |scheme: &str| schemes.iter().find(|(known, _)| known.eq_ignore_ascii_case(scheme));
         let named = match scheme {
             None => otherwise,
@@ -135,6 +135,7 @@ mod tests {
         assert_eq!(kind(json!({"type": "b"})), "b");
         assert_eq!(kind(json!({"url": "TLS://h"})), "nats");
         assert_eq!(kind(json!({"url": "{{secrets.URL}}"})), "redis");
+        assert_eq!(kind(json!({"urls": ["tls://a", "tls://b"]})), "nats");
         assert_eq!(kind(json!({})), "embedded");
         assert_eq!(named_by(json!("text"), &schemes, "embedded"), json!("text"));
     }

@@ -45,7 +45,7 @@ async fn the_memory_cache_is_there_without_being_configured() {
 
 #[tokio::test]
 async fn a_redis_cache_holds_json_under_its_prefix() {
-    let Some(server) = RedisServer::start().await else { return };
+    let server = RedisServer::start().await;
     let bench = Bench::local().await;
     bench.put("caches", "redis", json!({"kind": "redis", "url": server.url(), "prefix": "app*:"})).await;
     let mut client = server.client().await;
@@ -76,7 +76,7 @@ async fn a_redis_cache_holds_json_under_its_prefix() {
 
 #[tokio::test]
 async fn a_redis_server_that_comes_back_is_used_again() {
-    let Some(server) = RedisServer::start().await else { return };
+    let server = RedisServer::start().await;
     let (bench, port) = (Bench::local().await, server.port);
     bench.put("caches", "redis", json!({"url": server.url()})).await;
     let set = json!({"cache": "redis", "key": "k", "value": 1});
@@ -91,7 +91,7 @@ async fn a_redis_server_that_comes_back_is_used_again() {
 
 #[tokio::test]
 async fn a_redis_server_s_refusal_is_permanent_and_its_weakness_is_not() {
-    let Some(server) = RedisServer::start().await else { return };
+    let server = RedisServer::start().await;
     let bench = Bench::local().await;
     bench.put("brokers", "redis", json!({"url": server.url()})).await;
     let mut client = server.client().await;
@@ -106,7 +106,7 @@ async fn a_redis_server_s_refusal_is_permanent_and_its_weakness_is_not() {
 
 #[tokio::test]
 async fn a_stream_entry_carries_the_message_and_the_delivery_id() {
-    let Some(server) = RedisServer::start().await else { return };
+    let server = RedisServer::start().await;
     let bench = Bench::local().await;
     bench.put("brokers", "redis", json!({"kind": "redis", "url": server.url(), "maxLen": 1000})).await;
     let cx = bench.context();

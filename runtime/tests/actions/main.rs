@@ -1,4 +1,5 @@
-//! Actions against real receivers: HTTP and SMTP servers on sockets, a real redis-server, the embedded store.
+//! Actions against real receivers: HTTP and SMTP servers on sockets, real redis-servers,
+//! librdkafka's mock cluster, the embedded store.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod broker_and_cache;
@@ -9,7 +10,9 @@ mod egress;
 mod email;
 mod harness;
 mod http;
+mod kafka;
 mod push;
+mod redis;
 mod resources;
 mod rotation;
 mod sms;

@@ -1,6 +1,7 @@
 //! The kind `brokers`: what carries messages, one file per system.
 
 mod embedded;
+mod kafka;
 mod redis;
 
 use schemars::JsonSchema;
@@ -9,7 +10,8 @@ use serde_json::Value;
 use triggerd_core::mistake::Mistake;
 
 pub use embedded::Embedded;
-pub use redis::Redis;
+pub use kafka::Kafka;
+pub use redis::{Mode as RedisMode, Redis};
 
 use super::Kind;
 use super::kind::named_by;
@@ -19,7 +21,9 @@ use super::kind::named_by;
 pub enum Broker {
     /// Topics in triggerd's own store.
     Embedded(Embedded),
-    /// Redis Streams.
+    /// A Kafka cluster.
+    Kafka(Kafka),
+    /// Redis: streams, or Pub/Sub.
     Redis(Redis),
 }
 
@@ -28,6 +32,7 @@ pub enum Broker {
 #[serde(tag = "kind", rename_all = "lowercase")]
 enum Written {
     Embedded(Embedded),
+    Kafka(Kafka),
     Redis(Redis),
 }
 
@@ -38,6 +43,7 @@ impl<'de> Deserialize<'de> for Broker {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(match Written::deserialize(deserializer)? {
             Written::Embedded(embedded) => Self::Embedded(embedded),
+            Written::Kafka(kafka) => Self::Kafka(kafka),
             Written::Redis(redis) => Self::Redis(redis),
         })
     }
@@ -54,7 +60,11 @@ pub(super) const KIND: Kind = Kind {
         Box::pin(async move {
             match serde_json::from_value(settings).map_err(|e| e.to_string())? {
                 Broker::Embedded(_) => Ok("embedded".to_owned()),
-                Broker::Redis(redis) => connections.redis.check(&redis.server()).await,
+                Broker::Kafka(kafka) => connections.kafka.check(&kafka.cluster()).await,
+                Broker::Redis(redis) => {
+                    let server = redis.server().ok_or_else(|| "no `url` is set".to_owned())?;
+                    connections.redis.check(&server).await
+                }
             }
         })
     },
@@ -63,6 +73,7 @@ pub(super) const KIND: Kind = Kind {
 /// Mistakes beyond what the schema says.
 fn check(settings: &Value) -> Vec<Mistake> {
     match settings.get("kind").and_then(Value::as_str) {
+        Some("kafka") => kafka::check(settings),
         Some("redis") => redis::check(settings),
         _ => Vec::new(),
     }

@@ -1,11 +1,13 @@
 //! Services with a store of their own, contexts to run actions in, and the servers that actions talk to.
 
 pub mod http_server;
+pub mod kafka_cluster;
 pub mod provider;
 pub mod redis_server;
 pub mod s3_server;
 pub mod smtp_server;
 pub mod sql_server;
+pub mod tcp;
 
 use std::sync::Arc;
 use std::time::Duration;

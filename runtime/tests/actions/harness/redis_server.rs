@@ -1,45 +1,61 @@
 //! A redis-server of its own, on a free port, in a directory that goes with it.
 
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 pub struct RedisServer {
+    pub host: &'static str,
     pub port: u16,
     child: Child,
     _dir: TempDir,
 }
 
+/// A server that speaks TLS alone, with a certificate for `localhost`.
+pub struct TlsRedis {
+    pub server: RedisServer,
+    /// The authority that it is to be trusted by, as PEM.
+    pub ca: String,
+}
+
+/// Three masters that share the slots.
+pub struct RedisCluster {
+    pub nodes: Vec<RedisServer>,
+}
+
 impl RedisServer {
-    /// `None` where the machine has no redis-server, which is said aloud.
-    pub async fn start() -> Option<Self> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self::start_at(port).await
+    pub async fn start() -> Self {
+        Self::start_at(free_port("127.0.0.1")).await
     }
 
-    pub async fn start_at(port: u16) -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let spawned = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
+    pub async fn start_at(port: u16) -> Self {
+        let server = Self::spawn("127.0.0.1", port, &["--port", &port.to_string()], tempfile::tempdir().unwrap());
+        server.ready().await;
+        server
+    }
+
+    fn spawn(host: &'static str, port: u16, arguments: &[&str], dir: TempDir) -> Self {
+        let child = Command::new("redis-server")
+            .args(["--bind", host, "--save", "", "--appendonly", "no", "--dir"])
             .arg(dir.path())
+            .args(arguments)
+            .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .spawn();
-        let Ok(child) = spawned else {
-            eprintln!("there is no redis-server on this machine: this test did not run");
-            return None;
-        };
-        let server = Self { port, child, _dir: dir };
-        let ready = async {
-            while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-            }
-        };
-        tokio::time::timeout(std::time::Duration::from_secs(10), ready).await.unwrap();
-        Some(server)
+            .spawn()
+            .unwrap_or_else(|error| panic!("redis-server cannot be started ({error}); `cargo xtask test` installs it"));
+        Self { host, port, child, _dir: dir }
+    }
+
+    async fn ready(&self) {
+        until("redis-server takes connections", async || {
+            tokio::net::TcpStream::connect((self.host, self.port)).await.is_ok()
+        })
+        .await;
     }
 
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://{}:{}", self.host, self.port)
     }
 
     pub async fn client(&self) -> redis::aio::MultiplexedConnection {
@@ -52,4 +68,84 @@ impl Drop for RedisServer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+impl TlsRedis {
+    pub async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let ca = made.cert.pem();
+        let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        let (cert, key) = (path("cert.pem"), path("key.pem"));
+        std::fs::write(&cert, &ca).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let port = free_port("127.0.0.1");
+        let written = port.to_string();
+        let tls = ["--port", "0", "--tls-port", &written, "--tls-cert-file", &cert, "--tls-key-file", &key];
+        let all = [&tls[..], &["--tls-ca-cert-file", &cert, "--tls-auth-clients", "no"]].concat();
+        let server = RedisServer::spawn("127.0.0.1", port, &all, dir);
+        server.ready().await;
+        Self { server, ca }
+    }
+}
+
+impl RedisCluster {
+    /// A node on each of the addresses.
+    pub async fn start(hosts: [&'static str; 3]) -> Self {
+        let nodes = hosts.map(|host| {
+            let (port, bus) = (free_port(host), free_port(host).to_string());
+            let written = port.to_string();
+            let arguments = ["--port", &written, "--cluster-enabled", "yes", "--cluster-port", &bus];
+            RedisServer::spawn(host, port, &arguments, tempfile::tempdir().unwrap())
+        });
+        let cluster = Self { nodes: nodes.into() };
+        for node in &cluster.nodes {
+            node.ready().await;
+        }
+        let addresses = cluster.nodes.iter().map(|node| format!("{}:{}", node.host, node.port));
+        let made = Command::new("redis-cli")
+            .args(["--cluster", "create"])
+            .args(addresses)
+            .args(["--cluster-replicas", "0", "--cluster-yes"])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
+        for node in &cluster.nodes {
+            let mut client = node.client().await;
+            until("every node knows all slots", async || {
+                let info: String = redis::cmd("CLUSTER").arg("INFO").query_async(&mut client).await.unwrap();
+                info.contains("cluster_state:ok") && info.contains("cluster_size:3")
+            })
+            .await;
+        }
+        cluster
+    }
+
+    /// The number that `INFO` has under `name`, of each node.
+    pub async fn info(&self, section: &str, name: &str) -> Vec<Option<u64>> {
+        let mut found = Vec::new();
+        for node in &self.nodes {
+            let mut client = node.client().await;
+            let info: String = redis::cmd("INFO").arg(section).query_async(&mut client).await.unwrap();
+            let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::to_owned));
+            let digits =
+                line.map(|line| line.trim_start_matches("calls=").split(',').next().unwrap().trim().to_owned());
+            found.push(digits.map(|digits| digits.parse().unwrap()));
+        }
+        found
+    }
+}
+
+fn free_port(host: &str) -> u16 {
+    std::net::TcpListener::bind((host, 0)).unwrap().local_addr().unwrap().port()
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waited = tokio::time::timeout(Duration::from_secs(30), async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "not in 30 s: {what}");
 }
