@@ -7,7 +7,7 @@ use triggerd_core::mistake::Mistake;
 use triggerd_core::outcome::Outcome;
 
 use super::{Action, Context};
-use crate::brokers::{self, Message};
+use crate::brokers::{self, Message, cloud_events};
 use crate::failed::outcome;
 
 /// The largest message.
@@ -18,7 +18,7 @@ pub struct Publish;
 
 /// Its settings.
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Config {
     /// Where: `TAG:TOPIC`, such as `embedded:orders`.
     broker: String,
@@ -30,6 +30,33 @@ pub struct Config {
     /// Headers.
     #[serde(default)]
     headers: Map<String, Value>,
+    /// `true` or `"binary"`: the event's CloudEvents attributes go along as headers.
+    #[serde(default)]
+    cloud_events: CloudEvents,
+}
+
+/// Whether and how a message says that it is a CloudEvent.
+#[derive(Deserialize, JsonSchema, Clone, Copy)]
+#[serde(untagged)]
+enum CloudEvents {
+    /// In binary mode, or not at all.
+    Wanted(bool),
+    /// In the mode of that name.
+    Mode(Mode),
+}
+
+/// CloudEvents content modes.
+#[derive(Deserialize, JsonSchema, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+enum Mode {
+    /// Attributes are headers, the message is the data.
+    Binary,
+}
+
+impl Default for CloudEvents {
+    fn default() -> Self {
+        Self::Wanted(false)
+    }
 }
 
 impl Action for Publish {
@@ -60,11 +87,18 @@ impl Action for Publish {
             Value::String(text) => Some(text),
             other => Some(other.to_string()),
         };
+        let attributes = match config.cloud_events {
+            CloudEvents::Wanted(false) => Vec::new(),
+            CloudEvents::Wanted(true) | CloudEvents::Mode(Mode::Binary) => {
+                cloud_events::attributes(&cx.event, &cx.traceparent())
+            }
+        };
         let message = Message {
             tag,
             topic,
             key,
             headers: config.headers,
+            attributes,
             body: config.message,
             delivery_id: cx.delivery_id.to_string(),
         };

@@ -202,6 +202,7 @@ impl Services for GuestServices {
                 topic: message.topic,
                 key: message.key,
                 headers,
+                attributes: Vec::new(),
                 body: message.message,
                 delivery_id: format!("{}/{}", cx.delivery_id, message.index),
             };

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use triggerd_core::id::TenantId;
 
-use super::Message;
+use super::{Message, cloud_events};
 use crate::clock::Clock;
 use crate::failed::Failed;
 use crate::store::Store;
@@ -15,8 +15,8 @@ pub(super) async fn publish(
     tenant: &TenantId,
     message: Message,
 ) -> Result<Value, Failed> {
-    let Message { tag, topic, key, headers, body, delivery_id } = message;
-    let headers = Value::Object(headers);
+    let Message { tag, topic, key, headers, attributes, body, delivery_id } = message;
+    let headers = Value::Object(cloud_events::into_object(headers, &attributes));
     let appended = store.topic_append(tenant, &tag, &topic, key, headers, body, Some(delivery_id), clock.now());
     let offset = appended.await.map_err(|error| Failed::transient("BROKER_UNAVAILABLE", error.to_string()))?;
     Ok(json!({ "offset": offset }))

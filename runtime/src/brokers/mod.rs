@@ -2,6 +2,7 @@
 //!
 //! A publish has happened once the broker has confirmed it. The tag `embedded` exists without being configured.
 
+pub mod cloud_events;
 mod embedded;
 mod redis;
 
@@ -39,6 +40,8 @@ pub struct Message {
     pub key: Option<String>,
     /// Headers.
     pub headers: Map<String, Value>,
+    /// The CloudEvents attributes to send as headers, which each system spells in its own way; empty for none.
+    pub attributes: cloud_events::Attributes,
     /// The message.
     pub body: Value,
     /// The same on every try: consumers de-duplicate by it.
@@ -70,6 +73,12 @@ impl Brokers {
             resources::Broker::Redis(redis) => redis::publish(&connections.redis, &identity, &redis, message).await,
         }
     }
+}
+
+/// What a header says in systems whose headers are texts: a string as it is, anything else as JSON.
+#[must_use]
+pub fn header_text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// The tag and the topic of `TAG:TOPIC`.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::Message;
+use super::{Message, cloud_events};
 use crate::connections::redis::{Error, Pool};
 use crate::failed::Failed;
 use crate::resources::{self, Identity};
@@ -23,8 +23,9 @@ pub(super) async fn publish(
     if let Some(key) = &message.key {
         command.arg("key").arg(key);
     }
-    if !message.headers.is_empty() {
-        command.arg("headers").arg(Value::Object(message.headers).to_string());
+    let headers = cloud_events::into_object(message.headers, &message.attributes);
+    if !headers.is_empty() {
+        command.arg("headers").arg(Value::Object(headers).to_string());
     }
     command.arg("message").arg(message.body.to_string());
     let add = async move |mut c: redis::aio::MultiplexedConnection| command.query_async::<String>(&mut c).await;
