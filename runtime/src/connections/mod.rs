@@ -1,8 +1,13 @@
 //! Clients that actions share, one per system: pooled, guarded, made anew when their settings change.
 
+pub mod amqp;
+pub mod line;
 pub mod memory;
+pub mod mqtt;
+pub mod nats;
 pub mod redis;
 pub mod smtp;
+pub mod stream;
 
 use crate::egress::Egress;
 
@@ -11,6 +16,12 @@ use crate::egress::Egress;
 pub struct Connections {
     /// The guard that they all go through.
     pub egress: Egress,
+    /// RabbitMQ brokers.
+    pub amqp: amqp::Pool,
+    /// MQTT brokers.
+    pub mqtt: mqtt::Pool,
+    /// NATS servers.
+    pub nats: nats::Pool,
     /// Redis servers.
     pub redis: redis::Pool,
     /// Mail servers.
@@ -24,6 +35,9 @@ impl Connections {
     #[must_use]
     pub fn new(egress: Egress) -> Self {
         Self {
+            amqp: amqp::Pool::new(egress.clone()),
+            mqtt: mqtt::Pool::new(egress.clone()),
+            nats: nats::Pool::new(egress.clone()),
             redis: redis::Pool::new(egress.clone()),
             smtp: smtp::Pool::new(egress.clone()),
             memory: memory::Caches::default(),

@@ -22,7 +22,7 @@ use triggerd_core::id::{TenantId, is_tag};
 use triggerd_core::mistake::Mistake;
 use triggerd_core::outcome::Failure;
 
-pub use brokers::{Broker, Redis as RedisBroker};
+pub use brokers::{Broker, Mqtt, Nats, Rabbitmq, Redis as RedisBroker};
 pub use caches::Cache;
 pub use kind::Kind;
 pub use notifications::{Message, Notification, Smtp, Tls};

@@ -55,7 +55,7 @@ fn holds_password(key: &str, text: &str) -> bool {
     if text.is_empty() || text.contains("{{secrets.") || text.contains("{{ secrets.") {
         return false;
     }
-    let named = matches!(key, "password" | "apiKey" | "token" | "clientSecret" | "privateKey");
+    let named = matches!(key, "password" | "apiKey" | "token" | "clientSecret" | "privateKey" | "credentials");
     let in_url = reqwest::Url::parse(text).is_ok_and(|url| url.password().is_some());
     named || in_url
 }

@@ -1,6 +1,9 @@
 //! The kind `brokers`: what carries messages, one file per system.
 
 mod embedded;
+mod mqtt;
+mod nats;
+mod rabbitmq;
 mod redis;
 
 use schemars::JsonSchema;
@@ -9,6 +12,9 @@ use serde_json::Value;
 use triggerd_core::mistake::Mistake;
 
 pub use embedded::Embedded;
+pub use mqtt::Mqtt;
+pub use nats::Nats;
+pub use rabbitmq::Rabbitmq;
 pub use redis::Redis;
 
 use super::Kind;
@@ -19,6 +25,12 @@ use super::kind::named_by;
 pub enum Broker {
     /// Topics in triggerd's own store.
     Embedded(Embedded),
+    /// MQTT 5.
+    Mqtt(Mqtt),
+    /// NATS and JetStream.
+    Nats(Nats),
+    /// RabbitMQ.
+    Rabbitmq(Rabbitmq),
     /// Redis Streams.
     Redis(Redis),
 }
@@ -28,16 +40,31 @@ pub enum Broker {
 #[serde(tag = "kind", rename_all = "lowercase")]
 enum Written {
     Embedded(Embedded),
+    Mqtt(Mqtt),
+    Nats(Nats),
+    Rabbitmq(Rabbitmq),
     Redis(Redis),
 }
 
 /// What the URL's scheme says where `kind` is left out.
-const SCHEMES: &[(&str, &str)] = &[("redis", "redis"), ("rediss", "redis")];
+const SCHEMES: &[(&str, &str)] = &[
+    ("redis", "redis"),
+    ("rediss", "redis"),
+    ("amqp", "rabbitmq"),
+    ("amqps", "rabbitmq"),
+    ("mqtt", "mqtt"),
+    ("mqtts", "mqtt"),
+    ("nats", "nats"),
+    ("tls", "nats"),
+];
 
 impl<'de> Deserialize<'de> for Broker {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(match Written::deserialize(deserializer)? {
             Written::Embedded(embedded) => Self::Embedded(embedded),
+            Written::Mqtt(mqtt) => Self::Mqtt(mqtt),
+            Written::Nats(nats) => Self::Nats(nats),
+            Written::Rabbitmq(rabbitmq) => Self::Rabbitmq(rabbitmq),
             Written::Redis(redis) => Self::Redis(redis),
         })
     }
@@ -54,6 +81,9 @@ pub(super) const KIND: Kind = Kind {
         Box::pin(async move {
             match serde_json::from_value(settings).map_err(|e| e.to_string())? {
                 Broker::Embedded(_) => Ok("embedded".to_owned()),
+                Broker::Mqtt(mqtt) => connections.mqtt.check(&mqtt.server(), mqtt.qos, mqtt.retain).await,
+                Broker::Nats(nats) => connections.nats.check(&nats.server()).await,
+                Broker::Rabbitmq(rabbitmq) => connections.amqp.check(&rabbitmq.server(), &rabbitmq.exchange).await,
                 Broker::Redis(redis) => connections.redis.check(&redis.server()).await,
             }
         })
@@ -63,6 +93,9 @@ pub(super) const KIND: Kind = Kind {
 /// Mistakes beyond what the schema says.
 fn check(settings: &Value) -> Vec<Mistake> {
     match settings.get("kind").and_then(Value::as_str) {
+        Some("mqtt") => mqtt::check(settings),
+        Some("nats") => nats::check(settings),
+        Some("rabbitmq") => rabbitmq::check(settings),
         Some("redis") => redis::check(settings),
         _ => Vec::new(),
     }
