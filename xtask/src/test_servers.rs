@@ -1,4 +1,4 @@
-//! The servers that the integration tests talk to: Redis, and Python with aiosmtpd as the mail server.
+//! The servers that the integration tests talk to: brokers, Redis, and Python with aiosmtpd as the mail server.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,10 +11,24 @@ use crate::guest_toolchain::workspace_root;
 /// The mail server's version: the tests' script uses what this one has.
 const AIOSMTPD: &str = "aiosmtpd==1.4.6";
 
+/// Message brokers and their tools, and Debian's packages.
+const BROKERS: &[(&str, &str)] = &[
+    ("mosquitto", "mosquitto"),
+    ("mosquitto_sub", "mosquitto-clients"),
+    ("nats-server", "nats-server"),
+    ("/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server"),
+];
+
 /// Installs what is missing. What is there is left alone.
 pub fn prepare() -> Result<()> {
     if !answers("redis-server", &["--version"]) {
         install("redis-server", "redis-server")?;
+    }
+    for (command, package) in BROKERS {
+        // Not all of them can be asked for their version with success.
+        if !answers("sh", &["-c", &format!("command -v {command}")]) {
+            install(command, package)?;
+        }
     }
     let python = python();
     if !answers(&python.to_string_lossy(), &["-c", "import aiosmtpd"]) {

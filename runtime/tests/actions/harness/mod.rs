@@ -1,6 +1,12 @@
 //! Services with a store of their own, contexts to run actions in, and the servers that actions talk to.
 
+pub mod certificates;
 pub mod http_server;
+pub mod mosquitto;
+pub mod nats_server;
+pub mod process;
+pub mod proxy;
+pub mod rabbitmq;
 pub mod redis_server;
 pub mod smtp_server;
 
