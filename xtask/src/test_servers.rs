@@ -1,5 +1,5 @@
-//! What the integration tests talk to: Redis, PostgreSQL, MariaDB, Python with aiosmtpd as the mail server; and Standard
-//! Webhooks' own library, which has to accept our signatures.
+//! What the integration tests talk to: Redis, PostgreSQL, MariaDB, RabbitMQ, NATS, Mosquitto, Python with aiosmtpd as the
+//! mail server; and Standard Webhooks' own library, which has to accept our signatures.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -17,6 +17,14 @@ const STANDARD_WEBHOOKS: &str = "standardwebhooks==1.1.0";
 /// What the tests import.
 const IMPORTS: &str = "import aiosmtpd, standardwebhooks";
 
+/// Message brokers and their tools, and Debian's packages.
+const BROKERS: &[(&str, &str)] = &[
+    ("mosquitto", "mosquitto"),
+    ("mosquitto_sub", "mosquitto-clients"),
+    ("nats-server", "nats-server"),
+    ("/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server"),
+];
+
 /// Installs what is missing. What is there is left alone.
 pub fn prepare() -> Result<()> {
     // The package brings `redis-cli` along, which makes a cluster of servers.
@@ -32,6 +40,12 @@ pub fn prepare() -> Result<()> {
     }
     if !answers("openssl", &["version"]) {
         install("openssl, which makes the tests' RSA keys,", "openssl")?;
+    }
+    for (command, package) in BROKERS {
+        // Not all of them can be asked for their version with success.
+        if !answers("sh", &["-c", &format!("command -v {command}")]) {
+            install(command, package)?;
+        }
     }
     let python = python();
     if !answers(&python.to_string_lossy(), &["-c", IMPORTS]) {

@@ -67,7 +67,8 @@ impl Action for Publish {
         let written = config.get("broker").and_then(Value::as_str).unwrap_or_default();
         let wrong = match brokers::split(written) {
             _ if written.contains("{{") => None,
-            Ok((_, topic)) => brokers::topic_mistake(topic),
+            Ok((tag, topic)) if tag == brokers::EMBEDDED => brokers::topic_mistake(topic),
+            Ok((_, topic)) => brokers::name_mistake(topic),
             Err(detail) => Some(detail),
         };
         wrong.map(|detail| Mistake::new("/broker", detail)).into_iter().collect()

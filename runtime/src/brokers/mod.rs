@@ -5,6 +5,9 @@
 pub mod cloud_events;
 mod embedded;
 mod kafka;
+mod mqtt;
+mod nats;
+mod rabbitmq;
 mod redis;
 
 use std::sync::Arc;
@@ -19,6 +22,8 @@ use crate::store::Store;
 
 /// The tag of the broker that is always there.
 pub const EMBEDDED: &str = "embedded";
+/// The media type of messages.
+const JSON: &str = "application/json";
 /// The longest topic name.
 const MAX_TOPIC: usize = 249;
 
@@ -58,21 +63,29 @@ impl Brokers {
 
     /// Publishes; answers once it is confirmed, with what the broker said: `{offset}`, `{id}` and the like.
     pub async fn publish(&self, tenant: &TenantId, env: &str, message: Message) -> Result<Value, Failed> {
-        if let Some(detail) = topic_mistake(&message.topic) {
-            return Err(Failed::permanent("CONFIG_INVALID", format!("/broker: {detail}")));
-        }
         let Some(resolved) = self.resources.resolve::<resources::Broker>(tenant, "brokers", &message.tag, env) else {
             return match message.tag.as_str() {
-                EMBEDDED => embedded::publish(&self.store, &self.clock, tenant, message).await,
+                EMBEDDED => embedded::publish(&self.store, &self.clock, tenant, named(message)?).await,
                 tag => Err(Failed::no_resource("brokers", tag)),
             };
         };
         let Resolved { settings, identity } = resolved?;
         let connections = self.resources.connections();
         match settings {
-            resources::Broker::Embedded(_) => embedded::publish(&self.store, &self.clock, tenant, message).await,
-            resources::Broker::Kafka(kafka) => kafka::publish(&connections.kafka, &identity, &kafka, message).await,
-            resources::Broker::Redis(redis) => redis::publish(&connections.redis, &identity, &redis, message).await,
+            resources::Broker::Embedded(_) => {
+                embedded::publish(&self.store, &self.clock, tenant, named(message)?).await
+            }
+            resources::Broker::Kafka(kafka) => {
+                kafka::publish(&connections.kafka, &identity, &kafka, named(message)?).await
+            }
+            resources::Broker::Mqtt(mqtt) => mqtt::publish(&connections.mqtt, &identity, &mqtt, message).await,
+            resources::Broker::Nats(nats) => nats::publish(&connections.nats, &identity, &nats, message).await,
+            resources::Broker::Rabbitmq(rabbitmq) => {
+                rabbitmq::publish(&connections.amqp, &identity, &rabbitmq, message, self.clock.now()).await
+            }
+            resources::Broker::Redis(redis) => {
+                redis::publish(&connections.redis, &identity, &redis, named(message)?).await
+            }
         }
     }
 }
@@ -89,6 +102,36 @@ pub fn split(broker: &str) -> Result<(&str, &str), String> {
         .split_once(':')
         .filter(|(tag, topic)| !tag.is_empty() && !topic.is_empty())
         .ok_or_else(|| format!("`{broker}` must be written `TAG:TOPIC`, such as `{EMBEDDED}:orders`"))
+}
+
+/// What is wrong with a topic's name, whichever system it is for.
+#[must_use]
+pub fn name_mistake(topic: &str) -> Option<String> {
+    let bad = topic.chars().find(|c| c.is_control())?;
+    Some(format!("a topic may hold no control characters, such as {bad:?}"))
+}
+
+/// The message, if its topic has a name that systems without a meaning of their own for it take.
+fn named(message: Message) -> Result<Message, Failed> {
+    match topic_mistake(&message.topic) {
+        Some(detail) => Err(Failed::permanent("CONFIG_INVALID", format!("/broker: {detail}"))),
+        None => Ok(message),
+    }
+}
+
+/// Fails where the resource `tag` has a list of what may be published to and none of it takes `topic`.
+fn allowed(
+    tag: &str,
+    setting: &str,
+    patterns: Option<&[String]>,
+    topic: &str,
+    fits: fn(&str, &str) -> bool,
+) -> Result<(), Failed> {
+    if patterns.is_none_or(|patterns| patterns.iter().any(|pattern| fits(pattern, topic))) {
+        return Ok(());
+    }
+    let detail = format!("broker `{tag}`: `{topic}` is not among the `{setting}` that its settings allow");
+    Err(Failed::permanent("BROKER_REFUSED", detail))
 }
 
 /// What is wrong with a topic's name.

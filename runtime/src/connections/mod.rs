@@ -1,15 +1,20 @@
 //! Clients that actions share, one per system: pooled, guarded, made anew when their settings change.
 
+pub mod amqp;
 pub mod folders;
 pub mod https;
 pub mod kafka;
+pub mod line;
 pub mod memory;
+pub mod mqtt;
+pub mod nats;
 pub mod push;
 pub mod redis;
 pub mod s3;
 pub mod sms;
 pub mod smtp;
 pub mod sql;
+pub mod stream;
 pub mod unsent;
 
 use std::path::PathBuf;
@@ -23,6 +28,12 @@ pub struct Connections {
     pub egress: Egress,
     /// Kafka clusters.
     pub kafka: kafka::Pool,
+    /// RabbitMQ brokers.
+    pub amqp: amqp::Pool,
+    /// MQTT brokers.
+    pub mqtt: mqtt::Pool,
+    /// NATS servers.
+    pub nats: nats::Pool,
     /// Redis servers.
     pub redis: redis::Pool,
     /// Mail servers.
@@ -53,6 +64,9 @@ impl Connections {
             push: push::Client::new(https.clone()),
             https,
             kafka: kafka::Pool::new(egress.clone()),
+            amqp: amqp::Pool::new(egress.clone()),
+            mqtt: mqtt::Pool::new(egress.clone()),
+            nats: nats::Pool::new(egress.clone()),
             redis: redis::Pool::new(egress.clone()),
             smtp: smtp::Pool::new(egress.clone()),
             sql: sql::Pool::new(egress.clone(), sql::SqliteFiles::default()),

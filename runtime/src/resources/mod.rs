@@ -25,7 +25,7 @@ use triggerd_core::id::{TenantId, is_tag};
 use triggerd_core::mistake::Mistake;
 use triggerd_core::outcome::Failure;
 
-pub use brokers::{Broker, Kafka as KafkaBroker, Redis as RedisBroker, RedisMode};
+pub use brokers::{Broker, Kafka as KafkaBroker, Mqtt, Nats, Rabbitmq, Redis as RedisBroker, RedisMode};
 pub use caches::Cache;
 pub use databases::Database;
 pub use kind::Kind;

@@ -71,7 +71,7 @@ fn holds_password(key: &str, text: &str) -> bool {
 
 /// Whether a field of this name is a password. `private_key` is how Google's key files call theirs.
 fn is_password(key: &str) -> bool {
-    matches!(key, "password" | "secretAccessKey" | "apiKey" | "token" | "clientSecret" | "privateKey")
+    matches!(key, "password" | "secretAccessKey" | "apiKey" | "token" | "clientSecret" | "privateKey" | "credentials")
         || matches!(key, "authToken" | "private_key" | "serviceAccount" | "signingSecret")
         || key.eq_ignore_ascii_case("authorization")
 }

@@ -1,8 +1,12 @@
-//! Actions against real receivers: HTTP and SMTP servers on sockets, real redis-servers,
-//! librdkafka's mock cluster, the embedded store.
+//! Actions against real receivers: HTTP and SMTP servers on sockets, real brokers and databases, librdkafka's mock cluster,
+//! the embedded store.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod broker_and_cache;
+mod broker_mqtt;
+mod broker_nats;
+mod broker_rabbitmq;
+mod brokers;
 mod callback;
 mod custom;
 mod databases;

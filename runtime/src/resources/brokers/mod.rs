@@ -2,6 +2,9 @@
 
 mod embedded;
 mod kafka;
+mod mqtt;
+mod nats;
+mod rabbitmq;
 mod redis;
 
 use schemars::JsonSchema;
@@ -11,6 +14,9 @@ use triggerd_core::mistake::Mistake;
 
 pub use embedded::Embedded;
 pub use kafka::Kafka;
+pub use mqtt::Mqtt;
+pub use nats::Nats;
+pub use rabbitmq::Rabbitmq;
 pub use redis::{Mode as RedisMode, Redis};
 
 use super::Kind;
@@ -23,6 +29,12 @@ pub enum Broker {
     Embedded(Embedded),
     /// A Kafka cluster.
     Kafka(Kafka),
+    /// MQTT 5.
+    Mqtt(Mqtt),
+    /// NATS and JetStream.
+    Nats(Nats),
+    /// RabbitMQ.
+    Rabbitmq(Rabbitmq),
     /// Redis: streams, or Pub/Sub.
     Redis(Redis),
 }
@@ -33,17 +45,32 @@ pub enum Broker {
 enum Written {
     Embedded(Embedded),
     Kafka(Kafka),
+    Mqtt(Mqtt),
+    Nats(Nats),
+    Rabbitmq(Rabbitmq),
     Redis(Redis),
 }
 
 /// What the URL's scheme says where `kind` is left out.
-const SCHEMES: &[(&str, &str)] = &[("redis", "redis"), ("rediss", "redis")];
+const SCHEMES: &[(&str, &str)] = &[
+    ("redis", "redis"),
+    ("rediss", "redis"),
+    ("amqp", "rabbitmq"),
+    ("amqps", "rabbitmq"),
+    ("mqtt", "mqtt"),
+    ("mqtts", "mqtt"),
+    ("nats", "nats"),
+    ("tls", "nats"),
+];
 
 impl<'de> Deserialize<'de> for Broker {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(match Written::deserialize(deserializer)? {
             Written::Embedded(embedded) => Self::Embedded(embedded),
             Written::Kafka(kafka) => Self::Kafka(kafka),
+            Written::Mqtt(mqtt) => Self::Mqtt(mqtt),
+            Written::Nats(nats) => Self::Nats(nats),
+            Written::Rabbitmq(rabbitmq) => Self::Rabbitmq(rabbitmq),
             Written::Redis(redis) => Self::Redis(redis),
         })
     }
@@ -61,6 +88,9 @@ pub(super) const KIND: Kind = Kind {
             match serde_json::from_value(settings).map_err(|e| e.to_string())? {
                 Broker::Embedded(_) => Ok("embedded".to_owned()),
                 Broker::Kafka(kafka) => connections.kafka.check(&kafka.cluster()).await,
+                Broker::Mqtt(mqtt) => connections.mqtt.check(&mqtt.server(), mqtt.qos, mqtt.retain).await,
+                Broker::Nats(nats) => connections.nats.check(&nats.server()).await,
+                Broker::Rabbitmq(rabbitmq) => connections.amqp.check(&rabbitmq.server(), &rabbitmq.exchange).await,
                 Broker::Redis(redis) => {
                     let server = redis.server().ok_or_else(|| "no `url` is set".to_owned())?;
                     connections.redis.check(&server).await
@@ -74,6 +104,9 @@ pub(super) const KIND: Kind = Kind {
 fn check(settings: &Value) -> Vec<Mistake> {
     match settings.get("kind").and_then(Value::as_str) {
         Some("kafka") => kafka::check(settings),
+        Some("mqtt") => mqtt::check(settings),
+        Some("nats") => nats::check(settings),
+        Some("rabbitmq") => rabbitmq::check(settings),
         Some("redis") => redis::check(settings),
         _ => Vec::new(),
     }

@@ -1,8 +1,14 @@
 //! Services with a store of their own, contexts to run actions in, and the servers that actions talk to.
 
+pub mod certificates;
 pub mod http_server;
 pub mod kafka_cluster;
+pub mod mosquitto;
+pub mod nats_server;
+pub mod process;
 pub mod provider;
+pub mod proxy;
+pub mod rabbitmq;
 pub mod redis_server;
 pub mod s3_server;
 pub mod smtp_server;
