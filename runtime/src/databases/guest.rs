@@ -64,7 +64,7 @@ impl Databases {
         let verbs = ["INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "WITH"];
         let sql = statement(engine, question, &verbs, "execute")?;
         let begin = match engine {
-            Engine::Postgres => "BEGIN READ WRITE",
+            Engine::Postgres => "BEGIN ISOLATION LEVEL READ COMMITTED",
             Engine::Mysql => "START TRANSACTION READ WRITE",
             Engine::Sqlite => "BEGIN IMMEDIATE",
         };
@@ -185,6 +185,9 @@ async fn ask(session: &mut Session, engine: Engine, sql: &str, question: &Questi
         Engine::Sqlite => format!("SELECT * FROM ({sql}\n) LIMIT {most}"),
     };
     let answer = session.rows(&text, &args, most).await?;
+    if answer.cut {
+        return Err(Fault::permanent("DB_RESULT_TOO_LARGE", format!("more than {MAX_BYTES} bytes")));
+    }
     if answer.rows.len() > MAX_ROWS {
         return Err(Fault::permanent("DB_RESULT_TOO_LARGE", format!("more than {MAX_ROWS} rows; ask with LIMIT")));
     }

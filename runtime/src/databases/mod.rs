@@ -10,6 +10,7 @@ mod filter;
 mod guest;
 mod ledger;
 mod returning;
+mod run;
 mod scan;
 mod statement;
 mod text;

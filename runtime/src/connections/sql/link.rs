@@ -12,6 +12,9 @@ use sqlx::{
 use super::server::Engine;
 use super::tunnel::Tunnel;
 
+/// The most bytes that are kept of an answer.
+const MAX_BYTES: usize = 4 << 20;
+
 /// A value: bound to a statement, or read from a row.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Arg {
@@ -34,6 +37,9 @@ pub struct Rows {
     pub rows: Vec<Vec<Arg>>,
     /// How many there were.
     pub count: u64,
+    /// Not all that were asked for were kept: together they are too large.
+    pub cut: bool,
+    bytes: usize,
 }
 
 /// A column of a statement's answer, before it is run.
@@ -69,7 +75,26 @@ impl Drop for Stop {
     }
 }
 
+impl Rows {
+    fn push(&mut self, row: Vec<Arg>) {
+        self.bytes += row.iter().map(Arg::bytes).sum::<usize>();
+        self.cut = self.bytes > MAX_BYTES;
+        if !self.cut {
+            self.rows.push(row);
+        }
+    }
+}
+
 impl Arg {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Null => 0,
+            Self::Int(_) | Self::Real(_) => 8,
+            Self::Text(text) => text.len(),
+            Self::Bytes(bytes) => bytes.len(),
+        }
+    }
+
     /// The text, where it is one.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
@@ -154,8 +179,8 @@ impl Link {
                 let mut rows = bound!($engine, sql, args).fetch(&mut **$connection);
                 while let Some(row) = rows.try_next().await? {
                     found.count += 1;
-                    if found.rows.len() < keep {
-                        found.rows.push($cells(&row)?);
+                    if found.rows.len() < keep && !found.cut {
+                        found.push($cells(&row)?);
                     }
                 }
             }};

@@ -169,7 +169,15 @@ impl Pool {
         if let Some(pem) = ca {
             options = options.ssl_ca_from_pem(pem);
         }
-        let mut connection = options.disable_statement_logging().connect().await?;
+        let connected = options.disable_statement_logging().connect().await;
+        let mut connection = connected.map_err(|error| match error {
+            // The one thing that this client is not configured for: the password under the server's RSA key.
+            sqlx::Error::Configuration(_) if tls == TlsMode::Disable => Fault::permanent(
+                "DB_REFUSED",
+                "the server takes this role's password (caching_sha2_password) over TLS only; set `tls`",
+            ),
+            error => error.into(),
+        })?;
         let version: String = sqlx::query_scalar("SELECT VERSION()").fetch_one(&mut connection).await?;
         let mariadb = version.contains("MariaDB");
         let mut link = Link::Mysql(Box::new(connection), mariadb, Tunneled { _tunnel: tunnel });

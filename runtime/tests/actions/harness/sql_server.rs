@@ -72,8 +72,11 @@ impl Database {
              GRANT ALL ON *.* TO owner@'%' WITH GRANT OPTION;\n"
         );
         std::fs::write(dir.path().join("init.sql"), grants).unwrap();
+        // Servers that share a directory for temporary tables remove one another's.
+        std::fs::create_dir(dir.path().join("tmp")).unwrap();
         give(dir.path());
         let mut init = as_server(Path::new("mariadb-install-db"));
+        init.env("TMPDIR", dir.path().join("tmp"));
         init.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
         init.arg(format!("--datadir={}", dir.path().join("data").display()));
         succeed(init);
@@ -100,6 +103,7 @@ impl Database {
                 command.arg("--no-defaults").arg(format!("--datadir={}", data.display()));
                 command.arg(format!("--socket={}", self.dir.path().join("s.sock").display()));
                 command.arg(format!("--port={}", self.port));
+                command.arg(format!("--tmpdir={}", self.dir.path().join("tmp").display()));
                 command.args(["--bind-address=127.0.0.1", "--skip-name-resolve", "--innodb-flush-log-at-trx-commit=0"]);
                 command
             }
