@@ -3,6 +3,7 @@
 //! The server is a process of its own with a data directory of its own, so that its memory and its fsyncs are what a
 //! user's would be. Everything stays on loopback, bounded in count and time.
 
+mod connector;
 mod generator;
 mod guest;
 mod receiver;
@@ -18,6 +19,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::output::Output;
+use connector::{Connector, System};
 use generator::{Load, Plan};
 use server::Server;
 
@@ -27,6 +29,12 @@ pub struct Bench {
     /// What every event goes through.
     #[arg(long, value_enum, default_value_t = Scenario::Log)]
     scenario: Scenario,
+    /// A connector instead of a scenario: the action beside its client library alone, then through the whole server.
+    #[arg(long, value_enum, conflicts_with = "scenario")]
+    action: Option<System>,
+    /// The server that `--action` speaks to.
+    #[arg(long, requires = "action")]
+    target: Option<String>,
     /// The component of `--scenario wasm`: a .wasm file that exports an action. Without, a small one that is built in.
     #[arg(long)]
     component: Option<PathBuf>,
@@ -76,8 +84,16 @@ impl Bench {
             bail!("--connections and --batch (to 10,000) and --seconds (to 3,600) are at least 1");
         }
         let receiver = receiver::Receiver::start().await?;
+        let connector = match self.action {
+            Some(system) => Some(system.connect(self.target.as_deref(), receiver.url()).await?),
+            None => None,
+        };
+        let alone = match &connector {
+            Some(connector) => Some(connector.measure(self.connections, Duration::from_secs(self.seconds)).await?),
+            None => None,
+        };
         let server = Server::start(self.bench_dir.as_deref()).await?;
-        self.prepare(&server, receiver.url()).await?;
+        self.prepare(&server, receiver.url(), connector.as_ref()).await?;
         let plan = Plan {
             address: server.address(),
             key: server.key().to_owned(),
@@ -93,7 +109,11 @@ impl Bench {
         } else {
             Some(server.start_lags(load.started_at, 1000).await?)
         };
-        let report = self.report(&server, &load, drained, starts).await?;
+        let mut report = self.report(&server, &load, drained, starts).await?;
+        if let (Some(system), Some(alone)) = (self.action, alone) {
+            report["scenario"] = system.name().into();
+            report["connector"] = alone;
+        }
         server.stop().await?;
         if output.json {
             output.value(&report)
@@ -114,8 +134,12 @@ impl Bench {
         Duration::from_secs(self.seconds * 4 + 30)
     }
 
-    async fn prepare(&self, server: &Server, receiver: &str) -> anyhow::Result<()> {
+    async fn prepare(&self, server: &Server, receiver: &str, connector: Option<&Connector>) -> anyhow::Result<()> {
+        if let Some((kind, settings)) = connector.and_then(|connector| connector.resource.as_ref()) {
+            server.resource(kind, settings).await?;
+        }
         let action = match self.scenario {
+            _ if connector.is_some() => connector.map(|connector| connector.action.clone()),
             Scenario::Accept => None,
             Scenario::Log => Some(json!({"type": "log.debug", "config": {"message": "order {{record.id}}"}})),
             Scenario::Http => Some(json!({"type": "http.post", "config": {"url": receiver, "body": "{{record}}"}})),

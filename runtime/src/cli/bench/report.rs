@@ -51,6 +51,11 @@ pub fn print(report: &Value) {
         report["batch"],
         rate("seconds")
     );
+    if let Some(connector) = report.get("connector") {
+        let rate = |name: &str| connector[name].as_f64().unwrap_or(0.0);
+        println!("client     {:>21.0}/s", rate("client_per_second"));
+        println!("action     {:>21.0}/s   ({:.0} % of the client)", rate("action_per_second"), rate("share") * 100.0);
+    }
     println!("accepted   {:>10}   {:>10.0}/s", report["accepted"], rate("accepted_per_second"));
     println!(
         "finished   {:>10}   {:>10.0}/s   ({} unfinished)",

@@ -100,6 +100,16 @@ impl Server {
         Ok(())
     }
 
+    /// Stores the resource `bench`.
+    pub async fn resource(&self, kind: &str, settings: &Value) -> anyhow::Result<()> {
+        let request = self.http.put(self.url(&format!("/api/v1/{kind}/bench"))).bearer_auth(&self.key);
+        let answer = request.json(settings).send().await?;
+        if !answer.status().is_success() {
+            bail!("the resource was refused: {}", answer.text().await?);
+        }
+        Ok(())
+    }
+
     /// Uploads a component.
     pub async fn push(&self, name: &str, bytes: Vec<u8>) -> anyhow::Result<()> {
         let request = self.http.put(self.url(&format!("/api/v1/components/{name}"))).bearer_auth(&self.key);
