@@ -154,7 +154,8 @@ async fn a_temporary_no_is_tried_again_with_the_same_message_id_and_a_permanent_
     let attempts = event["runs"][0]["actions"][0]["attempts"].as_array().unwrap();
     assert_eq!((attempts.len(), &attempts[0]["error_code"]), (2, &json!("SMTP_451")), "{event:#}");
     assert_eq!(smtp.wait_for(1).await.len(), 1);
-    let smtp = Smtp::start(&SmtpSettings { rcpt: vec!["550 5.1.1 no such user"], ..SmtpSettings::default() });
+    let nobody = vec!["550 5.1.1 no such user", "550 5.1.1 no such boss"];
+    let smtp = Smtp::start(&SmtpSettings { rcpt: nobody, ..SmtpSettings::default() });
     notification(&home, &smtp, "none", None).await;
     let event = send(&home, "Ann").await;
     assert_eq!((&event["status"], &event["runs"][0]["error_code"]), (&json!("failed"), &json!("SMTP_550")));

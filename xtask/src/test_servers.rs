@@ -14,6 +14,8 @@ const AIOSMTPD: &str = "aiosmtpd==1.4.6";
 
 /// The official verifier of signatures.
 const STANDARD_WEBHOOKS: &str = "standardwebhooks==1.1.0";
+/// The same for Node.js.
+const STANDARD_WEBHOOKS_NODE: &str = "standardwebhooks@1.0.0";
 /// What the tests import.
 const IMPORTS: &str = "import aiosmtpd, standardwebhooks";
 
@@ -46,6 +48,10 @@ pub fn prepare() -> Result<()> {
         if !answers("sh", &["-c", &format!("command -v {command}")]) {
             install(command, package)?;
         }
+    }
+    // JavaScript's verifier is asked too where the machine has Node.js.
+    if answers("node", &["--version"]) && answers("npm", &["--version"]) {
+        prepare_node()?;
     }
     let python = python();
     if !answers(&python.to_string_lossy(), &["-c", IMPORTS]) {
@@ -95,6 +101,17 @@ fn prepare_python() -> Result<()> {
         STANDARD_WEBHOOKS,
     ]))?;
     Ok(())
+}
+
+fn prepare_node() -> Result<()> {
+    let prefix = workspace_root().join(".toolchain/node");
+    if prefix.join("node_modules/standardwebhooks").is_dir() {
+        return Ok(());
+    }
+    eprintln!("Preparing {} …", prefix.display());
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]).arg(&prefix);
+    run(npm.arg(STANDARD_WEBHOOKS_NODE)).map(|_| ()).context("the verifier of signatures for Node.js")
 }
 
 fn install(what: &str, package: &str) -> Result<()> {

@@ -60,6 +60,15 @@ fn python(got: &Got, secret: &str) -> String {
     verdict(&program, &["-c", SCRIPT], got, secret)
 }
 
+/// JavaScript's library, where the machine has Node.js.
+fn node(got: &Got, secret: &str) -> String {
+    const SCRIPT: &str = "const { Webhook } = require(process.argv[1]); \
+        const asked = JSON.parse(require('fs').readFileSync(0, 'utf8')); \
+        new Webhook(asked.secret).verify(asked.body, asked.headers); console.log('ok')";
+    let library = concat!(env!("CARGO_MANIFEST_DIR"), "/../.toolchain/node/node_modules/standardwebhooks");
+    verdict(&PathBuf::from("node"), &["-e", SCRIPT, library], got, secret)
+}
+
 #[tokio::test]
 async fn it_is_signed_so_that_the_official_library_accepts_it_with_each_key() {
     let (bench, provider) = (Bench::local().await, Provider::start(|_| Reply::new(202, "taken")).await);
@@ -88,6 +97,9 @@ async fn it_is_signed_so_that_the_official_library_accepts_it_with_each_key() {
         assert_eq!(got.header("webhook-signature").split(' ').count(), 3);
         for key in [OLD, NEW] {
             assert_eq!(python(got, key), "ok");
+            if Command::new("node").arg("--version").output().is_ok() {
+                assert_eq!(node(got, key), "ok");
+            }
         }
         assert!(python(got, "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA").contains("WebhookVerificationError"));
         let signed = format!("{}.{}.", got.header("webhook-id"), got.header("webhook-timestamp"));
