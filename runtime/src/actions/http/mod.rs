@@ -12,7 +12,7 @@ use triggerd_core::catalog::Place;
 use triggerd_core::mistake::Mistake;
 use triggerd_core::outcome::Outcome;
 
-use super::{Action, Context};
+use super::{Action, Context, Use};
 use crate::egress::Url;
 
 /// The methods that are action types, and the alias that names them in `method`.
@@ -113,6 +113,10 @@ macro_rules! methods {
 
             fn place(_config: &Value, pointer: &str) -> Place {
                 place(pointer)
+            }
+
+            fn uses(config: &Value) -> Vec<Use> {
+                sign::named_secrets(&config["signWith"])
             }
 
             fn destination(_cx: &Context, config: &Config) -> Option<String> {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use standardwebhooks::Webhook;
 use triggerd_core::mistake::Mistake;
 
-use crate::actions::Context;
+use crate::actions::{Context, Use};
 use crate::failed::Failed;
 
 const PREFIX: &str = "whsec_";
@@ -34,16 +34,24 @@ pub(super) fn mistakes(written: &Value) -> Vec<Mistake> {
     if fits { Vec::new() } else { vec![Mistake::new("/signWith", detail)] }
 }
 
+/// The secrets that `signWith` names, as far as that can be read before it is rendered.
+pub(super) fn named_secrets(written: &Value) -> Vec<Use> {
+    let is_name = |text: &&str| !text.contains("{{") && !text.starts_with(PREFIX) && !text.starts_with(PRIVATE);
+    texts(written).filter(is_name).map(|name| ("secrets", name.to_owned())).collect()
+}
+
 /// The keys that `signWith` means: texts as they are, names looked up.
 pub(super) fn secrets(cx: &Context, written: &Value) -> Result<Vec<String>, Failed> {
     if let Some(mistake) = mistakes(written).first() {
         return Err(Failed::permanent("CONFIG_INVALID", mistake.to_string()));
     }
-    let texts: Vec<&str> = match written {
-        Value::Array(items) => items.iter().filter_map(Value::as_str).collect(),
-        single => single.as_str().into_iter().collect(),
-    };
-    texts.into_iter().map(|text| key(cx, text)).collect()
+    texts(written).map(|text| key(cx, text)).collect()
+}
+
+/// One text, or a list of them.
+fn texts(written: &Value) -> impl Iterator<Item = &str> {
+    let listed = written.as_array().map_or(std::slice::from_ref(written), Vec::as_slice);
+    listed.iter().filter_map(Value::as_str)
 }
 
 fn key(cx: &Context, text: &str) -> Result<String, Failed> {

@@ -95,7 +95,10 @@ impl RedisCluster {
         let nodes = hosts.map(|host| {
             let (port, bus) = (free_port(host), free_port(host).to_string());
             let written = port.to_string();
+            // Which of this machine's addresses a node has, the others cannot find out by themselves.
+            let announce = ["--cluster-announce-ip", host];
             let arguments = ["--port", &written, "--cluster-enabled", "yes", "--cluster-port", &bus];
+            let arguments = [&arguments[..], &announce].concat();
             RedisServer::spawn(host, port, &arguments, tempfile::tempdir().unwrap())
         });
         let cluster = Self { nodes: nodes.into() };
@@ -103,8 +106,9 @@ impl RedisCluster {
             node.ready().await;
         }
         let addresses = cluster.nodes.iter().map(|node| format!("{}:{}", node.host, node.port));
-        let made = Command::new("redis-cli")
-            .args(["--cluster", "create"])
+        // It waits without end for nodes that do not find each other.
+        let made = Command::new("timeout")
+            .args(["60", "redis-cli", "--cluster", "create"])
             .args(addresses)
             .args(["--cluster-replicas", "0", "--cluster-yes"])
             .stdin(Stdio::null())
