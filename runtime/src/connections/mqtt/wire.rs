@@ -112,7 +112,7 @@ fn limits(body: &mut Bytes) -> Result<Limits, Error> {
             0x24 => found.qos = octet(&mut properties)?,
             0x25 => found.retain = octet(&mut properties)? != 0,
             0x27 => found.packet = properties.try_get_u32().map_err(|_| short())?,
-            0x28 | 0x29 | 0x2A => drop(octet(&mut properties)?),
+            0x28..=0x2A => drop(octet(&mut properties)?),
             0x13 | 0x22 => skip(&mut properties, 2)?,
             0x11 => skip(&mut properties, 4)?,
             0x12 | 0x15 | 0x16 | 0x1A | 0x1C | 0x1F => skip_text(&mut properties)?,
