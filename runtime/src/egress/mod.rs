@@ -197,6 +197,10 @@ impl Policy {
     async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
         let name = http::normal_host(host).ok_or(Error::Denied)?;
         let name = name.as_str();
+        // Where nothing inside may be reached, an inside name need not be looked up: how long that takes would tell, too.
+        if self.allow_nets.is_empty() && name.parse::<IpAddr>().is_err() && is_inside_name(name) {
+            return Err(Error::Denied);
+        }
         let found: Vec<SocketAddr> = match name.parse::<IpAddr>() {
             Ok(ip) => vec![SocketAddr::new(ip, port)],
             Err(_) => match tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((name, port))).await {
