@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::guest_toolchain::{GuestToolchain, workspace_root};
-use crate::{guests, test_servers};
+use crate::{demo, guests, test_servers};
 
 /// Runs everything, in the order in which mistakes are cheapest to find.
 pub fn run() -> Result<()> {
@@ -16,7 +16,7 @@ pub fn run() -> Result<()> {
     step("clippy", || cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     step("guests' own tests", guests::test_all)?;
     step("tests", || cargo(&["test", "--locked", "--workspace"]))?;
-    step("the demo", demo)
+    step("the demo", run_demo)
 }
 
 fn step(name: &str, job: impl FnOnce() -> Result<()>) -> Result<()> {
@@ -33,7 +33,7 @@ fn cargo(arguments: &[&str]) -> Result<()> {
 }
 
 /// The demo as a newcomer runs it, but on a free port and with its data in the target folder.
-fn demo() -> Result<()> {
+fn run_demo() -> Result<()> {
     let data = workspace_root().join("target/demo-data");
     if data.exists() {
         std::fs::remove_dir_all(&data).context("cannot remove the last demo's data")?;
@@ -41,7 +41,7 @@ fn demo() -> Result<()> {
     let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["demo", "--once"]).current_dir(workspace_root());
-    command.env("TRIGGERD_LISTEN", format!("127.0.0.1:{port}")).env("TRIGGERD_DATA_DIR", data);
+    command.env(demo::BUILT, "1").env("TRIGGERD_LISTEN", format!("127.0.0.1:{port}")).env("TRIGGERD_DATA_DIR", data);
     run_to_end(&mut command)
 }
 
