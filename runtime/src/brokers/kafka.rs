@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Message, cloud_events, header_text};
-use crate::connections::kafka::{Delivered, Error, Pool, Record};
+use crate::connections::kafka::{Delivered, Pool, Record};
 use crate::failed::Failed;
 use crate::resources::{self, Identity};
 
@@ -28,7 +28,7 @@ pub(super) async fn publish(
     let record = record(message)?;
     match pool.publish(identity, &settings.cluster(), record).await {
         Ok(Delivered { partition, offset }) => Ok(json!({ "partition": partition, "offset": offset })),
-        Err(error) => Err(failed(&tag, &error)),
+        Err(error) => Err(error.failed(&tag)),
     }
 }
 
@@ -58,16 +58,6 @@ fn record(message: Message) -> Result<Record, Failed> {
     }
     headers.push((DELIVERY_ID.to_owned(), message.delivery_id));
     Ok(Record { topic: message.topic, key: message.key, headers, value: message.body.to_string() })
-}
-
-fn failed(tag: &str, error: &Error) -> Failed {
-    let text = format!("broker `{tag}`: {error}");
-    match error {
-        Error::Egress(denied) if denied.is_permanent() => Failed::permanent(denied.code(), text),
-        Error::Refused(_) => Failed::permanent("BROKER_REFUSED", text),
-        // One name for a broker that cannot be reached, however it cannot: what `retryOn` knows.
-        Error::Egress(_) | Error::Unavailable(_) => Failed::transient("BROKER_UNAVAILABLE", text),
-    }
 }
 
 #[cfg(test)]

@@ -77,12 +77,5 @@ fn tell(settings: &resources::RedisBroker, message: Message) -> redis::Cmd {
 
 /// The failure of the broker of that tag.
 fn failed(tag: &str) -> impl Fn(Error) -> Failed {
-    move |error| {
-        let text = format!("broker `{tag}`: {error}");
-        match &error {
-            _ if error.is_permanent() => Failed::permanent(error.code("BROKER_UNAVAILABLE", "BROKER_REFUSED"), text),
-            // One name for a broker that cannot be reached, however it cannot: what `retryOn` knows.
-            _ => Failed::transient("BROKER_UNAVAILABLE", text),
-        }
-    }
+    move |error| error.failed(tag)
 }

@@ -17,9 +17,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, WriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+pub use super::error::Error;
 use super::stream::Socket;
 use crate::egress;
-use crate::failed::Failed;
 use crate::resources::Identity;
 
 /// Messages that wait for the line to take them.
@@ -39,34 +39,6 @@ const IDLE: Duration = Duration::from_secs(600);
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Resources of one system with an open line, over all tenants.
 const MAX_OPEN: u64 = 4096;
-
-/// Why a message was not confirmed.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Error {
-    /// The broker cannot be reached, or the line was cut.
-    #[error(transparent)]
-    Egress(#[from] egress::Error),
-    /// The broker cannot do it now.
-    #[error("{0}")]
-    Unavailable(String),
-    /// The broker will not do it: wrong credentials, no permission, nowhere to put it.
-    #[error("{0}")]
-    Refused(String),
-}
-
-impl Error {
-    /// What it means for an attempt with the broker `tag`.
-    #[must_use]
-    pub fn failed(&self, tag: &str) -> Failed {
-        let text = format!("broker `{tag}`: {self}");
-        match self {
-            Self::Egress(error) if error.is_permanent() => Failed::permanent(error.code(), text),
-            Self::Refused(_) => Failed::permanent("BROKER_REFUSED", text),
-            // One name for a broker that cannot be reached, however it cannot: what `retryOn` knows.
-            Self::Egress(_) | Self::Unavailable(_) => Failed::transient("BROKER_UNAVAILABLE", text),
-        }
-    }
-}
 
 /// The place for a message's answer.
 pub struct Answer(oneshot::Sender<Result<Value, Error>>);

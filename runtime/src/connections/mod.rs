@@ -1,6 +1,7 @@
 //! Clients that actions share, one per system: pooled, guarded, made anew when their settings change.
 
 pub mod amqp;
+mod error;
 pub mod folders;
 pub mod https;
 pub mod kafka;

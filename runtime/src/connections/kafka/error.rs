@@ -2,33 +2,9 @@
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
-use crate::egress;
-
-/// Why a record was not confirmed.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Error {
-    /// The brokers that are set cannot be reached at all.
-    #[error(transparent)]
-    Egress(#[from] egress::Error),
-    /// The cluster did not confirm in time, or cannot now; whether it has the record may be unknown.
-    #[error("{0}")]
-    Unavailable(String),
-    /// The cluster will not take it: no such topic, no permission, too large.
-    #[error("{0}")]
-    Refused(String),
-}
+pub use crate::connections::error::Error;
 
 impl Error {
-    /// Whether another try cannot help.
-    #[must_use]
-    pub fn is_permanent(&self) -> bool {
-        match self {
-            Self::Egress(error) => error.is_permanent(),
-            Self::Unavailable(_) => false,
-            Self::Refused(_) => true,
-        }
-    }
-
     /// What a code of librdkafka or of the protocol means. `trouble` is what went wrong last, where it is known.
     pub(super) fn of(code: Code, trouble: Option<&str>) -> Self {
         if is_refusal(code) {

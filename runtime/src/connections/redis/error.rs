@@ -4,43 +4,8 @@ use std::sync::Arc;
 
 use redis::{ErrorKind, RedisError};
 
+pub use crate::connections::error::Error;
 use crate::egress;
-
-/// Why a command did not do what it was asked.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Error {
-    /// The server cannot be reached.
-    #[error(transparent)]
-    Egress(#[from] egress::Error),
-    /// The server cannot do it now: loading, read-only, out of memory.
-    #[error("{0}")]
-    Unavailable(String),
-    /// The server will not do it: wrong type, no permission, bad credentials.
-    #[error("{0}")]
-    Refused(String),
-}
-
-impl Error {
-    /// The failure's code, given what systems of this sort use where no network code fits.
-    #[must_use]
-    pub fn code(&self, unavailable: &'static str, refused: &'static str) -> &'static str {
-        match self {
-            Self::Egress(error) => error.code(),
-            Self::Unavailable(_) => unavailable,
-            Self::Refused(_) => refused,
-        }
-    }
-
-    /// Whether another try cannot help.
-    #[must_use]
-    pub fn is_permanent(&self) -> bool {
-        match self {
-            Self::Egress(error) => error.is_permanent(),
-            Self::Unavailable(_) => false,
-            Self::Refused(_) => true,
-        }
-    }
-}
 
 /// What an error of the client means, by its kind and the server's code, never by its text.
 pub(super) fn classify(error: &RedisError) -> Error {
