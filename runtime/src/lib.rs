@@ -32,6 +32,7 @@ pub mod replay;
 pub mod resources;
 pub mod secrets;
 pub mod signals;
+pub mod sources;
 pub mod storages;
 pub mod store;
 pub mod sweep;

@@ -86,26 +86,30 @@ pub enum Operation {
     Update,
     /// A row was removed.
     Delete,
+    /// All rows were removed at once, by TRUNCATE: none of them is told. No write in the sense of `afterWrite`.
+    Truncate,
 }
 
 impl Operation {
-    /// `insert`, `update`, `delete`.
+    /// `insert`, `update`, `delete`, `truncate`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Insert => "insert",
             Self::Update => "update",
             Self::Delete => "delete",
+            Self::Truncate => "truncate",
         }
     }
 
-    /// The last part of a row change's event type: `created`, `updated`, `deleted`.
+    /// The last part of a row change's event type: `created`, `updated`, `deleted`, `truncated`.
     #[must_use]
     pub fn participle(self) -> &'static str {
         match self {
             Self::Insert => "created",
             Self::Update => "updated",
             Self::Delete => "deleted",
+            Self::Truncate => "truncated",
         }
     }
 }
@@ -122,13 +126,15 @@ pub enum Moment {
 }
 
 impl Change {
-    /// The event type that a row change has besides: `TABLE.created`, `TABLE.updated`, `TABLE.deleted`.
+    /// The event type that a row change has besides: `TABLE.created`, `TABLE.updated`, `TABLE.deleted`,
+    /// `TABLE.truncated`.
     #[must_use]
     pub fn event_type(&self) -> String {
         format!("{}.{}", self.table, self.operation.participle())
     }
 
-    /// The change event's name: `beforeInsert` ... `afterDelete`.
+    /// The change event's name: `beforeInsert` ... `afterDelete`. That of TRUNCATE is no word of the language: triggers
+    /// react to its type.
     #[must_use]
     pub fn event_name(&self) -> &'static str {
         match (self.moment, self.operation) {
@@ -138,6 +144,7 @@ impl Change {
             (Moment::After, Operation::Insert) => "afterInsert",
             (Moment::After, Operation::Update) => "afterUpdate",
             (Moment::After, Operation::Delete) => "afterDelete",
+            (_, Operation::Truncate) => "afterTruncate",
         }
     }
 }

@@ -20,7 +20,7 @@ pub enum EventPattern {
 pub struct ChangePattern {
     /// Before or after.
     pub moment: Moment,
-    /// `None` is any write.
+    /// `None` is any write: insert, update or delete.
     pub operation: Option<Operation>,
 }
 
@@ -88,7 +88,7 @@ impl EventPattern {
         match (self, change) {
             (Self::Change(pattern), Some(change)) => {
                 pattern.moment == change.moment
-                    && pattern.operation.is_none_or(|operation| operation == change.operation)
+                    && pattern.operation.map_or(change.operation != Operation::Truncate, |o| o == change.operation)
             }
             (Self::Change(_), None) => false,
             (Self::Type(_), Some(change)) if change.moment == Moment::Before => false,

@@ -8,7 +8,7 @@ use super::bucket::Bucket;
 use super::place::{Place, TableKey, places};
 use super::type_trie::TypeTrie;
 use crate::definition::Trigger;
-use crate::event::{Change, Event, Moment};
+use crate::event::{Change, Event, Moment, Operation};
 use crate::event_pattern::{ChangePattern, EventPattern, Part};
 
 /// One tenant's triggers. Disabled ones are known by their tag and stand nowhere else.
@@ -116,7 +116,7 @@ impl Tenant {
     }
 
     fn change_buckets(&self, change: &Change, see: &mut dyn FnMut(&Bucket)) {
-        if self.changes.is_empty() {
+        if self.changes.is_empty() || change.operation == Operation::Truncate {
             return;
         }
         let tables = self.table_keys(&change.table);

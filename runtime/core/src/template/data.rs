@@ -107,6 +107,7 @@ fn changed_fields(event: &Event) -> Value {
     };
     Value::Array(match change.operation {
         Operation::Insert => names(now),
+        Operation::Truncate => Vec::new(),
         Operation::Delete if before.is_empty() => names(now),
         Operation::Delete => names(before),
         Operation::Update => {

@@ -1,0 +1,5 @@
+//! Where events come from by themselves: the tenants' databases, whose changed rows are captured.
+
+mod change;
+
+pub use change::{Captured, Change, Place};
