@@ -36,7 +36,7 @@ pub struct Name<'a> {
 
 enum Place {
     Memory { max_bytes: u64 },
-    Redis { resolved: Box<Resolved<resources::Cache>>, server: Server },
+    Redis { resolved: Arc<Resolved<resources::Cache>>, server: Server },
 }
 
 impl Caches {
@@ -120,9 +120,9 @@ impl Caches {
                 tag => Err(Failed::no_resource("caches", tag)),
             };
         };
-        let resolved: Resolved<resources::Cache> = resolved?;
+        let resolved: Arc<Resolved<resources::Cache>> = resolved?;
         Ok(match resolved.settings.server() {
-            Some(server) => Place::Redis { resolved: Box::new(resolved), server },
+            Some(server) => Place::Redis { resolved, server },
             None => Place::Memory { max_bytes: resolved.settings.max_bytes.unwrap_or(memory::DEFAULT_BYTES) },
         })
     }

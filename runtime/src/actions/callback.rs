@@ -61,8 +61,9 @@ impl Action for Callback {
     }
 
     fn destination(cx: &Context, config: &Config) -> Option<String> {
-        let url = notification::settings(cx, &config.notification)?.callback?.url;
-        http::endpoint(&crate::egress::Url::parse(&url).ok()?)
+        let service = notification::service(cx, &config.notification)?;
+        let url = &service.settings.callback.as_ref()?.url;
+        http::endpoint(&crate::egress::Url::parse(url).ok()?)
     }
 
     async fn run(cx: Context, config: Config) -> Outcome {

@@ -103,7 +103,8 @@ impl Action for Email {
     }
 
     fn destination(cx: &Context, config: &Config) -> Option<String> {
-        let smtp = notification::settings(cx, &config.notification)?.smtp?;
+        let service = notification::service(cx, &config.notification)?;
+        let smtp = service.settings.smtp.as_ref()?;
         Some(format!("smtp://{}:{}", smtp.host, smtp.port()))
     }
 

@@ -1,6 +1,8 @@
 //! What the `notification.*` actions share: the service and message that are named, variables, and where messages go
 //! in development.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 use triggerd_core::mistake::Mistake;
 
@@ -23,7 +25,7 @@ pub(super) struct Named<'c> {
     /// The message's name, where one is named.
     pub message: Option<&'c str>,
     /// The service; `None` for a sketch on a developer's machine.
-    pub service: Option<Resolved<Notification>>,
+    pub service: Option<Arc<Resolved<Notification>>>,
 }
 
 /// The tag, and the message where one is named.
@@ -32,10 +34,10 @@ pub(super) fn split(notification: &str) -> (&str, Option<&str>) {
 }
 
 /// The service's settings, where they can be had.
-pub(super) fn settings(cx: &Context, notification: &str) -> Option<Notification> {
+pub(super) fn service(cx: &Context, notification: &str) -> Option<Arc<Resolved<Notification>>> {
     let tag = split(notification).0;
     let resolved = cx.services.resources.resolve::<Notification>(cx.tenant(), "notifications", tag, &cx.event.env)?;
-    resolved.ok().map(|resolved| resolved.settings)
+    resolved.ok()
 }
 
 /// What attempts in flight to the URL are counted for.

@@ -64,12 +64,13 @@ impl Action for Push {
     }
 
     fn destination(cx: &Context, config: &Config) -> Option<String> {
-        let push = notification::settings(cx, &config.notification)?.push?;
+        let service = notification::service(cx, &config.notification)?;
+        let push = service.settings.push.as_ref()?;
         let first = notification::list(&config.device_tokens).into_iter().next()?;
         match first {
             Value::String(token) => match push.device(&token) {
-                Device::Apns(_) => notification::origin(push.apns?.base_url()),
-                _ => notification::origin(push.fcm?.base_url()),
+                Device::Apns(_) => notification::origin(push.apns.as_ref()?.base_url()),
+                _ => notification::origin(push.fcm.as_ref()?.base_url()),
             },
             subscription => notification::origin(subscription.get("endpoint")?.as_str()?),
         }

@@ -60,7 +60,7 @@ impl Action for Sms {
     }
 
     fn destination(cx: &Context, config: &Config) -> Option<String> {
-        notification::origin(notification::settings(cx, &config.notification)?.sms?.base_url())
+        notification::origin(notification::service(cx, &config.notification)?.settings.sms.as_ref()?.base_url())
     }
 
     async fn run(cx: Context, config: Config) -> Outcome {

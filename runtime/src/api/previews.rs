@@ -56,7 +56,8 @@ async fn preview(
     let services = &api.app.services;
     let found = services.resources.resolve::<Notification>(&caller.tenant, "notifications", &tag, env);
     let found = found.ok_or_else(|| ApiError::absent(&format!("notification `{tag}`")))?;
-    let service = found.map_err(|failure| ApiError::unprocessable(failure.message))?.settings;
-    let message = service.messages.get(&name).ok_or_else(|| ApiError::absent(&format!("message `{tag}:{name}`")))?;
+    let service = found.map_err(|failure| ApiError::unprocessable(failure.message))?;
+    let message =
+        service.settings.messages.get(&name).ok_or_else(|| ApiError::absent(&format!("message `{tag}:{name}`")))?;
     message.preview(&asked.variables, services.clock.now()).map(Json).map_err(ApiError::invalid)
 }

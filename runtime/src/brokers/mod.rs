@@ -17,7 +17,7 @@ use triggerd_core::id::TenantId;
 
 use crate::clock::Clock;
 use crate::failed::Failed;
-use crate::resources::{self, Resolved, Resources};
+use crate::resources::{self, Resources};
 use crate::store::Store;
 
 /// The tag of the broker that is always there.
@@ -69,22 +69,23 @@ impl Brokers {
                 tag => Err(Failed::no_resource("brokers", tag)),
             };
         };
-        let Resolved { settings, identity } = resolved?;
+        let resolved = resolved?;
+        let (settings, identity) = (&resolved.settings, &resolved.identity);
         let connections = self.resources.connections();
         match settings {
             resources::Broker::Embedded(_) => {
                 embedded::publish(&self.store, &self.clock, tenant, named(message)?).await
             }
             resources::Broker::Kafka(kafka) => {
-                kafka::publish(&connections.kafka, &identity, &kafka, named(message)?).await
+                kafka::publish(&connections.kafka, identity, kafka, named(message)?).await
             }
-            resources::Broker::Mqtt(mqtt) => mqtt::publish(&connections.mqtt, &identity, &mqtt, message).await,
-            resources::Broker::Nats(nats) => nats::publish(&connections.nats, &identity, &nats, message).await,
+            resources::Broker::Mqtt(mqtt) => mqtt::publish(&connections.mqtt, identity, mqtt, message).await,
+            resources::Broker::Nats(nats) => nats::publish(&connections.nats, identity, nats, message).await,
             resources::Broker::Rabbitmq(rabbitmq) => {
-                rabbitmq::publish(&connections.amqp, &identity, &rabbitmq, message, self.clock.now()).await
+                rabbitmq::publish(&connections.amqp, identity, rabbitmq, message, self.clock.now()).await
             }
             resources::Broker::Redis(redis) => {
-                redis::publish(&connections.redis, &identity, &redis, named(message)?).await
+                redis::publish(&connections.redis, identity, redis, named(message)?).await
             }
         }
     }

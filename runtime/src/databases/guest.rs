@@ -45,7 +45,7 @@ impl Databases {
             Engine::Mysql => "START TRANSACTION READ ONLY",
             Engine::Sqlite => "PRAGMA query_only = ON; BEGIN",
         };
-        let mut session = self.pool().begin(&opened.identity, &opened.server, begin).await?;
+        let mut session = self.pool().begin(&opened.resolved.identity, &opened.server, begin).await?;
         let asked = ask(&mut session, engine, sql, question).await;
         match asked {
             Err(fault) if fault.retryable => Err(fault),
@@ -68,7 +68,7 @@ impl Databases {
             Engine::Mysql => "START TRANSACTION READ WRITE",
             Engine::Sqlite => "BEGIN IMMEDIATE",
         };
-        let mut session = self.pool().begin(&opened.identity, &opened.server, begin).await?;
+        let mut session = self.pool().begin(&opened.resolved.identity, &opened.server, begin).await?;
         let (sql, args) = bound(&mut session, engine, sql, &question.parameters).await?;
         let count = session.execute(&sql, &args).await?;
         session.control("COMMIT").await?;

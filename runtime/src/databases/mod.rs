@@ -68,8 +68,7 @@ struct Known {
 
 /// A database, ready to be asked.
 struct Opened {
-    settings: Database,
-    identity: Identity,
+    resolved: Arc<Resolved<Database>>,
     server: Server,
     known: Arc<Known>,
 }
@@ -84,10 +83,11 @@ impl Databases {
 
     async fn open(&self, name: Name<'_>) -> Result<Opened, Failed> {
         let resolved = self.resources.resolve(name.tenant, "databases", name.tag, name.env);
-        let resolved: Resolved<Database> = resolved.ok_or_else(|| Failed::no_resource("databases", name.tag))??;
+        let resolved: Arc<Resolved<Database>> =
+            resolved.ok_or_else(|| Failed::no_resource("databases", name.tag))??;
         let known = self.known.get_with_by_ref(&resolved.identity, async { Arc::default() }).await;
         let server = resolved.settings.server();
-        Ok(Opened { settings: resolved.settings, identity: resolved.identity, server, known })
+        Ok(Opened { resolved, server, known })
     }
 
     fn pool(&self) -> &sql::Pool {
@@ -116,7 +116,7 @@ impl Opened {
             return Err(Fault::permanent("DB_DENIED", format!("/table: `{}` is triggerd's own", table.name)));
         }
         let fits = |pattern: &String| glob::fits(pattern, &table.name) || glob::fits(pattern, &table.qualified());
-        match &self.settings.tables {
+        match &self.resolved.settings.tables {
             Some(allowed) if !allowed.iter().any(fits) => {
                 let message = format!("/table: the resource's `tables` do not name `{}`", table.qualified());
                 Err(Fault::permanent("DB_DENIED", message))

@@ -137,8 +137,8 @@ impl Databases {
         shown: impl FnOnce(&str, usize) + Send,
     ) -> Result<Value, Fault> {
         let begin = begin(opened.engine()?);
-        let mut session = self.pool().begin(&opened.identity, &opened.server, begin).await?;
-        let ledger = opened.settings.ledger;
+        let mut session = self.pool().begin(&opened.resolved.identity, &opened.server, begin).await?;
+        let ledger = opened.resolved.settings.ledger;
         if ledger && !opened.known.ledger.is_there() {
             // Making a table is no part of a transaction everywhere.
             session.control("ROLLBACK").await?;
@@ -196,7 +196,7 @@ async fn in_transaction(
     delivery: &str,
     shown: impl FnOnce(&str, usize) + Send,
 ) -> Result<Done, Fault> {
-    if opened.settings.ledger {
+    if opened.resolved.settings.ledger {
         match ledger::enter(session, delivery).await {
             Ok(None) => {}
             Ok(Some(first)) => return Ok(Done::Before(first)),
@@ -228,7 +228,7 @@ async fn in_transaction(
         }
         ran => ran?,
     };
-    if opened.settings.ledger {
+    if opened.resolved.settings.ledger {
         ledger::note(session, delivery, &result).await?;
     }
     Ok(Done::Now(result))

@@ -9,6 +9,7 @@ mod caches;
 mod databases;
 mod kind;
 mod notifications;
+mod resolved;
 mod rotation;
 mod sealing;
 mod secrets;
@@ -33,6 +34,7 @@ pub use notifications::{
     Apns, Callback, CallbackPart, Fcm, Gateway, Message, Notification, Push, PushPart, ServiceAccount, Sms, SmsPart,
     Smtp, Tls, Twilio, Urgency, WebPush,
 };
+pub use resolved::Resolved;
 pub use rotation::{Rotated, RotationError, Seals};
 pub use secrets::Secrets;
 pub use storages::{Storage, StorageKind};
@@ -56,6 +58,7 @@ pub struct Resources {
     vault: Vault,
     snapshot: Snapshot,
     connections: Connections,
+    kept: resolved::Kept,
     /// One change at a time: the snapshot follows the store.
     changing: tokio::sync::Mutex<()>,
     /// One rotation of the master key at a time.
@@ -86,15 +89,6 @@ pub struct Check {
     pub ok: bool,
     /// What was found, or what is wrong.
     pub detail: String,
-}
-
-/// A resource's settings as an action uses them.
-#[derive(Clone, Debug)]
-pub struct Resolved<T> {
-    /// The settings of the event's environment, with secrets filled in.
-    pub settings: T,
-    /// Names the settings with all that was filled in: another one means that connections are made anew.
-    pub identity: Identity,
 }
 
 /// Which settings a connection was made with.
@@ -129,6 +123,7 @@ impl Resources {
             vault,
             snapshot,
             connections,
+            kept: Default::default(),
             changing: Default::default(),
             rotating: Default::default(),
         })
@@ -219,14 +214,20 @@ impl Resources {
     }
 
     /// The settings of `env`, as an action uses them. `None` where there is no such resource.
-    pub fn resolve<T: DeserializeOwned>(
+    pub fn resolve<T: DeserializeOwned + Send + Sync + 'static>(
         &self,
         tenant: &TenantId,
         kind: &str,
         tag: &str,
         env: &str,
-    ) -> Option<Result<Resolved<T>, Failure>> {
+    ) -> Option<Result<Arc<Resolved<T>>, Failure>> {
         let kind = Kind::named(kind)?;
+        // Read before the settings are: what changes meanwhile is kept for a snapshot that nobody asks for again.
+        let of = self.snapshot.load_full();
+        let place = (tenant.clone(), kind.name, tag.to_owned(), env.to_owned());
+        if let Some(kept) = self.kept.get(&of, &place) {
+            return Some(Ok(kept));
+        }
         Some(self.settings(tenant, kind, tag, env)?.and_then(|settings| {
             let identity = Identity::of(tenant, kind.name, tag, &settings);
             let settings = serde_json::from_value(settings).map_err(|error| {
@@ -235,7 +236,9 @@ impl Resources {
                     format!("{} `{tag}`: {error}; PUT /api/v1/{}/{tag} mends it", kind.name, kind.name),
                 )
             })?;
-            Ok(Resolved { settings, identity })
+            let resolved = Arc::new(Resolved { settings, identity });
+            self.kept.put(&of, place, resolved.clone());
+            Ok(resolved)
         }))
     }
 

@@ -76,7 +76,7 @@ pub struct Stored {
 /// A storage that was found, ready to be used.
 struct Opened {
     store: Arc<dyn ObjectStore>,
-    settings: Storage,
+    resolved: Arc<Resolved<Storage>>,
     /// Where its bytes are counted.
     memory: Option<Arc<Memory>>,
 }
@@ -153,11 +153,11 @@ impl Storages {
     fn open(&self, name: Name<'_>) -> Result<Opened, Failed> {
         let resolved = self.resources.resolve::<Storage>(name.tenant, "storages", name.tag, name.env);
         let resolved = resolved.ok_or_else(|| Failed::no_resource("storages", name.tag))??;
-        let Resolved { settings, identity } = resolved;
+        let settings = &resolved.settings;
         let (store, memory): (Arc<dyn ObjectStore>, _) = match settings.kind() {
             StorageKind::S3 => {
                 let bucket = settings.bucket().ok_or_else(|| refused(name.tag, "it names no bucket"))?;
-                let store = self.resources.connections().s3.open(&identity, &bucket);
+                let store = self.resources.connections().s3.open(&resolved.identity, &bucket);
                 (store.map_err(|error| unmade(name.tag, &error))?, None)
             }
             StorageKind::Local => (Arc::new(self.folder(name)?), None),
@@ -168,7 +168,7 @@ impl Storages {
                 (memory.store(), Some(memory))
             }
         };
-        Ok(Opened { store, settings, memory })
+        Ok(Opened { store, resolved, memory })
     }
 
     /// The folder of a storage, made where it is missing. Tenants and tags hold no `/` and do not begin with a dot.
@@ -183,13 +183,13 @@ impl Storages {
 
 impl Opened {
     fn path(&self, field: &str, name: &str) -> Result<Path, Failed> {
-        key::below(&self.settings.prefix, name)
+        key::below(&self.resolved.settings.prefix, name)
             .map_err(|detail| Failed::permanent("CONFIG_INVALID", format!("/{field}: {detail}")))
     }
 
     /// What goes along with an object, where there is a place for it: a folder has none.
     fn attributes(&self, object: &Object) -> Attributes {
-        if self.settings.kind() == StorageKind::Local {
+        if self.resolved.settings.kind() == StorageKind::Local {
             return Attributes::new();
         }
         Attributes::from_iter([
