@@ -34,6 +34,10 @@ pub trait Catalog: Send + Sync {
     /// How a value rendered at `pointer` of the settings of `kind` is escaped. `config` is the unrendered settings.
     fn place(&self, kind: &str, config: &Value, pointer: &str) -> Place;
 
+    /// Whether `kind`, with these unrendered settings, looks at the event beyond what its templates insert: then all of a
+    /// changed row is captured for it.
+    fn reads_event(&self, kind: &str, config: &Value) -> bool;
+
     /// Whether `kind` may be used in before-events only.
     fn before_only(&self, kind: &str) -> bool;
 }

@@ -102,6 +102,8 @@ pub struct Action {
     pub quota: Option<Quota>,
     /// A placeholder without a value is a permanent failure.
     pub strict: bool,
+    /// It looks at the event beyond what its templates insert.
+    pub reads_event: bool,
     /// The settings, compiled.
     pub config: TemplatedConfig,
 }

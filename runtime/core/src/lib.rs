@@ -5,6 +5,7 @@
 //! and [`retry`] decides what follows an attempt's [`outcome::Outcome`]. `now` and jitter are arguments.
 
 pub mod breaker;
+pub mod capture;
 pub mod catalog;
 pub mod compile;
 pub mod condition;

@@ -61,6 +61,7 @@ impl Default for CloudEvents {
 
 impl Action for Publish {
     const KIND: &'static str = "broker.publish";
+    const READS_EVENT: bool = false;
     type Config = Config;
 
     fn check(config: &Value) -> Vec<Mistake> {

@@ -57,6 +57,7 @@ pub struct InvalidateConfig {
 
 impl Action for Set {
     const KIND: &'static str = "cache.set";
+    const READS_EVENT: bool = false;
     type Config = SetConfig;
 
     fn uses(config: &Value) -> Vec<Use> {
@@ -79,6 +80,7 @@ impl Action for Set {
 
 impl Action for Delete {
     const KIND: &'static str = "cache.delete";
+    const READS_EVENT: bool = false;
     type Config = DeleteConfig;
 
     fn uses(config: &Value) -> Vec<Use> {
@@ -93,6 +95,7 @@ impl Action for Delete {
 
 impl Action for Invalidate {
     const KIND: &'static str = "cache.invalidate";
+    const READS_EVENT: bool = false;
     type Config = InvalidateConfig;
 
     fn uses(config: &Value) -> Vec<Use> {

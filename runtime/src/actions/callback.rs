@@ -43,6 +43,7 @@ pub struct Content {
 
 impl Action for Callback {
     const KIND: &'static str = "notification.callback";
+    const READS_EVENT: bool = false;
     type Config = Config;
 
     fn check(config: &Value) -> Vec<Mistake> {

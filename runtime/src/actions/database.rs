@@ -88,6 +88,7 @@ pub struct DeleteConfig {
 
 impl Action for Insert {
     const KIND: &'static str = "database.insert";
+    const READS_EVENT: bool = false;
     type Config = InsertConfig;
 
     fn check(config: &Value) -> Vec<Mistake> {
@@ -110,6 +111,7 @@ impl Action for Insert {
 
 impl Action for Update {
     const KIND: &'static str = "database.update";
+    const READS_EVENT: bool = false;
     type Config = UpdateConfig;
 
     fn check(config: &Value) -> Vec<Mistake> {
@@ -133,6 +135,7 @@ impl Action for Update {
 
 impl Action for Upsert {
     const KIND: &'static str = "database.upsert";
+    const READS_EVENT: bool = false;
     type Config = UpsertConfig;
 
     fn check(config: &Value) -> Vec<Mistake> {
@@ -156,6 +159,7 @@ impl Action for Upsert {
 
 impl Action for Delete {
     const KIND: &'static str = "database.delete";
+    const READS_EVENT: bool = false;
     type Config = DeleteConfig;
 
     fn check(config: &Value) -> Vec<Mistake> {

@@ -62,6 +62,7 @@ pub struct Config {
 
 impl Action for Email {
     const KIND: &'static str = "notification.email";
+    const READS_EVENT: bool = false;
     type Config = Config;
 
     fn check(config: &Value) -> Vec<Mistake> {

@@ -30,6 +30,7 @@ pub struct Config {
 
 impl Action for Emit {
     const KIND: &'static str = "event.emit";
+    const READS_EVENT: bool = false;
     type Config = Config;
 
     fn check(config: &Value) -> Vec<Mistake> {

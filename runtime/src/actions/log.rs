@@ -57,6 +57,7 @@ pub struct Create;
 
 impl Action for Create {
     const KIND: &'static str = "log.create";
+    const READS_EVENT: bool = false;
     type Config = CreateConfig;
 
     async fn run(cx: Context, config: CreateConfig) -> Outcome {
@@ -71,6 +72,7 @@ macro_rules! at_level {
 
         impl Action for $name {
             const KIND: &'static str = $kind;
+            const READS_EVENT: bool = false;
             type Config = Config;
 
             async fn run(cx: Context, config: Config) -> Outcome {

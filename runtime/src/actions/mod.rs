@@ -79,6 +79,8 @@ pub trait Action: 'static {
     const ALIASES: &'static [&'static str] = &[];
     /// It is for before-events only.
     const BEFORE_ONLY: bool = false;
+    /// It looks at the event beyond what its templates insert: then all of a changed row is captured for it.
+    const READS_EVENT: bool = true;
     /// Its settings, after rendering. `deny_unknown_fields`, camelCase as in definitions.md.
     type Config: DeserializeOwned + JsonSchema + Send + 'static;
 

@@ -37,6 +37,7 @@ pub struct Config {
 
 impl Action for Push {
     const KIND: &'static str = "notification.push";
+    const READS_EVENT: bool = false;
     type Config = Config;
 
     fn check(config: &Value) -> Vec<Mistake> {

@@ -19,6 +19,8 @@ pub struct Kind {
     pub aliases: &'static [&'static str],
     /// For before-events only.
     pub before_only: bool,
+    /// It looks at the event beyond what its templates insert.
+    pub reads_event: bool,
     claims: fn(&str, &Value) -> bool,
     schema: fn() -> Value,
     check: fn(&Value) -> Vec<Mistake>,
@@ -52,6 +54,7 @@ impl Kind {
             name: A::KIND,
             aliases: A::ALIASES,
             before_only: A::BEFORE_ONLY,
+            reads_event: A::READS_EVENT,
             claims: A::claims,
             schema: || schemars::schema_for!(A::Config).to_value(),
             check: A::check,
@@ -147,6 +150,10 @@ impl Catalog for Registry {
 
     fn place(&self, kind: &str, config: &Value, pointer: &str) -> Place {
         self.named(kind).map_or(Place::Plain, |index| (self.kinds[index].place)(config, pointer))
+    }
+
+    fn reads_event(&self, kind: &str, _config: &Value) -> bool {
+        self.named(kind).is_none_or(|index| self.kinds[index].reads_event)
     }
 
     fn before_only(&self, kind: &str) -> bool {

@@ -35,6 +35,7 @@ pub struct Config {
 
 impl Action for Sms {
     const KIND: &'static str = "notification.sms";
+    const READS_EVENT: bool = false;
     type Config = Config;
 
     fn check(config: &Value) -> Vec<Mistake> {

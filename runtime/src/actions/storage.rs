@@ -116,6 +116,7 @@ impl Action for Upload {
 
 impl Action for Delete {
     const KIND: &'static str = "storage.delete";
+    const READS_EVENT: bool = false;
     type Config = DeleteConfig;
 
     fn check(config: &Value) -> Vec<Mistake> {
@@ -139,6 +140,7 @@ impl Action for Delete {
 
 impl Action for Copy {
     const KIND: &'static str = "storage.copy";
+    const READS_EVENT: bool = false;
     type Config = CopyConfig;
 
     fn check(config: &Value) -> Vec<Mistake> {

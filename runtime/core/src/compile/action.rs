@@ -97,6 +97,7 @@ impl<'c> Actions<'c> {
         let settings = self.settings(&fields, written, &timing, mistakes);
         let fallback = self.fallback(&fields, depth, mistakes);
         let (kind, config) = settings?;
+        let reads_event = self.catalog.reads_event(kind, fields.value("config").unwrap_or(&Value::Null));
         Some(Action {
             name: name?,
             kind,
@@ -108,6 +109,7 @@ impl<'c> Actions<'c> {
             fallback,
             quota,
             strict,
+            reads_event,
             config,
         })
     }

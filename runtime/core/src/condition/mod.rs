@@ -10,6 +10,7 @@ use crate::mistake::Mistake;
 use crate::path::Path;
 
 mod change;
+mod clause;
 mod compile;
 mod compile_field;
 mod equality;

@@ -6,12 +6,14 @@ use serde_json::Value;
 
 use super::MAX_OUTPUT;
 use super::budget::Budget;
+use super::columns::of_nodes;
 use super::data::Data;
 use super::found::value_text;
 use super::lower::lower;
 use super::node::Node;
 use super::render::Renderer;
 use super::scope::Scope;
+use crate::capture::Columns;
 use crate::catalog::Place;
 
 /// One compiled template string.
@@ -64,6 +66,11 @@ impl Template {
         let value = renderer.value(&self.nodes).map_err(|failure| failure.into_sentence())?;
         warnings.append(&mut renderer.into_warnings());
         Ok(value)
+    }
+
+    /// Adds the columns of a changed row that it looks at.
+    pub fn columns(&self, columns: &mut Columns) {
+        of_nodes(&self.nodes, columns);
     }
 
     /// The names of the secrets it uses.

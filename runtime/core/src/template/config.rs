@@ -10,6 +10,7 @@ use super::compiled::Template;
 use super::data::Data;
 use super::found::weight;
 use super::scope::Scope;
+use crate::capture::Columns;
 use crate::catalog::Place;
 use crate::mistake::{Mistake, join};
 
@@ -71,10 +72,26 @@ impl TemplatedConfig {
         Ok(Rendered { config, warnings: rendering.warnings })
     }
 
+    /// Adds the columns of a changed row that it looks at.
+    pub fn columns(&self, columns: &mut Columns) {
+        self.root.columns(columns);
+    }
+
     /// The names of the secrets it uses.
     #[must_use]
     pub fn secrets(&self) -> &[String] {
         &self.secrets
+    }
+}
+
+impl Part {
+    fn columns(&self, columns: &mut Columns) {
+        match self {
+            Self::Fixed(_) => {}
+            Self::Template(template, _) => template.columns(columns),
+            Self::Array(items) => items.iter().for_each(|item| item.columns(columns)),
+            Self::Object(members) => members.iter().for_each(|(_, member)| member.columns(columns)),
+        }
     }
 }
 

@@ -18,6 +18,7 @@
 //! - Partials, decorators, raw blocks, array and object literals, `log` and scripts do not exist.
 
 mod budget;
+mod columns;
 mod compiled;
 mod config;
 mod data;

@@ -34,6 +34,10 @@ impl Catalog for Few {
         }
     }
 
+    fn reads_event(&self, kind: &str, _config: &Value) -> bool {
+        kind == "custom"
+    }
+
     fn before_only(&self, kind: &str) -> bool {
         kind == "record.set"
     }

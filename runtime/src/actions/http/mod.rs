@@ -100,6 +100,7 @@ macro_rules! methods {
 
         impl Action for $name {
             const KIND: &'static str = $kind;
+            const READS_EVENT: bool = false;
             const ALIASES: &'static [&'static str] = &[ALIAS];
             type Config = Config;
 
