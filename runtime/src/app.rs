@@ -21,6 +21,7 @@ use crate::definitions::Definitions;
 use crate::dispatch::{self, Caps, Dispatch, Lane};
 use crate::feed::Feed;
 use crate::intake;
+use crate::sources::{self, Sources};
 use crate::store::{self, Store};
 use crate::sweep;
 use crate::wasm::{CodeCacheConfig, Host, HostConfig, Limits, code_key};
@@ -50,6 +51,8 @@ pub struct App {
     pub dispatch: Dispatch,
     /// What happens, for those who listen.
     pub feed: Feed,
+    /// The captured databases.
+    pub sources: Sources,
 }
 
 fn dispatch_limits(config: &Config) -> dispatch::Limits {
@@ -112,8 +115,19 @@ impl App {
         let services = Arc::new(services.await.map_err(anyhow::Error::msg)?);
         let definitions = Definitions::load(store.clone(), registry, components.clone()).await?;
         let dispatch = Dispatch::new(dispatch_limits(&config), engine);
-        let feed = Feed::default();
-        Ok(Arc::new(Self { config, clock, store, access, definitions, components, registry, services, dispatch, feed }))
+        Ok(Arc::new(Self {
+            config,
+            clock,
+            store,
+            access,
+            definitions,
+            components,
+            registry,
+            services,
+            dispatch,
+            feed: Feed::default(),
+            sources: Sources::default(),
+        }))
     }
 
     /// Starts the background work: takes up what an earlier process left, then sweeps.
@@ -125,6 +139,7 @@ impl App {
         tasks.spawn(sweep::claim_due(self.clone(), stop.clone()));
         tasks.spawn(sweep::tend_leases(self.clone(), stop.clone()));
         tasks.spawn(sweep::retire(self.clone(), stop.clone()));
+        tasks.spawn(sources::supervise(self.clone(), stop.clone()));
         Ok(Background { stop, tasks })
     }
 

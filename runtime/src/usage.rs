@@ -1,11 +1,11 @@
 //! Who uses a resource: what must be changed before it may go.
 //!
-//! Triggers name resources in their actions' settings and secrets in their templates; components are granted caches,
+//! Triggers name resources in their actions' settings, secrets in their templates and the database that they capture; components are granted caches,
 //! brokers and secrets; resources name secrets. What a template decides only when it is rendered is not known here.
 
 use serde_json::Value;
 use triggerd_core::catalog::Catalog;
-use triggerd_core::definition::{Action, Trigger};
+use triggerd_core::definition::{Action, NamePattern, Trigger};
 use triggerd_core::id::TenantId;
 
 use crate::actions::{Registry, Use, granted};
@@ -17,7 +17,8 @@ pub async fn users(app: &App, tenant: &TenantId, kind: &str, tag: &str) -> Resul
     let wanted = |used: &Use| used.0 == kind && used.1 == tag;
     let mut found: Vec<String> = Vec::new();
     for trigger in app.definitions.index().all(tenant) {
-        if of_trigger(app.registry, &trigger).iter().any(wanted) {
+        let captures = kind == "databases" && trigger.database == Some(NamePattern::Exact(tag.to_owned()));
+        if captures || of_trigger(app.registry, &trigger).iter().any(wanted) {
             found.push(format!("trigger {}", trigger.tag));
         }
     }

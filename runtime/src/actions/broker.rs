@@ -61,8 +61,13 @@ impl Default for CloudEvents {
 
 impl Action for Publish {
     const KIND: &'static str = "broker.publish";
+    const WHOLE: Option<&'static str> = Some("message");
     const READS_EVENT: bool = false;
     type Config = Config;
+
+    fn whole(config: &mut Config) -> Option<&mut Value> {
+        Some(&mut config.message)
+    }
 
     fn check(config: &Value) -> Vec<Mistake> {
         let written = config.get("broker").and_then(Value::as_str).unwrap_or_default();
@@ -84,8 +89,9 @@ impl Action for Publish {
             Ok((tag, topic)) => (tag.to_owned(), topic.to_owned()),
             Err(detail) => return Outcome::dead("CONFIG_INVALID", format!("/broker: {detail}")),
         };
-        let bytes = config.message.to_string().len();
-        if bytes > MAX_MESSAGE {
+        let body = config.message.to_string();
+        if body.len() > MAX_MESSAGE {
+            let bytes = body.len();
             return Outcome::dead("CONFIG_INVALID", format!("/message: {bytes} bytes; at most {MAX_MESSAGE}"));
         }
         let key = match config.key {
@@ -105,7 +111,7 @@ impl Action for Publish {
             key,
             headers: config.headers,
             attributes,
-            body: config.message,
+            body,
             delivery_id: cx.delivery_id.to_string(),
         };
         outcome(cx.services.brokers.publish(cx.tenant(), &cx.event.env, message).await)

@@ -57,8 +57,13 @@ pub struct InvalidateConfig {
 
 impl Action for Set {
     const KIND: &'static str = "cache.set";
+    const WHOLE: Option<&'static str> = Some("value");
     const READS_EVENT: bool = false;
     type Config = SetConfig;
+
+    fn whole(config: &mut SetConfig) -> Option<&mut Value> {
+        Some(&mut config.value)
+    }
 
     fn uses(config: &Value) -> Vec<Use> {
         uses::named(config, "cache", "caches").into_iter().collect()

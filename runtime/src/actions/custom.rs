@@ -42,7 +42,12 @@ pub struct Config {
 
 impl Action for Custom {
     const KIND: &'static str = "custom";
+    const WHOLE: Option<&'static str> = Some("input");
     type Config = Config;
+
+    fn whole(config: &mut Config) -> Option<&mut Value> {
+        Some(&mut config.input)
+    }
 
     fn check(config: &Value) -> Vec<Mistake> {
         let Some(capabilities) = config.get("capabilities").filter(|written| !has_template(written)) else {

@@ -30,8 +30,13 @@ pub struct Config {
 
 impl Action for Emit {
     const KIND: &'static str = "event.emit";
+    const WHOLE: Option<&'static str> = Some("payload");
     const READS_EVENT: bool = false;
     type Config = Config;
+
+    fn whole(config: &mut Config) -> Option<&mut Value> {
+        Some(&mut config.payload)
+    }
 
     fn check(config: &Value) -> Vec<Mistake> {
         let written = config.get("type").and_then(Value::as_str).filter(|text| !text.contains("{{"));

@@ -208,7 +208,7 @@ impl Services for GuestServices {
                 key: message.key,
                 headers,
                 attributes: Vec::new(),
-                body: message.message,
+                body: message.message.to_string(),
                 delivery_id: format!("{}/{}", cx.delivery_id, message.index),
             };
             self.shared.brokers.publish(&self.event.tenant, &self.event.env, message).await.map_err(of_failed)

@@ -84,6 +84,14 @@ pub trait Action: 'static {
     /// Its settings, after rendering. `deny_unknown_fields`, camelCase as in definitions.md.
     type Config: DeserializeOwned + JsonSchema + Send + 'static;
 
+    /// The setting that is any JSON and may be large: it is handed over as it is, where serde would build it anew.
+    const WHOLE: Option<&'static str> = None;
+
+    /// Where the value of [`Self::WHOLE`] goes.
+    fn whole(_config: &mut Self::Config) -> Option<&mut Value> {
+        None
+    }
+
     /// Whether an alias with these settings means this type (`CUSTOM_HTTP` with `method`).
     fn claims(_alias: &str, _config: &Value) -> bool {
         true

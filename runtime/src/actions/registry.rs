@@ -60,9 +60,14 @@ impl Kind {
             check: A::check,
             place: A::place,
             uses: A::uses,
-            ready: |cx, config| {
-                let config: A::Config = serde_json::from_value(config)
+            ready: |cx, mut settings| {
+                // Null stays in its place, so that a setting that is required is still there.
+                let whole = A::WHOLE.and_then(|name| settings.get_mut(name)).map(std::mem::take);
+                let mut config: A::Config = serde_json::from_value(settings)
                     .map_err(|e| Failure::new("CONFIG_INVALID", format!("the rendered settings are not valid: {e}")))?;
+                if let (Some(value), Some(place)) = (whole, A::whole(&mut config)) {
+                    *place = value;
+                }
                 let destination = A::destination(cx, &config);
                 Ok(Ready { destination, run: Box::new(move |cx| Box::pin(A::run(cx, config))) })
             },

@@ -6,6 +6,7 @@
 mod batch;
 mod body;
 mod caches;
+mod captures;
 mod components;
 mod dead_letters;
 mod destinations;
@@ -90,6 +91,7 @@ fn resources() -> Vec<(Router, utoipa::openapi::OpenApi)> {
         (components::routes(), components::Doc::openapi()),
         (resources::routes(), resources::Doc::openapi()),
         (schemas::routes(), schemas::Doc::openapi()),
+        (captures::routes(), captures::Doc::openapi()),
         (destinations::routes(), destinations::Doc::openapi()),
         (previews::routes(), previews::Doc::openapi()),
         (topics::routes(), topics::Doc::openapi()),

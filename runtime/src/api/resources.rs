@@ -10,7 +10,7 @@ use triggerd_core::id::is_tag;
 
 use super::params::{PAGING, Paged, Params};
 use super::problem::{Answer, ApiError, Problem};
-use super::{Api, Router, body};
+use super::{Api, Router, body, captures};
 use crate::access::Caller;
 use crate::resources::{Error, Kind};
 use crate::store::StoredResource;
@@ -91,6 +91,9 @@ async fn replace(
     let settings = body::document(request, api.app.config.server.body_timeout).await?;
     let (resource, made) = api.app.services.resources.put(&caller.tenant, kind.name, &tag, settings).await?;
     let status = if made { StatusCode::CREATED } else { StatusCode::OK };
+    if kind.name == "databases" {
+        captures::settled(&api.app, &caller.tenant, &[]).await;
+    }
     Ok((status, Json(shown(&resource))).into_response())
 }
 
@@ -107,6 +110,9 @@ async fn patch(
     let kind = known(&kind)?;
     let patch = Value::Object(body::object(request, api.app.config.server.body_timeout).await?);
     let changed = api.app.services.resources.patch(&caller.tenant, kind.name, &tag, &patch).await?;
+    if kind.name == "databases" {
+        captures::settled(&api.app, &caller.tenant, &[]).await;
+    }
     Ok(Json(shown(&changed)))
 }
 
@@ -144,7 +150,16 @@ async fn check(
     let params = Params::read(query.as_deref(), &["env"])?;
     let env = params.get("env").unwrap_or_default();
     let found = api.app.services.resources.check(&caller.tenant, kind.name, &tag, env).await;
-    found.map(|found| Json(json!({"ok": found.ok, "detail": found.detail}))).ok_or_else(|| absent(kind, &tag))
+    let mut found = found.ok_or_else(|| absent(kind, &tag))?;
+    if kind.name == "databases" && found.ok {
+        // What somebody changed in the database is put right on the way.
+        api.app.sources.look_again(&caller.tenant, &tag);
+        if let Some(problem) = captures::settled(&api.app, &caller.tenant, &[&tag]).await {
+            found.ok = false;
+            found.detail = format!("{}; capture: {problem}", found.detail);
+        }
+    }
+    Ok(Json(json!({"ok": found.ok, "detail": found.detail})))
 }
 
 fn known(kind: &str) -> Answer<&'static Kind> {

@@ -96,6 +96,7 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/triggers/{tag}/versions", READ_TRIGGERS),
     get("/api/v1/triggers/{tag}/versions/{version}", READ_TRIGGERS),
     post("/api/v1/triggers/{tag}/versions/{version}/restore", WRITE_TRIGGERS),
+    get("/api/v1/databases/{tag}/capture", READ_RESOURCES),
     get("/api/v1/databases/{db}/tables/{table}/triggers", READ_TRIGGERS),
     put("/api/v1/databases/{db}/tables/{table}/triggers/{tag}", WRITE_TRIGGERS),
     post("/api/v1/execute", WRITE_EVENTS),

@@ -4,10 +4,10 @@ use axum::Json;
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use triggerd_core::definition::Trigger;
+use triggerd_core::definition::{NamePattern, Trigger};
 use triggerd_core::event::{Change, Moment, Operation};
 use triggerd_core::event_pattern::EventPattern;
 use triggerd_core::explain::reacts_to;
@@ -15,7 +15,7 @@ use triggerd_core::mistake::Mistake;
 
 use super::params::{Paged, Params};
 use super::problem::{Answer, ApiError, Problem};
-use super::{Api, Router, body, merge, sample};
+use super::{Api, Router, body, captures, merge, sample};
 use crate::access::Caller;
 use crate::definitions::Error;
 use crate::store::{PutMode, PutOutcome, StoredTrigger};
@@ -155,11 +155,33 @@ async fn patch(State(api): State<Api>, caller: Caller, Path(tag): Path<String>, 
 async fn store(api: &Api, caller: &Caller, definition: Value, mode: PutMode) -> Answer<Response> {
     let now = api.app.clock.now();
     api.check_trigger_quota(caller, &definition)?;
-    Ok(match api.app.definitions.put(&caller.tenant, definition, mode, now).await? {
-        PutOutcome::Created(stored) => (StatusCode::CREATED, Json(shown(&stored))).into_response(),
-        PutOutcome::Replaced(stored) | PutOutcome::Unchanged(stored) => Json(shown(&stored)).into_response(),
-        PutOutcome::Exists => ApiError::conflict("a trigger of this tag exists").into_response(),
-    })
+    let (status, stored) = match api.app.definitions.put(&caller.tenant, definition, mode, now).await? {
+        PutOutcome::Created(stored) => (StatusCode::CREATED, stored),
+        PutOutcome::Replaced(stored) | PutOutcome::Unchanged(stored) => (StatusCode::OK, stored),
+        PutOutcome::Exists => return Err(ApiError::conflict("a trigger of this tag exists")),
+    };
+    let mut answer = (status, Json(shown(&stored))).into_response();
+    let databases = databases_of(api, caller, &stored.definition);
+    if !databases.is_empty() {
+        let named: Vec<&str> = databases.iter().map(String::as_str).collect();
+        let problem = captures::settled(&api.app, &caller.tenant, &named).await;
+        answer
+            .headers_mut()
+            .extend(problem.and_then(|text| captures::header(&text)).map(|value| (capture_header(), value)));
+    }
+    Ok(answer)
+}
+
+fn capture_header() -> HeaderName {
+    HeaderName::from_static(captures::HEADER)
+}
+
+/// The tenant's databases that a definition names.
+fn databases_of(api: &Api, caller: &Caller, definition: &Value) -> Vec<String> {
+    let Some(named) = definition.get("database").and_then(Value::as_str) else { return Vec::new() };
+    let pattern = NamePattern::parse(named);
+    let all = api.app.services.resources.list(&caller.tenant, "databases");
+    all.into_iter().map(|resource| resource.tag).filter(|tag| pattern.matches(tag)).collect()
 }
 
 /// The definition with fields that the path has settled; one that says otherwise is a mistake.
@@ -206,7 +228,11 @@ async fn show(State(api): State<Api>, caller: Caller, Path(tag): Path<String>) -
 #[utoipa::path(delete, path = "/api/v1/triggers/{tag}", tag = "triggers", params(("tag" = String, Path)),
     responses((status = 204, description = "Deleted"), (status = 404, body = Problem)))]
 async fn remove(State(api): State<Api>, caller: Caller, Path(tag): Path<String>) -> Answer<StatusCode> {
+    let known = api.app.definitions.get(&caller.tenant, &tag).await?;
     api.app.definitions.delete(&caller.tenant, &tag, api.app.clock.now()).await?;
+    if !databases_of(&api, &caller, &known.definition).is_empty() {
+        captures::settled(&api.app, &caller.tenant, &[]).await;
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 

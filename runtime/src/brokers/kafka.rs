@@ -57,7 +57,7 @@ fn record(message: Message) -> Result<Record, Failed> {
         }
     }
     headers.push((DELIVERY_ID.to_owned(), message.delivery_id));
-    Ok(Record { topic: message.topic, key: message.key, headers, value: message.body.to_string() })
+    Ok(Record { topic: message.topic, key: message.key, headers, value: message.body })
 }
 
 #[cfg(test)]
@@ -83,7 +83,7 @@ mod tests {
                 ("id", "e1".to_owned()),
                 ("datacontenttype", "application/json".to_owned()),
             ],
-            body: json!({"a": 1}),
+            body: json!({"a": 1}).to_string(),
             delivery_id: "d1".into(),
         };
         let record = record(message).unwrap();

@@ -48,8 +48,8 @@ pub struct Message {
     pub headers: Map<String, Value>,
     /// The CloudEvents attributes to send as headers, which each system spells in its own way; empty for none.
     pub attributes: cloud_events::Attributes,
-    /// The message.
-    pub body: Value,
+    /// The message, as JSON text.
+    pub body: String,
     /// The same on every try: consumers de-duplicate by it.
     pub delivery_id: String,
 }
@@ -72,20 +72,21 @@ impl Brokers {
         let resolved = resolved?;
         let (settings, identity) = (&resolved.settings, &resolved.identity);
         let connections = self.resources.connections();
+        // Boxed one by one: the largest of them need not be moved with every message.
         match settings {
             resources::Broker::Embedded(_) => {
-                embedded::publish(&self.store, &self.clock, tenant, named(message)?).await
+                Box::pin(embedded::publish(&self.store, &self.clock, tenant, named(message)?)).await
             }
             resources::Broker::Kafka(kafka) => {
-                kafka::publish(&connections.kafka, identity, kafka, named(message)?).await
+                Box::pin(kafka::publish(&connections.kafka, identity, kafka, named(message)?)).await
             }
-            resources::Broker::Mqtt(mqtt) => mqtt::publish(&connections.mqtt, identity, mqtt, message).await,
-            resources::Broker::Nats(nats) => nats::publish(&connections.nats, identity, nats, message).await,
+            resources::Broker::Mqtt(mqtt) => Box::pin(mqtt::publish(&connections.mqtt, identity, mqtt, message)).await,
+            resources::Broker::Nats(nats) => Box::pin(nats::publish(&connections.nats, identity, nats, message)).await,
             resources::Broker::Rabbitmq(rabbitmq) => {
-                rabbitmq::publish(&connections.amqp, identity, rabbitmq, message, self.clock.now()).await
+                Box::pin(rabbitmq::publish(&connections.amqp, identity, rabbitmq, message, self.clock.now())).await
             }
             resources::Broker::Redis(redis) => {
-                redis::publish(&connections.redis, identity, redis, named(message)?).await
+                Box::pin(redis::publish(&connections.redis, identity, redis, named(message)?)).await
             }
         }
     }

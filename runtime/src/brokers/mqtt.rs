@@ -55,6 +55,6 @@ fn made(settings: &Mqtt, message: Message) -> Result<mqtt::Message, Failed> {
         expiry: settings.expiry,
         content_type,
         user,
-        body: Bytes::from(body.to_string()),
+        body: Bytes::from(body),
     })
 }

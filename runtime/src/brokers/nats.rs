@@ -53,5 +53,5 @@ fn made(settings: &Nats, message: Message) -> Result<nats::Message, Failed> {
             all.push((name, value));
         }
     }
-    Ok(nats::Message { subject, headers: all, body: Bytes::from(body.to_string()) })
+    Ok(nats::Message { subject, headers: all, body: Bytes::from(body) })
 }

@@ -58,6 +58,6 @@ fn made(settings: &Rabbitmq, message: Message, now: Timestamp) -> Result<amqp::M
         persistent: settings.persistent,
         message_id: delivery_id,
         timestamp: u64::try_from(now.as_second()).unwrap_or_default(),
-        body: Bytes::from(body.to_string()),
+        body: Bytes::from(body),
     })
 }

@@ -56,7 +56,7 @@ fn add(settings: &resources::RedisBroker, message: Message) -> redis::Cmd {
     if !headers.is_empty() {
         command.arg("headers").arg(Value::Object(headers).to_string());
     }
-    command.arg("message").arg(message.body.to_string());
+    command.arg("message").arg(&message.body);
     command
 }
 
@@ -69,9 +69,12 @@ fn tell(settings: &resources::RedisBroker, message: Message) -> redis::Cmd {
     if !headers.is_empty() {
         told.insert("headers".to_owned(), headers.into());
     }
-    told.insert("message".to_owned(), message.body);
+    let mut text = Value::Object(told).to_string();
+    // The message is JSON already: it becomes the last member as it is.
+    text.pop();
+    let text = format!("{text},\"message\":{}}}", message.body);
     let mut command = redis::cmd("PUBLISH");
-    command.arg(format!("{}{}", settings.prefix, message.topic)).arg(Value::Object(told).to_string());
+    command.arg(format!("{}{}", settings.prefix, message.topic)).arg(text);
     command
 }
 

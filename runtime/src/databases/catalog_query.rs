@@ -72,17 +72,26 @@ pub(super) async fn table(session: &mut Session, written: &str) -> Result<Table,
     ways.extend(written.split_once('.').map(|(schema, name)| (Some(schema), name)));
     if !written.is_empty() && written.len() <= 256 && !written.contains('\0') {
         for (schema, name) in ways {
-            let found = match session.engine() {
-                Engine::Postgres => postgres(session, schema, name).await?,
-                Engine::Mysql => mysql(session, schema, name).await?,
-                Engine::Sqlite => sqlite(session, schema, name).await?,
-            };
-            if let Some(table) = found {
+            if let Some(table) = find(session, schema, name).await? {
                 return Ok(table);
             }
         }
     }
     Err(Fault::permanent("DB_UNKNOWN_TABLE", unknown(session, written).await?))
+}
+
+/// The table of that name, in that schema or the connection's own.
+pub(super) async fn table_in(session: &mut Session, schema: Option<&str>, name: &str) -> Result<Table, Fault> {
+    let gone = || Fault::permanent("DB_UNKNOWN_TABLE", format!("there is no table `{name}`"));
+    find(session, schema, name).await?.ok_or_else(gone)
+}
+
+async fn find(session: &mut Session, schema: Option<&str>, name: &str) -> Result<Option<Table>, Fault> {
+    match session.engine() {
+        Engine::Postgres => postgres(session, schema, name).await,
+        Engine::Mysql => mysql(session, schema, name).await,
+        Engine::Sqlite => sqlite(session, schema, name).await,
+    }
 }
 
 /// Says that there is no such table, with the nearest that there is.

@@ -9,6 +9,7 @@ mod catalog_query;
 mod filter;
 mod guest;
 mod ledger;
+mod once;
 mod returning;
 mod run;
 mod scan;
@@ -129,6 +130,11 @@ impl Opened {
     fn forget(&self, written: &str) {
         self.known.tables.lock().remove(written);
     }
+}
+
+/// A table of the catalog by its schema, where that is not the connection's own, and its name.
+pub async fn table_in(session: &mut Session, schema: Option<&str>, name: &str) -> Result<Table, Fault> {
+    catalog_query::table_in(session, schema, name).await
 }
 
 /// Connects: the server's version, and what actions will miss.

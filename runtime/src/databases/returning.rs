@@ -19,6 +19,23 @@ pub(super) fn readable(table: &Table) -> Vec<&Column> {
 
 /// PostgreSQL: `sql` with its rows counted and the first of them as JSON, in one row of two texts.
 pub(super) fn counted(sql: &Sql, columns: &[&Column]) -> String {
+    format!("{} SELECT count, rows FROM told", told(sql, columns))
+}
+
+/// PostgreSQL: `sql` with its result as JSON, entered in the ledger for the delivery that is bound at `delivery`, and
+/// answered. The result is the one that [`super::run`] makes of counts and rows.
+pub(super) fn entered(sql: &Sql, columns: &[&Column], delivery: usize) -> String {
+    format!(
+        "{} INSERT INTO triggerd_deliveries (delivery_id, result) SELECT ${delivery}, '{{\"rowsAffected\":' || count || CASE \
+         WHEN octet_length(rows) > {MAX_BYTES} THEN ',\"returning\":[],\"returningTruncated\":true}}' \
+         WHEN count::bigint > {MAX_ROWS} THEN ',\"returning\":' || rows || ',\"returningTruncated\":true}}' \
+         ELSE ',\"returning\":' || rows || '}}' END FROM told RETURNING result",
+        told(sql, columns)
+    )
+}
+
+/// PostgreSQL: `told`, one row with `count` and `rows` of what `sql` wrote.
+fn told(sql: &Sql, columns: &[&Column]) -> String {
     let names = columns.iter().map(|column| Engine::Postgres.quoted(&column.name)).collect::<Vec<_>>().join(", ");
     let shown = columns.iter().map(|column| {
         let name = Engine::Postgres.quoted(&column.name);
@@ -29,8 +46,9 @@ pub(super) fn counted(sql: &Sql, columns: &[&Column]) -> String {
     });
     let shown = shown.collect::<Vec<_>>().join(", ");
     format!(
-        "WITH written AS ({} RETURNING {names}) SELECT (SELECT count(*) FROM written)::text, \
-         (SELECT COALESCE(json_agg(row_to_json(shown)), '[]') FROM (SELECT {shown} FROM written LIMIT {MAX_ROWS}) shown)::text",
+        "WITH written AS ({} RETURNING {names}), told AS (SELECT (SELECT count(*) FROM written)::text AS count, \
+         (SELECT COALESCE(json_agg(row_to_json(shown)), '[]') FROM (SELECT {shown} FROM written LIMIT {MAX_ROWS}) shown)::text \
+         AS rows)",
         sql.text
     )
 }

@@ -5,6 +5,7 @@ use triggerd_core::mistake::{Mistake, join};
 
 use super::catalog::{Column, Table};
 use super::filter::Filter;
+use super::once::{self, Once};
 use super::statement::{self, Assignment, MAX_ROWS, Operator, column_of};
 use super::text::Sql;
 use super::{Databases, Name, Opened, ledger, run};
@@ -37,7 +38,7 @@ pub struct Conflict {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Write {
     pub(super) verb: Verb,
-    table: String,
+    pub(super) table: String,
     pub(super) rows: Vec<Vec<Assignment>>,
     filter: Option<Filter>,
     conflict: Conflict,
@@ -117,10 +118,10 @@ impl Databases {
         name: Name<'_>,
         write: &Write,
         delivery: &str,
-        shown: impl FnOnce(&str, usize) + Send,
+        mut shown: impl FnMut(&str, usize) + Send,
     ) -> Result<Value, Failed> {
         let opened = self.open(name).await?;
-        let written = self.write_in(&opened, write, delivery, shown).await;
+        let written = self.write_in(&opened, write, delivery, &mut shown).await;
         written.map_err(|fault| {
             if fault.code.starts_with("DB_UNKNOWN") || fault.retryable {
                 opened.forget(&write.table);
@@ -134,11 +135,18 @@ impl Databases {
         opened: &Opened,
         write: &Write,
         delivery: &str,
-        shown: impl FnOnce(&str, usize) + Send,
+        shown: &mut (impl FnMut(&str, usize) + Send),
     ) -> Result<Value, Fault> {
-        let begin = begin(opened.engine()?);
+        let (engine, ledger) = (opened.engine()?, opened.resolved.settings.ledger);
+        if engine == Engine::Postgres
+            && ledger
+            && opened.known.ledger.is_there()
+            && let Some(result) = self.write_once(opened, write, delivery, shown).await?
+        {
+            return Ok(result);
+        }
+        let begin = begin(engine);
         let mut session = self.pool().begin(&opened.resolved.identity, &opened.server, begin).await?;
-        let ledger = opened.resolved.settings.ledger;
         if ledger && !opened.known.ledger.is_there() {
             // Making a table is no part of a transaction everywhere.
             session.control("ROLLBACK").await?;
@@ -171,6 +179,41 @@ impl Databases {
             }
         }
     }
+
+    /// The short way; `None` where the longer one is to be taken. A connection that broke while nobody used it is
+    /// replaced: whether the statement was still heard does not matter, since it takes effect once.
+    async fn write_once(
+        &self,
+        opened: &Opened,
+        write: &Write,
+        delivery: &str,
+        shown: &mut (impl FnMut(&str, usize) + Send),
+    ) -> Result<Option<Value>, Fault> {
+        loop {
+            let mut session = self.pool().session(&opened.resolved.identity, &opened.server).await?;
+            match once::write(opened, &mut session, write, delivery, shown).await {
+                Ok(Once::Done(result)) => {
+                    #[cfg(debug_assertions)]
+                    fault::after_commit().await;
+                    if ledger::clean(&mut session, &opened.known.ledger).await {
+                        session.release();
+                    }
+                    return Ok(Some(result));
+                }
+                Ok(Once::Otherwise) => {
+                    session.release();
+                    return Ok(None);
+                }
+                Err(fault) if fault.gone && session.was_used() => session.forget_idle(),
+                Err(fault) => {
+                    if !fault.retryable {
+                        session.release();
+                    }
+                    return Err(fault);
+                }
+            }
+        }
+    }
 }
 
 enum Done {
@@ -194,7 +237,7 @@ async fn in_transaction(
     session: &mut Session,
     write: &Write,
     delivery: &str,
-    shown: impl FnOnce(&str, usize) + Send,
+    shown: &mut (impl FnMut(&str, usize) + Send),
 ) -> Result<Done, Fault> {
     if opened.resolved.settings.ledger {
         match ledger::enter(session, delivery).await {
@@ -234,7 +277,7 @@ async fn in_transaction(
     Ok(Done::Now(result))
 }
 
-fn plan<'t>(engine: Engine, table: &'t Table, write: &Write) -> Result<Planned<'t>, Fault> {
+pub(super) fn plan<'t>(engine: Engine, table: &'t Table, write: &Write) -> Result<Planned<'t>, Fault> {
     let filter = || {
         write.filter.as_ref().ok_or_else(|| {
             Fault::permanent("CONFIG_INVALID", "/where: an update or delete without `where` is never meant")

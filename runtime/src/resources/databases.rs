@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
+use triggerd_core::mistake::Mistake;
+
 use super::Kind;
 use crate::connections::sql;
 
@@ -34,6 +36,72 @@ pub struct Database {
     /// Whether each delivery takes effect once, by the table `triggerd_deliveries`.
     #[serde(default = "ledger")]
     pub ledger: bool,
+    /// How changed rows are captured for the triggers that name this database.
+    pub capture: Option<Capture>,
+}
+
+/// How changed rows are captured.
+#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema, Debug)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Capture {
+    /// `outbox`: triggers in the database write changes into a table, in the transaction that makes them. `log`: they are
+    /// read from PostgreSQL's write-ahead log.
+    #[serde(default)]
+    pub from: CaptureFrom,
+    /// The outbox's table. Another name than the default where several servers capture one database.
+    #[serde(default = "outbox")]
+    #[schemars(regex(pattern = "^[a-z_][a-z0-9_]{0,39}$"))]
+    pub outbox: String,
+    /// `wanted`: the columns that triggers look at; `all`: also those that none does.
+    #[serde(default)]
+    pub columns: Extent,
+    /// `wanted`: the rows that a trigger's condition may take; `all`: also those that none does.
+    #[serde(default)]
+    pub rows: Extent,
+    /// PostgreSQL: capture also what a subscription applies (`ENABLE ALWAYS`).
+    #[serde(default)]
+    pub always: bool,
+    /// The environment of the changes; left out, `default`, and for a variant in `envs` its own.
+    pub env: Option<String>,
+}
+
+/// Where changes are captured.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema, Debug)]
+#[serde(rename_all = "lowercase")]
+pub enum CaptureFrom {
+    /// In the transaction that makes them.
+    #[default]
+    Outbox,
+    /// In the write-ahead log.
+    Log,
+}
+
+/// How much of what changes is captured.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema, Debug)]
+#[serde(rename_all = "lowercase")]
+pub enum Extent {
+    /// What some trigger can want.
+    #[default]
+    Wanted,
+    /// All of it.
+    All,
+}
+
+impl Default for Capture {
+    fn default() -> Self {
+        Self {
+            from: CaptureFrom::Outbox,
+            outbox: outbox(),
+            columns: Extent::Wanted,
+            rows: Extent::Wanted,
+            always: false,
+            env: None,
+        }
+    }
+}
+
+fn outbox() -> String {
+    "triggerd_outbox".to_owned()
 }
 
 fn statement_timeout() -> u64 {
@@ -68,7 +136,12 @@ pub(super) const KIND: Kind = Kind {
     normal: |settings| settings,
     check: |settings| {
         let url = settings.get("url").and_then(Value::as_str).unwrap_or_default();
-        sql::url_mistakes(url)
+        let mut mistakes = sql::url_mistakes(url);
+        let from = settings.pointer("/capture/from").and_then(Value::as_str);
+        if from == Some("log") && !url.starts_with("postgres") && !url.contains("{{") && !url.is_empty() {
+            mistakes.push(Mistake::new("/capture/from", "`log` is for PostgreSQL; leave it out for `outbox`"));
+        }
+        mistakes
     },
     raw: &[],
     hidden: false,

@@ -28,7 +28,7 @@ use triggerd_core::outcome::Failure;
 
 pub use brokers::{Broker, Kafka as KafkaBroker, Mqtt, Nats, Rabbitmq, Redis as RedisBroker, RedisMode};
 pub use caches::Cache;
-pub use databases::Database;
+pub use databases::{Capture, CaptureFrom, Database, Extent};
 pub use kind::Kind;
 pub use notifications::{
     Apns, Callback, CallbackPart, Fcm, Gateway, Message, Notification, Push, PushPart, ServiceAccount, Sms, SmsPart,
@@ -175,6 +175,25 @@ impl Resources {
             .take_while(|((of, name, _), _)| of == tenant && *name == kind.name)
             .map(|(_, known)| kind.shown(known))
             .collect()
+    }
+
+    /// Every resource of a kind, of all tenants: whose, its tag, and the environments that it has variants for.
+    #[must_use]
+    pub fn everywhere(&self, kind: &str) -> Vec<(TenantId, String, Vec<String>)> {
+        let all = self.snapshot.load();
+        let of_kind = all.iter().filter(|((_, name, _), _)| *name == kind);
+        let place = |((tenant, _, tag), known): (&Key, &Arc<StoredResource>)| {
+            let envs = known.settings.get("envs").and_then(Value::as_object);
+            let envs = envs.map(|envs| envs.keys().cloned().collect()).unwrap_or_default();
+            (tenant.clone(), tag.clone(), envs)
+        };
+        of_kind.map(place).collect()
+    }
+
+    /// Names the resources as they are: another number means that one of them has changed.
+    #[must_use]
+    pub fn mark(&self) -> usize {
+        Arc::as_ptr(&self.snapshot.load_full()) as usize
     }
 
     /// Deletes; whether it was there.

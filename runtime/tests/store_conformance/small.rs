@@ -87,7 +87,16 @@ pub async fn a_topic_has_offsets_without_gaps_and_a_delivery_once(store: Store) 
     let publish = async |topic: &str, delivery: Option<&str>| {
         let delivery = delivery.map(str::to_owned);
         store
-            .topic_append(&me, "local", topic, Some("k".into()), json!({"h": "v"}), json!({"n": 1}), delivery, t(0))
+            .topic_append(
+                &me,
+                "local",
+                topic,
+                Some("k".into()),
+                json!({"h": "v"}),
+                json!({"n": 1}).to_string(),
+                delivery,
+                t(0),
+            )
             .await
             .unwrap()
     };

@@ -100,9 +100,14 @@ macro_rules! methods {
 
         impl Action for $name {
             const KIND: &'static str = $kind;
+            const WHOLE: Option<&'static str> = Some("body");
             const READS_EVENT: bool = false;
             const ALIASES: &'static [&'static str] = &[ALIAS];
             type Config = Config;
+
+            fn whole(config: &mut Config) -> Option<&mut Value> {
+                Some(&mut config.body)
+            }
 
             fn claims(_alias: &str, config: &Value) -> bool {
                 claims(&Method::$method, config)

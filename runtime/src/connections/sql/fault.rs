@@ -22,6 +22,9 @@ pub struct Fault {
     pub gone: bool,
 }
 
+/// The code of a write whose delivery is in the ledger already. It stays inside: the first result is read then.
+pub const DELIVERED: &str = "DB_DELIVERED";
+
 const UNAVAILABLE: (&str, bool) = ("DB_UNAVAILABLE", true);
 const CONSTRAINT: (&str, bool) = ("DB_CONSTRAINT", false);
 const UNKNOWN_TABLE: (&str, bool) = ("DB_UNKNOWN_TABLE", false);
@@ -70,6 +73,9 @@ impl From<sqlx::Error> for Fault {
                 } else {
                     let code = fault.code().unwrap_or_default();
                     match fault.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
+                        Some(postgres) if code == "23505" && postgres.table() == Some("triggerd_deliveries") => {
+                            (DELIVERED, false)
+                        }
                         Some(_) => of_sqlstate(&code),
                         None => of_sqlite(code.parse().unwrap_or(0)),
                     }

@@ -40,6 +40,8 @@ pub struct Rows {
     /// Not all that were asked for were kept: together they are too large.
     pub cut: bool,
     bytes: usize,
+    /// The first row is kept, however large it is.
+    first_anyway: bool,
 }
 
 /// A column of a statement's answer, before it is run.
@@ -79,7 +81,7 @@ impl Rows {
     fn push(&mut self, row: Vec<Arg>) {
         self.bytes += row.iter().map(Arg::bytes).sum::<usize>();
         self.cut = self.bytes > MAX_BYTES;
-        if !self.cut {
+        if !self.cut || (self.first_anyway && self.rows.is_empty()) {
             self.rows.push(row);
         }
     }
@@ -173,7 +175,15 @@ impl Link {
 
     /// Runs one statement to its end; the first `keep` rows. Servers must answer with texts.
     pub async fn rows(&mut self, sql: &str, args: &[Arg], keep: usize) -> Result<Rows, sqlx::Error> {
-        let mut found = Rows::default();
+        self.read(sql, args, keep, Rows::default()).await
+    }
+
+    /// Like [`rows`](Self::rows), with the first row in any case.
+    pub async fn batch(&mut self, sql: &str, keep: usize) -> Result<Rows, sqlx::Error> {
+        self.read(sql, &[], keep, Rows { first_anyway: true, ..Rows::default() }).await
+    }
+
+    async fn read(&mut self, sql: &str, args: &[Arg], keep: usize, mut found: Rows) -> Result<Rows, sqlx::Error> {
         macro_rules! read {
             ($engine:ty, $connection:expr, $cells:expr) => {{
                 let mut rows = bound!($engine, sql, args).fetch(&mut **$connection);

@@ -16,8 +16,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::link::{Stop, Tunneled};
 use super::server::{Engine, Network, Server, Target, TlsMode};
-use super::tunnel::Sockets;
-use super::{Arg, Column, Fault, Link, Rows, SqliteFiles};
+use super::tunnel::{Sockets, Tunnel};
+use super::{Arg, Column, Fault, Link, Listener, Rows, SqliteFiles};
 use crate::egress::Egress;
 use crate::resources::Identity;
 
@@ -73,10 +73,7 @@ impl Pool {
             let mut session = self.session(identity, server).await?;
             match session.control(begin).await {
                 Ok(()) => return Ok(session),
-                Err(fault) if session.reused && fault.gone => {
-                    // Its neighbours are as old.
-                    session.entry.iter().for_each(|entry| entry.idle.lock().clear());
-                }
+                Err(fault) if session.reused && fault.gone => session.forget_idle(),
                 Err(fault) => return Err(fault),
             }
         }
@@ -124,35 +121,38 @@ impl Pool {
         tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.map_err(timed_out)?
     }
 
-    async fn connect_network(&self, network: &Network, server: &Server) -> Result<Link, Fault> {
+    /// PostgreSQL: hears a channel, on a connection of its own.
+    pub async fn listen(&self, server: &Server, channel: &str) -> Result<Listener, Fault> {
+        let target = Target::of(&server.url).map_err(|detail| Fault::permanent("DB_REFUSED", detail))?;
+        let Target::Network(network) = &target else {
+            return Err(Fault::permanent("DB_REFUSED", "a file notifies nobody"));
+        };
+        let listening = async {
+            let tunnel = self.tunnel(network).await?;
+            let options = postgres_options(network, server, &tunnel);
+            Listener::open(options, tunnel, channel).await
+        };
+        let timed_out = |_| Fault::unavailable(format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()));
+        tokio::time::timeout(CONNECT_TIMEOUT, listening).await.map_err(timed_out)?
+    }
+
+    /// A connection that the guard opened.
+    async fn tunnel(&self, network: &Network) -> Result<Tunnel, Fault> {
         let remote = self.egress.connect_tcp(&network.host, network.port).await?;
-        let tunnel = self.sockets.open(remote).map_err(|error| Fault::unavailable(format!("a tunnel: {error}")))?;
-        let tls = network.tls(server.tls);
-        let ca = server.ca.as_ref().map(|pem| pem.clone().into_bytes());
+        self.sockets.open(remote).map_err(|error| Fault::unavailable(format!("a tunnel: {error}")))
+    }
+
+    async fn connect_network(&self, network: &Network, server: &Server) -> Result<Link, Fault> {
+        let tunnel = self.tunnel(network).await?;
         if network.engine == Engine::Postgres {
-            let (dir, number) = tunnel.dir_and_number();
-            let mut options = PgConnectOptions::new_without_pgpass()
-                .host(&network.host)
-                .socket(dir)
-                .port(number)
-                .username(&network.user)
-                // An empty one rather than none: none would be looked for in this process's environment.
-                .password(network.password.as_deref().unwrap_or_default())
-                .database(&network.database)
-                .application_name("triggerd")
-                .ssl_mode(match tls {
-                    TlsMode::Disable => PgSslMode::Disable,
-                    TlsMode::Require => PgSslMode::Require,
-                    TlsMode::VerifyFull => PgSslMode::VerifyFull,
-                });
-            if let Some(pem) = ca {
-                options = options.ssl_root_cert_from_pem(pem);
-            }
-            let connection = options.disable_statement_logging().connect().await?;
+            let options = postgres_options(network, server, &tunnel);
+            let connection = options.connect().await?;
             let mut link = Link::Postgres(Box::new(connection), Tunneled { _tunnel: tunnel });
             link.control(AssertSqlSafe(postgres_session(server))).await?;
             return Ok(link);
         }
+        let tls = network.tls(server.tls);
+        let ca = server.ca.as_ref().map(|pem| pem.clone().into_bytes());
         let mut options = MySqlConnectOptions::new()
             .host(&network.host)
             .socket(tunnel.path())
@@ -211,9 +211,31 @@ impl Session {
         self.link.is_mariadb()
     }
 
+    /// Whether it has been used before, so that what is wrong with it may be its age.
+    #[must_use]
+    pub fn was_used(&self) -> bool {
+        self.reused
+    }
+
+    /// Closes it and its neighbours that nobody uses: they are as old.
+    pub fn forget_idle(self) {
+        self.entry.iter().for_each(|entry| entry.idle.lock().clear());
+    }
+
     /// Runs statements of this program's own, without values.
     pub async fn control(&mut self, sql: &'static str) -> Result<(), Fault> {
         within(self.timeout, self.link.control(sql)).await
+    }
+
+    /// Runs statements of this program's own that were made of names in the catalog, without values.
+    pub async fn ddl(&mut self, sql: &str) -> Result<(), Fault> {
+        within(self.timeout, self.link.control(AssertSqlSafe(sql))).await
+    }
+
+    /// Runs one statement to its end; its first rows, at most `keep` and about as many as a few MiB hold, but one at
+    /// least, however large it is.
+    pub async fn batch(&mut self, sql: &str, keep: usize) -> Result<Rows, Fault> {
+        within(self.timeout, self.link.batch(sql, keep)).await
     }
 
     /// Runs one statement; how many rows it changed.
@@ -278,11 +300,35 @@ async fn within<T>(limit: Duration, asked: impl Future<Output = Result<T, sqlx::
     }
 }
 
+/// How PostgreSQL is spoken to through a tunnel.
+fn postgres_options(network: &Network, server: &Server, tunnel: &Tunnel) -> PgConnectOptions {
+    let (dir, number) = tunnel.dir_and_number();
+    let options = PgConnectOptions::new_without_pgpass()
+        .host(&network.host)
+        .socket(dir)
+        .port(number)
+        .username(&network.user)
+        // An empty one rather than none: none would be looked for in this process's environment.
+        .password(network.password.as_deref().unwrap_or_default())
+        .database(&network.database)
+        .application_name("triggerd")
+        .ssl_mode(match network.tls(server.tls) {
+            TlsMode::Disable => PgSslMode::Disable,
+            TlsMode::Require => PgSslMode::Require,
+            TlsMode::VerifyFull => PgSslMode::VerifyFull,
+        })
+        .disable_statement_logging();
+    match &server.ca {
+        Some(pem) => options.ssl_root_cert_from_pem(pem.clone().into_bytes()),
+        None => options,
+    }
+}
+
 /// What is agreed on with PostgreSQL before anything else.
 fn postgres_session(server: &Server) -> String {
     let ms = server.statement_timeout.as_millis();
     format!(
-        "SET statement_timeout = {ms}; SET lock_timeout = {ms}; SET idle_in_transaction_session_timeout = {}; \
+        "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED; SET statement_timeout = {ms}; SET lock_timeout = {ms}; SET idle_in_transaction_session_timeout = {}; \
          SET timezone = 'UTC'; SET datestyle = 'ISO, MDY'; SET intervalstyle = 'iso_8601'; \
          SET standard_conforming_strings = on",
         ms + 10_000

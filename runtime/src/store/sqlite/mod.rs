@@ -25,6 +25,7 @@ mod replay;
 mod resources;
 mod rows;
 mod runs;
+mod source_state;
 mod tenants;
 mod topics;
 mod triggers;

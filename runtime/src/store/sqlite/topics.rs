@@ -19,7 +19,7 @@ impl Store {
         topic: &str,
         key: Option<String>,
         headers: serde_json::Value,
-        message: serde_json::Value,
+        message: String,
         delivery_id: Option<String>,
         now: Timestamp,
     ) -> Result<u64, Error> {
@@ -38,7 +38,7 @@ impl Store {
                 .bind(topic.as_str())
                 .bind(key)
                 .bind(headers.to_string())
-                .bind(message.to_string())
+                .bind(message)
                 .bind(delivery_id.as_deref())
                 .bind(now.as_millisecond())
                 .fetch_optional(&mut *conn)

@@ -1,0 +1,10 @@
+-- What sources of events remember, by kind ('capture', 'installation', ...) and a key of the kind's own, as JSON.
+CREATE TABLE source_state (
+    tenant     TEXT    NOT NULL,
+    kind       TEXT    NOT NULL,
+    key        TEXT    NOT NULL,
+    value      TEXT    NOT NULL,
+    updated_at INTEGER NOT NULL,
+    PRIMARY KEY (tenant, kind, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX source_state_kind ON source_state (kind);

@@ -1,0 +1,22 @@
+//! Capture by a transactional outbox: triggers in the tenant's database write every change into a table, in the
+//! transaction that makes it, and this side reads the table.
+//!
+//! ```text
+//! wants (core::capture) ─► ddl ─► install, compared with what is there ─► the writer's own transaction fills the outbox
+//!                                                                         reader ─► entry ─► accept ─► delete
+//! ```
+
+mod ddl;
+mod entry;
+mod filter;
+mod install;
+mod mysql;
+mod names;
+mod postgres;
+mod reader;
+mod row;
+mod sqlite;
+
+pub use install::{Found, State};
+pub use names::Names;
+pub(super) use reader::{End, Reader};

@@ -1,0 +1,268 @@
+//! Reading an outbox: its oldest entries become events, and are removed once those are kept.
+//!
+//! There is no cursor: numbers are given before the commit, so that a lower one may become visible after a higher one.
+//! What is visible is committed, and is taken in the order of its numbers; a row's entries are numbered in the order of
+//! its changes. An entry that was read and not removed, because the process ended in between, makes the same event again
+//! and is recognised by its id.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::entry::{self, Entry};
+use super::install::{self, Found, State};
+use super::names::Names;
+use crate::app::App;
+use crate::connections::sql::{Arg, Engine, Fault, Listener, Session};
+use crate::sources::accept::accept;
+use crate::sources::plan::Plan;
+use crate::sources::status::Status;
+use crate::sources::{Captured, Place};
+
+/// Entries that are read at once.
+const MAX_BATCH: usize = 1000;
+const FIRST_BATCH: usize = 128;
+/// The pause between looks while changes come.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
+/// For how long after the last change that is.
+const BUSY: Duration = Duration::from_secs(1);
+/// The longest pause where nobody wakes the reader.
+const IDLE_PAUSE: Duration = Duration::from_millis(50);
+/// The longest pause where somebody does: a waking can be missed.
+const WOKEN_PAUSE: Duration = Duration::from_millis(500);
+/// How often what is installed is compared with what should be.
+const LOOK: Duration = Duration::from_secs(30);
+/// The same for MySQL, where a column that is gone fails every write to its table.
+const LOOK_MYSQL: Duration = Duration::from_secs(5);
+
+/// What a reader works with.
+pub struct Reader<'r> {
+    /// The program.
+    pub app: &'r Arc<App>,
+    /// Which database.
+    pub place: &'r Place,
+    /// What is told of it.
+    pub status: &'r Status,
+    /// Wakes it after a change that this program made.
+    pub nudge: &'r Notify,
+    /// Ends it.
+    pub stop: &'r CancellationToken,
+    /// Names this installation among those that may read the database.
+    pub owner: &'r str,
+}
+
+/// Why a reader ended well.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// It was asked to.
+    Stopped,
+    /// Nothing is to be captured any more, and nothing is left of it.
+    Nothing,
+    /// The server or how it is captured has changed: for another connection.
+    Changed,
+}
+
+/// A reader with its connection.
+struct Reading<'r> {
+    with: &'r Reader<'r>,
+    session: Session,
+    names: Names,
+    listener: Option<Listener>,
+    /// Entries that are asked for at once.
+    limit: usize,
+    /// The entries that are there may have been read before.
+    doubtful: bool,
+    /// When the last entry came.
+    busy: Option<Instant>,
+    /// The database knows that this side sleeps.
+    sleeps: bool,
+    pause: Duration,
+}
+
+impl Reader<'_> {
+    /// Installs what the plan says and reads until something ends it; a fault means that the connection is of no more use.
+    pub async fn run(&self, plans: &mut watch::Receiver<Arc<Plan>>) -> Result<End, Fault> {
+        let plan = plans.borrow_and_update().clone();
+        let pool = &self.app.services.resources.connections().sql;
+        let mut session = pool.single(&plan.server).await?;
+        if session.engine() == Engine::Postgres {
+            // An entry whose removal is lost is read again, and recognised.
+            session.control("SET synchronous_commit = off").await?;
+        }
+        let names = install::names(&mut session, &plan.capture.outbox).await?;
+        install::outbox(&mut session, &names, self.owner).await?;
+        let listener = match session.engine() {
+            // Behind some poolers nobody can listen: looking again and again does as well.
+            Engine::Postgres => pool.listen(&plan.server, names.channel()).await.ok(),
+            _ => None,
+        };
+        let mut reading = Reading {
+            with: self,
+            session,
+            names,
+            listener,
+            limit: FIRST_BATCH,
+            doubtful: true,
+            busy: None,
+            sleeps: false,
+            pause: BUSY_PAUSE,
+        };
+        reading.carry_out(plan, plans).await
+    }
+}
+
+impl Reading<'_> {
+    async fn carry_out(&mut self, mut plan: Arc<Plan>, plans: &mut watch::Receiver<Arc<Plan>>) -> Result<End, Fault> {
+        loop {
+            self.set_up(&plan).await?;
+            let look = if self.session.engine() == Engine::Mysql { LOOK_MYSQL } else { LOOK };
+            let looked = Instant::now();
+            loop {
+                let read = self.read().await?;
+                if self.with.stop.is_cancelled() {
+                    return Ok(End::Stopped);
+                }
+                if plans.has_changed().unwrap_or(true) {
+                    let next = plans.borrow_and_update().clone();
+                    if next.server != plan.server || next.capture != plan.capture {
+                        return Ok(End::Changed);
+                    }
+                    plan = next;
+                    break;
+                }
+                if read == 0 {
+                    if plan.is_idle() {
+                        return Ok(End::Nothing);
+                    }
+                    if looked.elapsed() >= look {
+                        break;
+                    }
+                    self.wait(plans).await?;
+                } else if looked.elapsed() >= look {
+                    break;
+                }
+            }
+        }
+    }
+
+    async fn set_up(&mut self, plan: &Plan) -> Result<(), Fault> {
+        let tables = install::tables(&mut self.session, &self.names).await?;
+        let wanted = plan.wanted(self.with.place, &tables);
+        let mut states = install::reconcile(&mut self.session, &self.names, plan.capture.always, &wanted).await?;
+        states.extend(plan.missing(&tables).into_iter().map(|table| State {
+            found: Found::Problem(format!("there is no table `{table}`; it is captured once there is one")),
+            table,
+            operations: Vec::new(),
+        }));
+        for state in &states {
+            self.tell(state);
+        }
+        self.with.status.runs(plan.generation, states);
+        Ok(())
+    }
+
+    fn tell(&self, state: &State) {
+        let (database, table) = (&self.with.place.database, &state.table);
+        match &state.found {
+            Found::Good => {}
+            Found::Installed => tracing::info!(database, table, "Changes of {database}/{table} are captured"),
+            Found::Repaired => {
+                tracing::info!(database, table, "The capture of {database}/{table} was brought up to date")
+            }
+            Found::Removed => {
+                tracing::info!(database, table, "Changes of {database}/{table} are not captured any more")
+            }
+            Found::Problem(problem) => {
+                tracing::warn!(database, table, "Changes of {database}/{table} are not captured: {problem}");
+            }
+        }
+    }
+
+    /// Takes the oldest entries; how many there were.
+    async fn read(&mut self) -> Result<usize, Fault> {
+        let engine = self.session.engine();
+        let select = entry::select(engine, &self.names, self.limit);
+        let found = self.session.batch(&select, self.limit).await?;
+        let entries: Vec<Entry> = found.rows.iter().filter_map(|row| entry::read(row)).collect();
+        let count = entries.len();
+        if count == 0 {
+            return Ok(0);
+        }
+        // What did not fit is asked for again: the next time for no more than fits.
+        self.limit = if found.cut { count } else { (self.limit * 2).min(MAX_BATCH) };
+        let ids: Vec<i64> = entries.iter().map(|entry| entry.id).collect();
+        let changes: Vec<Captured> = entries.into_iter().map(|entry| entry.captured).collect();
+        let last = changes.last().map(|change| change.at).unwrap_or_default();
+        let Reader { app, place, stop, status, .. } = self.with;
+        if !accept(app, place, changes, self.doubtful, stop).await {
+            return Ok(0);
+        }
+        let (delete, args) = entry::delete(engine, &self.names, &ids);
+        self.doubtful = true;
+        self.session.execute(&delete, &args).await?;
+        self.doubtful = false;
+        let now = app.clock.now();
+        status.captured(count, last, now);
+        metrics::counter!("triggerd_captured_changes_total", "database" => place.database.clone())
+            .increment(count as u64);
+        metrics::histogram!("triggerd_capture_lag_seconds", "database" => place.database.clone())
+            .record((now.duration_since(last)).as_secs_f64().max(0.0));
+        self.busy = Some(Instant::now());
+        self.pause = BUSY_PAUSE;
+        Ok(count)
+    }
+
+    /// Waits until it is time to look again.
+    async fn wait(&mut self, plans: &mut watch::Receiver<Arc<Plan>>) -> Result<(), Fault> {
+        let busy = self.busy.is_some_and(|at| at.elapsed() < BUSY);
+        let (stop, nudge) = (self.with.stop, self.with.nudge);
+        if !busy && self.listener.is_some() && !self.sleeps {
+            // Said first, then looked once more: what was written in between is seen, or wakes.
+            self.say("yes").await?;
+            self.sleeps = true;
+            return Ok(());
+        }
+        let pause = if busy {
+            BUSY_PAUSE
+        } else if self.sleeps {
+            WOKEN_PAUSE
+        } else {
+            self.pause = (self.pause * 2).min(IDLE_PAUSE);
+            self.pause
+        };
+        let heard = async {
+            match &mut self.listener {
+                Some(listener) if !busy => listener.heard().await,
+                _ => std::future::pending().await,
+            }
+        };
+        let woken = tokio::select! {
+            () = stop.cancelled() => None,
+            _ = plans.changed() => None,
+            () = nudge.notified() => None,
+            heard = heard => Some(heard),
+            () = tokio::time::sleep(pause) => None,
+        };
+        match woken {
+            None => {}
+            Some(Err(_)) => self.listener = None,
+            Some(Ok(())) => {
+                self.busy = Some(Instant::now());
+                self.say("no").await?;
+                self.sleeps = false;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the database whether this side sleeps.
+    async fn say(&mut self, sleeps: &str) -> Result<(), Fault> {
+        let sql = format!(
+            "INSERT INTO {} (key, value) VALUES ('sleeps', $1) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            self.names.state()
+        );
+        self.session.execute(&sql, &[Arg::Text(sleeps.to_owned())]).await.map(drop)
+    }
+}

@@ -1,0 +1,140 @@
+//! Which databases are to be captured, and what of each: derived from definitions and resources.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use triggerd_core::capture::{self, Clause, Columns, Wanted};
+use triggerd_core::definition::Trigger;
+use triggerd_core::event::DEFAULT_ENV;
+use triggerd_core::id::TenantId;
+
+use super::Place;
+use crate::app::App;
+use crate::connections::sql::Server;
+use crate::resources::{Capture, Database, Extent};
+
+/// A table by its schema, where that is not the connection's own, and its name.
+pub type TableName = (Option<String>, String);
+
+/// What is to be captured of one database.
+#[derive(Clone)]
+pub struct Plan {
+    /// Counts plans: another one was made later.
+    pub generation: u64,
+    /// Where the database is.
+    pub server: Server,
+    /// How it is captured.
+    pub capture: Capture,
+    /// The settings say how: then the application's own events are read, also where no table is captured.
+    pub explicit: bool,
+    /// The triggers that make it tell.
+    pub triggers: Vec<Arc<Trigger>>,
+}
+
+impl Plan {
+    /// Whether it is the same but for its number.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        let tags = |plan: &Self| plan.triggers.iter().map(|t| (t.tag.clone(), t.version)).collect::<Vec<_>>();
+        self.server == other.server
+            && self.capture == other.capture
+            && self.explicit == other.explicit
+            && tags(self) == tags(other)
+    }
+
+    /// What is wanted of each of `tables`. `place` is where they are.
+    #[must_use]
+    pub fn wanted(&self, place: &Place, tables: &[TableName]) -> BTreeMap<TableName, Wanted> {
+        let mut wanted = BTreeMap::new();
+        for (schema, name) in tables {
+            let triggers = self.triggers.iter().map(AsRef::as_ref);
+            let mut of_table = capture::wanted(triggers, &place.database, &place.env, schema.as_deref(), name);
+            for want in [&mut of_table.insert, &mut of_table.update, &mut of_table.delete].into_iter().flatten() {
+                if self.capture.columns == Extent::All {
+                    want.columns = Columns::All;
+                }
+                if self.capture.rows == Extent::All {
+                    want.rows = Clause::Unknown;
+                }
+            }
+            if !of_table.is_nothing() {
+                wanted.insert((schema.clone(), name.clone()), of_table);
+            }
+        }
+        wanted
+    }
+
+    /// Tables that a trigger names in full and that are not among `tables`.
+    #[must_use]
+    pub fn missing(&self, tables: &[TableName]) -> BTreeSet<String> {
+        use triggerd_core::definition::NamePattern;
+        let there: BTreeSet<&str> = tables.iter().map(|(_, name)| name.as_str()).collect();
+        let named = self.triggers.iter().flat_map(|trigger| &trigger.tables);
+        let exact = named.filter_map(|pattern| match pattern {
+            NamePattern::Exact(name) if !there.contains(name.as_str()) => Some(name.clone()),
+            _ => None,
+        });
+        exact.collect()
+    }
+
+    /// Whether nothing is left to capture.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.triggers.is_empty() && !self.explicit
+    }
+}
+
+/// The plans of all databases that are to be captured, or were and are to be left. `known` are those of before.
+pub(super) fn all(app: &Arc<App>, generation: u64, known: &BTreeSet<Place>) -> BTreeMap<Place, Plan> {
+    let mut plans = BTreeMap::new();
+    let mut of_tenant: Option<(TenantId, Vec<Arc<Trigger>>)> = None;
+    for (tenant, tag, envs) in app.services.resources.everywhere("databases") {
+        // Resources come by kind and tenant: each tenant's triggers are looked through once.
+        if of_tenant.as_ref().is_none_or(|(known, _)| *known != tenant) {
+            let triggers = app.definitions.index().all(&tenant);
+            let capturing = triggers.into_iter().filter(|trigger| trigger.database.is_some());
+            of_tenant = Some((tenant.clone(), capturing.collect()));
+        }
+        let triggers = of_tenant.as_ref().map(|(_, triggers)| triggers.as_slice()).unwrap_or_default();
+        for variant in std::iter::once(None).chain(envs.iter().map(|env| Some(env.as_str()))) {
+            let Some((place, plan)) = one(app, generation, &tenant, &tag, variant, triggers) else { continue };
+            if !plan.is_idle() || known.contains(&place) {
+                plans.insert(place, plan);
+            }
+        }
+    }
+    plans
+}
+
+/// The plan of a database as it is in one environment; `None` is the one that no variant is for.
+fn one(
+    app: &Arc<App>,
+    generation: u64,
+    tenant: &TenantId,
+    tag: &str,
+    variant: Option<&str>,
+    triggers: &[Arc<Trigger>],
+) -> Option<(Place, Plan)> {
+    let resources = &app.services.resources;
+    let env = variant.unwrap_or(DEFAULT_ENV);
+    let settings = &resources.resolve::<Database>(tenant, "databases", tag, env)?.ok()?.settings;
+    if variant.is_some() {
+        // A variant that names no other server is the same database: it is captured once.
+        let base = resources.resolve::<Database>(tenant, "databases", tag, DEFAULT_ENV);
+        if base.and_then(Result::ok).is_some_and(|base| base.settings.url == settings.url) {
+            return None;
+        }
+    }
+    let capture = settings.capture.clone().unwrap_or_default();
+    let env = capture.env.clone().unwrap_or_else(|| env.to_owned());
+    let place = Place { tenant: tenant.clone(), database: tag.to_owned(), env };
+    let captures = |trigger: &&Arc<Trigger>| capture::captures(trigger, tag, &place.env);
+    let plan = Plan {
+        generation,
+        server: settings.server(),
+        explicit: settings.capture.is_some(),
+        triggers: triggers.iter().filter(captures).cloned().collect(),
+        capture,
+    };
+    Some((place, plan))
+}

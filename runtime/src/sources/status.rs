@@ -1,0 +1,88 @@
+//! What can be told of a captured database.
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::outbox::State as Table;
+
+/// One database's state, shared between who captures it and who asks. Cheap to share as `Arc`.
+pub struct Status {
+    told: Mutex<Told>,
+    /// The number of the last plan that was carried out, or could not be.
+    settled: watch::Sender<u64>,
+}
+
+/// What is told.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// Changes are read.
+    pub running: bool,
+    /// Why not, or what else is wrong with the whole database.
+    pub problem: Option<String>,
+    /// Its tables.
+    pub tables: Vec<Table>,
+    /// How many changes became events since the start.
+    pub captured: u64,
+    /// When the last of them was made, by the database's clock.
+    pub last_change_at: Option<Timestamp>,
+    /// When it was accepted.
+    pub last_accepted_at: Option<Timestamp>,
+}
+
+impl Default for Status {
+    fn default() -> Self {
+        Self { told: Mutex::default(), settled: watch::Sender::new(0) }
+    }
+}
+
+impl Status {
+    /// What is known.
+    #[must_use]
+    pub fn told(&self) -> Told {
+        self.told.lock().clone()
+    }
+
+    /// The plan of that number is carried out.
+    pub(super) fn runs(&self, generation: u64, tables: Vec<Table>) {
+        let mut told = self.told.lock();
+        told.running = true;
+        told.problem = None;
+        told.tables = tables;
+        drop(told);
+        self.settle(generation);
+    }
+
+    /// It cannot be carried out, or not any more.
+    pub(super) fn fails(&self, generation: u64, problem: String) {
+        let mut told = self.told.lock();
+        told.running = false;
+        told.problem = Some(problem);
+        drop(told);
+        self.settle(generation);
+    }
+
+    /// Changes became events.
+    pub(super) fn captured(&self, count: usize, last: Timestamp, now: Timestamp) {
+        let mut told = self.told.lock();
+        told.captured += count as u64;
+        told.last_change_at = Some(last);
+        told.last_accepted_at = Some(now);
+    }
+
+    /// Waits until the plan of that number, or a later one, was carried out or could not be.
+    pub async fn settled(&self, generation: u64) {
+        // The sender is this struct's own: it is not dropped before.
+        let _ = self.settled.subscribe().wait_for(|settled| *settled >= generation).await;
+    }
+
+    fn settle(&self, generation: u64) {
+        self.settled.send_if_modified(|settled| {
+            let later = generation > *settled;
+            if later {
+                *settled = generation;
+            }
+            later
+        });
+    }
+}

@@ -1,0 +1,267 @@
+//! One task for each captured database: started when a trigger wants it, told when wants change, ended when nothing does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use triggerd_core::id::TenantId;
+
+use super::outbox::{End, Reader};
+use super::plan::{self, Plan};
+use super::status::{Status, Told};
+use super::{Place, Sources};
+use crate::app::App;
+use crate::connections::sql::Fault;
+use crate::resources::CaptureFrom;
+use crate::store;
+
+/// How often definitions and resources are looked at for changes.
+const LOOK: Duration = Duration::from_millis(200);
+/// The first and the longest pause before a database that fails is tried again.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// What sources remember of captured databases, by `DATABASE/ENV`.
+const KIND: &str = "capture";
+
+/// The captured databases.
+#[derive(Default)]
+pub(super) struct Workers {
+    by_place: Mutex<BTreeMap<Place, Worker>>,
+    /// Asks for a look now.
+    wake: Notify,
+    /// How often a look was asked for.
+    asked: AtomicU64,
+    /// Which of those was the last to be followed.
+    looked: watch::Sender<u64>,
+}
+
+struct Worker {
+    plan: watch::Sender<Arc<Plan>>,
+    status: Arc<Status>,
+}
+
+impl Sources {
+    /// What is told of the tenant's captured databases.
+    #[must_use]
+    pub fn told(&self, tenant: &TenantId, database: &str) -> Vec<(Place, Told)> {
+        let workers = self.workers.by_place.lock();
+        let own = workers.iter().filter(|(place, _)| place.tenant == *tenant && place.database == database);
+        own.map(|(place, worker)| (place.clone(), worker.status.told())).collect()
+    }
+
+    /// Has what is installed in a database compared with what should be, now.
+    pub fn look_again(&self, tenant: &TenantId, database: &str) {
+        let workers = self.workers.by_place.lock();
+        for (_, worker) in workers.iter().filter(|(place, _)| place.tenant == *tenant && place.database == database) {
+            // A plan of another number, which is waited for.
+            worker
+                .plan
+                .send_modify(|plan| *plan = Arc::new(Plan { generation: plan.generation + 1, ..Plan::clone(plan) }));
+        }
+    }
+
+    /// Waits until what definitions and resources say by now is carried out in the tenant's databases, or cannot be; no
+    /// longer than `most`.
+    pub async fn settle(&self, tenant: &TenantId, most: Duration) {
+        let workers = &self.workers;
+        let asked = workers.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        workers.wake.notify_one();
+        let settled = async {
+            let _ = workers.looked.subscribe().wait_for(|looked| *looked >= asked).await;
+            let own: Vec<_> = {
+                let workers = workers.by_place.lock();
+                let own = workers.iter().filter(|(place, _)| place.tenant == *tenant);
+                own.map(|(_, worker)| (worker.status.clone(), worker.plan.borrow().generation)).collect()
+            };
+            for (status, generation) in own {
+                status.settled(generation).await;
+            }
+        };
+        // Who waits longer than that goes on without: the work goes on too.
+        let _ = tokio::time::timeout(most, settled).await;
+    }
+}
+
+/// Keeps every captured database's task, until `stop`.
+pub async fn supervise(app: Arc<App>, stop: CancellationToken) {
+    let tasks = TaskTracker::new();
+    let owner = loop {
+        match installation(&app).await {
+            Ok(owner) => break owner,
+            Err(error) => {
+                tracing::error!("Databases are not captured yet: {error}");
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(FIRST_PAUSE) => {}
+                }
+            }
+        }
+    };
+    let mut known = remembered(&app).await;
+    // Between two of them a look may be asked for.
+    let (mut generation, mut seen) = (0, None);
+    while !stop.is_cancelled() {
+        let asked = app.sources.workers.asked.load(Ordering::SeqCst);
+        let now = (Arc::as_ptr(&app.definitions.index()) as usize, app.services.resources.mark());
+        if seen != Some(now) {
+            generation += 1 << 20;
+            seen = Some(now);
+            let plans = plan::all(&app, generation, &known);
+            follow(&app, plans, &mut known, &owner, &tasks, &stop).await;
+        }
+        app.sources.workers.looked.send_replace(asked);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = app.sources.workers.wake.notified() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        known.retain(|place| !app.sources.workers.is_over(place));
+    }
+    tasks.close();
+    tasks.wait().await;
+}
+
+impl Workers {
+    /// Whether its task came to an end because nothing is left to capture.
+    fn is_over(&self, place: &Place) -> bool {
+        !self.by_place.lock().contains_key(place)
+    }
+}
+
+/// Hands new plans to the tasks, and starts those that there are none of.
+async fn follow(
+    app: &Arc<App>,
+    plans: BTreeMap<Place, Plan>,
+    known: &mut BTreeSet<Place>,
+    owner: &str,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) {
+    for (place, plan) in plans {
+        if known.insert(place.clone()) {
+            remember(app, &place).await;
+        }
+        let plan = Arc::new(plan);
+        let mut workers = app.sources.workers.by_place.lock();
+        if let Some(worker) = workers.get(&place) {
+            worker.plan.send_if_modified(|old| {
+                let other = !old.is_like(&plan);
+                if other {
+                    *old = plan.clone();
+                }
+                other
+            });
+            continue;
+        }
+        let (sender, receiver) = watch::channel(plan);
+        let status = Arc::new(Status::default());
+        workers.insert(place.clone(), Worker { plan: sender, status: status.clone() });
+        drop(workers);
+        tasks.spawn(work(app.clone(), place, receiver, status, owner.to_owned(), stop.clone()));
+    }
+}
+
+/// Captures one database, through faults and restarts of it.
+async fn work(
+    app: Arc<App>,
+    place: Place,
+    mut plans: watch::Receiver<Arc<Plan>>,
+    status: Arc<Status>,
+    owner: String,
+    stop: CancellationToken,
+) {
+    let nudge = app.sources.nudge(&place);
+    let mut pause = FIRST_PAUSE;
+    while !stop.is_cancelled() {
+        let generation = plans.borrow().generation;
+        let began = std::time::Instant::now();
+        let reader = Reader { app: &app, place: &place, status: &status, nudge: &nudge, stop: &stop, owner: &owner };
+        let end = capture(&reader, &mut plans).await;
+        match end {
+            Ok(End::Stopped) => return,
+            Ok(End::Changed) => {}
+            Ok(End::Nothing) => {
+                forget(&app, &place).await;
+                app.sources.workers.by_place.lock().remove(&place);
+                return;
+            }
+            Err(fault) => {
+                let generation = generation.max(plans.borrow().generation);
+                tracing::warn!(
+                    tenant = %place.tenant, database = place.database, env = place.env, code = fault.code,
+                    "Changes of database {} are not captured just now: {fault}", place.database
+                );
+                status.fails(generation, fault.message);
+                pause = if began.elapsed() > LONGEST_PAUSE { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    _ = plans.changed() => plans.mark_changed(),
+                    () = tokio::time::sleep(pause) => {}
+                }
+            }
+        }
+    }
+}
+
+async fn capture(reader: &Reader<'_>, plans: &mut watch::Receiver<Arc<Plan>>) -> Result<End, Fault> {
+    let from = plans.borrow().capture.from;
+    match from {
+        CaptureFrom::Outbox => reader.run(plans).await,
+        CaptureFrom::Log => {
+            let message = "capture from the log is not there yet; leave `capture.from` out";
+            Err(Fault::permanent("DB_REFUSED", message))
+        }
+    }
+}
+
+/// Names this installation among all that may read a database: made once, kept in the store.
+async fn installation(app: &App) -> Result<String, store::Error> {
+    let (tenant, key) = (TenantId::new(TenantId::DEFAULT), "id");
+    if let Some(known) = app.store.source_state(&tenant, "installation", key).await? {
+        return Ok(known.as_str().unwrap_or_default().to_owned());
+    }
+    let id = format!("triggerd {}", hex::encode(app.clock.id_bits()));
+    app.store.put_source_state(&tenant, "installation", key, &json!(id), app.clock.now()).await?;
+    Ok(id)
+}
+
+/// The databases that something may be installed in.
+async fn remembered(app: &App) -> BTreeSet<Place> {
+    match app.store.source_states(KIND).await {
+        Ok(known) => known.into_iter().filter_map(|(tenant, key, _)| place_of(tenant, &key)).collect(),
+        Err(error) => {
+            tracing::error!("Databases that were captured and are not to be any more stay as they are: {error}");
+            BTreeSet::new()
+        }
+    }
+}
+
+async fn remember(app: &App, place: &Place) {
+    if let Err(error) =
+        app.store.put_source_state(&place.tenant, KIND, &key_of(place), &json!({}), app.clock.now()).await
+    {
+        tracing::error!("That database {} is captured is not remembered: {error}", place.database);
+    }
+}
+
+async fn forget(app: &App, place: &Place) {
+    if let Err(error) = app.store.delete_source_state(&place.tenant, KIND, &key_of(place)).await {
+        tracing::error!("That database {} is not captured any more is not remembered: {error}", place.database);
+    }
+}
+
+/// Tags hold no slash.
+fn key_of(place: &Place) -> String {
+    format!("{}/{}", place.database, place.env)
+}
+
+fn place_of(tenant: TenantId, key: &str) -> Option<Place> {
+    let (database, env) = key.split_once('/')?;
+    Some(Place { tenant, database: database.to_owned(), env: env.to_owned() })
+}
