@@ -8,9 +8,8 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use triggerd_core::outcome::Outcome;
 
-use crate::harness::process::free_port;
 use crate::harness::proxy::{Cut, Proxy};
-use crate::harness::{Bench, dead, retried, run};
+use crate::harness::{Bench, dead, free_port, retried, run};
 
 const SCHEMES: &[&str] = &["amqp", "amqps", "mqtt", "mqtts", "nats", "tls"];
 
