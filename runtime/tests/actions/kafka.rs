@@ -209,20 +209,6 @@ async fn a_cluster_that_is_not_there_is_tried_again_within_the_delivery_timeout(
 }
 
 #[tokio::test]
-async fn a_blocked_broker_of_the_settings_gets_no_connection() {
-    let inside = Accepted::count("127.0.0.1:0").await;
-    let bench = Bench::guarded().await;
-    for host in ["127.0.0.1", "localhost", "[::1]"] {
-        bench.put("brokers", "kafka", settings(&[format!("{host}:{}", inside.port)], json!({}))).await;
-        let failure = dead(bench.run("broker.publish", publish("t", json!(1))).await);
-        assert_eq!(failure.code, "EGRESS_DENIED", "{host}: {}", failure.message);
-        let check = bench.services.resources.check(&bench.tenant(), "brokers", "kafka", "").await.unwrap();
-        assert!(!check.ok && check.detail.ends_with("destination not allowed"), "{}", check.detail);
-    }
-    assert_eq!(inside.connections(), 0);
-}
-
-#[tokio::test]
 async fn a_blocked_broker_that_the_cluster_advertises_gets_no_connection() {
     let cluster = KafkaCluster::start(1);
     cluster.mock.create_topic("t", 1, 1).unwrap();

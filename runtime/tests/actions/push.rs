@@ -21,7 +21,7 @@ use crate::harness::provider::{Got, Provider, Reply};
 use crate::harness::{Bench, dead, done, retried, run};
 
 /// A fresh RSA key and its public part, as PEM.
-fn rsa() -> (String, String) {
+pub fn rsa() -> (String, String) {
     let openssl = |arguments: &[&str], input: &str| {
         use std::io::Write as _;
         let mut command = Command::new("openssl");
@@ -36,8 +36,13 @@ fn rsa() -> (String, String) {
 }
 
 /// The bytes 1 to 32 in some order: any number below the curve's order is a key.
-fn ec(seed: u8) -> SecretKey {
+pub fn ec(seed: u8) -> SecretKey {
     SecretKey::from_slice(&std::array::from_fn::<u8, 32, _>(|i| (i as u8) ^ seed | 1)).unwrap()
+}
+
+/// As a `.p8` file has it.
+pub fn pem(key: &SecretKey) -> String {
+    key.to_pkcs8_pem(LineEnding::LF).unwrap().to_string()
 }
 
 fn claims(token: &str, key: &DecodingKey, algorithm: Algorithm) -> Option<Value> {
@@ -270,7 +275,11 @@ async fn browsers_can_open_what_they_get_and_push_services_can_tell_whose_it_is(
     guarded.put("notifications", "push", settings).await;
     let before = provider.got().len();
     let failure = dead(guarded.run("notification.push", news(json!([browser(&provider, "/a")]))).await);
-    assert!(failure.code == "PUSH_TOKEN_INVALID" && failure.message.contains("not allowed"), "{}", failure.message);
+    assert!(
+        failure.code == "PUSH_TOKEN_INVALID" && failure.message.contains("destination not allowed"),
+        "{}",
+        failure.message
+    );
     assert_eq!(provider.got().len(), before);
 }
 
@@ -303,7 +312,7 @@ async fn apple_is_spoken_to_over_http2_with_a_token_that_is_used_again() {
     let bench = Bench::local().await;
     let service = |key: &SecretKey| {
         json!({
-            "push": {"apns": {"teamId": "TEAM123456", "keyId": "KEY1234567", "privateKey": key.to_pkcs8_pem(LineEnding::LF).unwrap().to_string(),
+            "push": {"apns": {"teamId": "TEAM123456", "keyId": "KEY1234567", "privateKey": pem(key),
                 "topic": "example.shop", "baseUrl": provider.url(""), "ca": provider.ca}},
             "messages": {"news": {"push": {"title": "{{sender}}", "body": "{{preview}}", "ttl": 0}}},
         })
