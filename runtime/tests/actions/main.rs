@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod broker_and_cache;
+mod broker_cloud_events;
 mod broker_mqtt;
 mod broker_nats;
 mod broker_rabbitmq;
