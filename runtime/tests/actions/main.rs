@@ -16,6 +16,7 @@ mod email;
 mod harness;
 mod http;
 mod kafka;
+mod leaks;
 mod push;
 mod redis;
 mod resources;

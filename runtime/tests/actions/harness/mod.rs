@@ -15,6 +15,7 @@ pub mod rabbitmq;
 pub mod redis_server;
 pub mod s3_server;
 pub mod smtp_server;
+pub mod sockets;
 pub mod sql_server;
 pub mod tcp;
 
