@@ -16,7 +16,7 @@ use crate::harness::redis_server::RedisServer;
 use crate::harness::smtp_server::{Script, SmtpServer};
 use crate::harness::sockets::open_to;
 use crate::harness::sql_server::{Database, PASSWORD};
-use crate::harness::Bench;
+use crate::harness::{Bench, done};
 
 /// Attempts at once.
 const AT_ONCE: u64 = 8;
@@ -155,4 +155,18 @@ async fn nothing_is_left_of_mail_connections() {
     };
     let settings = |port| json!({"smtp": {"host": "127.0.0.1", "port": port, "tls": "none"}, "from": "a@example.com"});
     wear(server.address.port(), worn, settings).await;
+}
+
+#[tokio::test]
+async fn a_redis_connection_that_has_gone_silent_is_replaced_by_the_next_attempt() {
+    let server = RedisServer::start().await;
+    let (bench, proxy) = (Bench::local().await, Proxy::start(server.port).await);
+    let url = format!("redis://127.0.0.1:{}", proxy.port);
+    bench.put("brokers", "worn", json!({ "url": url })).await;
+    let publish = || bench.run("broker.publish", json!({"broker": "worn:t", "message": 1}));
+    done(publish().await);
+    proxy.cut_next(Cut::Never);
+    assert!(timeout(Duration::from_millis(200), publish()).await.is_err());
+    done(timeout(Duration::from_secs(5), publish()).await.expect("the connection is another one"));
+    assert!(holds(|| open_to(proxy.port) == 1).await, "{} are open", open_to(proxy.port));
 }
