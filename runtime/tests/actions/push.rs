@@ -4,12 +4,14 @@
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpListener;
 use triggerd::config::Net;
 use triggerd_core::outcome::Outcome;
 use web_push_native::p256::SecretKey;
@@ -353,6 +355,36 @@ async fn apple_is_spoken_to_over_http2_with_a_token_that_is_used_again() {
     untrusted["push"]["apns"]["ca"] = Value::Null;
     bench.put("notifications", "push", untrusted).await;
     assert_eq!(retried(bench.run("notification.push", news(json!(["a1"]))).await).code, "EPROTO");
+}
+
+#[tokio::test]
+async fn a_service_that_never_answers_holds_an_attempt_no_longer_than_its_timeout_and_keeps_no_socket() {
+    let bench = Bench::local().await;
+    let hole = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", hole.local_addr().unwrap());
+    let tokens = Provider::start(|_| Reply::new(200, json!({"access_token": "t", "expires_in": 3599}))).await;
+    let account = json!({"project_id": "p", "client_email": "a@example.com", "private_key": rsa().0});
+    let fcm = |messages: &str, tokens: &str| json!({"fcm": {"serviceAccount": account, "baseUrl": messages, "tokenUrl": tokens}});
+    let apns = json!({"teamId": "T", "keyId": "K", "privateKey": pem(&ec(9)), "topic": "t", "baseUrl": url});
+    let vapid = json!({"privateKey": URL_SAFE_NO_PAD.encode(ec(3).to_bytes()), "subject": "mailto:a@example.com"});
+    let public = URL_SAFE_NO_PAD.encode(ec(7).public_key().to_encoded_point(false).as_bytes());
+    let browser = json!({"endpoint": url, "keys": {"p256dh": public, "auth": URL_SAFE_NO_PAD.encode([5; 16])}});
+    for (service, push, device) in [
+        ("firebase's tokens", fcm(&tokens.url(""), &url), json!("a")),
+        ("firebase", fcm(&url, &tokens.url("")), json!("a")),
+        ("apple", json!({ "apns": apns }), json!("a")),
+        ("browsers", json!({ "webpush": vapid }), browser),
+    ] {
+        bench.put("notifications", "hole", json!({ "push": push })).await;
+        let began = Instant::now();
+        let config = json!({"notification": "hole", "device_tokens": [device], "body": "b"});
+        let attempt = bench.run("notification.push", config);
+        let ended = tokio::time::timeout(Duration::from_millis(300), attempt).await;
+        assert!(ended.is_err() && began.elapsed() < Duration::from_millis(800), "{service}: {ended:?}");
+        let (mut socket, _) = hole.accept().await.unwrap();
+        let heard = tokio::time::timeout(Duration::from_secs(5), socket.read_to_end(&mut Vec::new())).await;
+        assert!(heard.is_ok(), "{service}: the socket is still open");
+    }
 }
 
 #[tokio::test]
