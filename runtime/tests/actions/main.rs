@@ -11,6 +11,7 @@ mod brokers;
 mod callback;
 mod custom;
 mod databases;
+mod docs;
 mod egress;
 mod email;
 mod harness;
