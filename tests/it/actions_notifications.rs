@@ -63,6 +63,25 @@ async fn a_text_goes_out_where_the_push_message_fails_for_good() {
 }
 
 #[tokio::test]
+async fn a_push_service_that_never_answers_ends_an_attempt_with_its_timeout() {
+    let (home, receiver) = (home().await, Receiver::start().await);
+    service(&home, &receiver).await;
+    receiver.script("/hole", [Reply::Hang, Reply::Hang]);
+    let push = json!({"name": "push", "type": "notification.push", "retry": fast(2), "timeout": 300,
+        "config": {"notification": "shop:ready", "device_tokens": ["{{record.device}}"], "title": {"number": 1}}});
+    home.trigger(on("ready", "ready", json!([push]))).await;
+    let event = home.event_ended("ready", json!({"device": subscription(&receiver, "/hole")})).await;
+    let attempts = event["runs"][0]["actions"][0]["attempts"].as_array().unwrap();
+    assert_eq!(attempts.len(), 2, "{event:#}");
+    for attempt in attempts {
+        assert_eq!(attempt["error_code"], "ETIMEDOUT", "{attempt:#}");
+        let took = attempt["duration_ms"].as_u64().unwrap();
+        assert!((300..800).contains(&took), "{attempt:#}");
+    }
+    assert_eq!(event["runs"][0]["error_code"], "ETIMEDOUT");
+}
+
+#[tokio::test]
 async fn every_recipient_gets_one_text_over_retries_and_a_replay_of_the_dead_letter() {
     let (home, receiver) = (home().await, Receiver::start().await);
     service(&home, &receiver).await;

@@ -17,6 +17,7 @@ pub mod smtp;
 pub mod sql;
 pub mod stream;
 pub mod unsent;
+mod wildcards;
 
 use std::path::PathBuf;
 

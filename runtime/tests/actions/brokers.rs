@@ -1,4 +1,4 @@
-//! What holds for every broker that is spoken to over a line: the guard, silence, and cuts around the confirmation.
+//! What holds for every broker that is spoken to over a line: silence, and cuts around the confirmation.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -8,29 +8,10 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use triggerd_core::outcome::Outcome;
 
-use crate::harness::process::free_port;
 use crate::harness::proxy::{Cut, Proxy};
-use crate::harness::{Bench, dead, retried, run};
+use crate::harness::{Bench, free_port, retried, run};
 
 const SCHEMES: &[&str] = &["amqp", "amqps", "mqtt", "mqtts", "nats", "tls"];
-
-#[tokio::test]
-async fn no_broker_is_reached_that_the_guard_does_not_let_pass() {
-    let bench = Bench::guarded().await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    for scheme in SCHEMES {
-        for host in ["127.0.0.1", "localhost", "127.1", "0x7f000001", "[::ffff:127.0.0.1]", "[::1]", "x.localhost"] {
-            bench.put("brokers", "inside", json!({ "url": format!("{scheme}://{host}:{port}") })).await;
-            let failure = dead(bench.run("broker.publish", json!({"broker": "inside:t", "message": 1})).await);
-            assert_eq!(failure.code, "EGRESS_DENIED", "{scheme} {host}: {}", failure.message);
-            let check = bench.services.resources.check(&bench.tenant(), "brokers", "inside", "").await.unwrap();
-            assert!(!check.ok && check.detail == "destination not allowed", "{}", check.detail);
-        }
-    }
-    let quiet = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
-    assert!(quiet.is_err(), "a connection was opened");
-}
 
 #[tokio::test]
 async fn a_broker_that_is_not_there_is_tried_again() {

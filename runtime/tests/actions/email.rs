@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use triggerd::config::Net;
 
 use crate::harness::smtp_server::{Script, SmtpServer};
-use crate::harness::{Bench, dead, done, retried, run};
+use crate::harness::{Bench, dead, done, free_port, retried, run};
 
 fn service(server: &SmtpServer) -> Value {
     json!({
@@ -75,7 +75,7 @@ async fn the_server_s_answers_decide_whether_to_come_back() {
         assert_eq!(failure.message.contains("unknown"), code == "ECONNRESET", "{}", failure.message);
     }
     let bench = Bench::local().await;
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let closed = free_port();
     bench
         .put(
             "notifications",

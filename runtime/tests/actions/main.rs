@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod broker_and_cache;
+mod broker_cloud_events;
 mod broker_mqtt;
 mod broker_nats;
 mod broker_rabbitmq;
@@ -10,11 +11,13 @@ mod brokers;
 mod callback;
 mod custom;
 mod databases;
+mod docs;
 mod egress;
 mod email;
 mod harness;
 mod http;
 mod kafka;
+mod leaks;
 mod push;
 mod redis;
 mod resources;

@@ -4,12 +4,14 @@
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpListener;
 use triggerd::config::Net;
 use triggerd_core::outcome::Outcome;
 use web_push_native::p256::SecretKey;
@@ -21,7 +23,7 @@ use crate::harness::provider::{Got, Provider, Reply};
 use crate::harness::{Bench, dead, done, retried, run};
 
 /// A fresh RSA key and its public part, as PEM.
-fn rsa() -> (String, String) {
+pub fn rsa() -> (String, String) {
     let openssl = |arguments: &[&str], input: &str| {
         use std::io::Write as _;
         let mut command = Command::new("openssl");
@@ -36,8 +38,13 @@ fn rsa() -> (String, String) {
 }
 
 /// The bytes 1 to 32 in some order: any number below the curve's order is a key.
-fn ec(seed: u8) -> SecretKey {
+pub fn ec(seed: u8) -> SecretKey {
     SecretKey::from_slice(&std::array::from_fn::<u8, 32, _>(|i| (i as u8) ^ seed | 1)).unwrap()
+}
+
+/// As a `.p8` file has it.
+pub fn pem(key: &SecretKey) -> String {
+    key.to_pkcs8_pem(LineEnding::LF).unwrap().to_string()
 }
 
 fn claims(token: &str, key: &DecodingKey, algorithm: Algorithm) -> Option<Value> {
@@ -270,7 +277,11 @@ async fn browsers_can_open_what_they_get_and_push_services_can_tell_whose_it_is(
     guarded.put("notifications", "push", settings).await;
     let before = provider.got().len();
     let failure = dead(guarded.run("notification.push", news(json!([browser(&provider, "/a")]))).await);
-    assert!(failure.code == "PUSH_TOKEN_INVALID" && failure.message.contains("not allowed"), "{}", failure.message);
+    assert!(
+        failure.code == "PUSH_TOKEN_INVALID" && failure.message.contains("destination not allowed"),
+        "{}",
+        failure.message
+    );
     assert_eq!(provider.got().len(), before);
 }
 
@@ -303,7 +314,7 @@ async fn apple_is_spoken_to_over_http2_with_a_token_that_is_used_again() {
     let bench = Bench::local().await;
     let service = |key: &SecretKey| {
         json!({
-            "push": {"apns": {"teamId": "TEAM123456", "keyId": "KEY1234567", "privateKey": key.to_pkcs8_pem(LineEnding::LF).unwrap().to_string(),
+            "push": {"apns": {"teamId": "TEAM123456", "keyId": "KEY1234567", "privateKey": pem(key),
                 "topic": "example.shop", "baseUrl": provider.url(""), "ca": provider.ca}},
             "messages": {"news": {"push": {"title": "{{sender}}", "body": "{{preview}}", "ttl": 0}}},
         })
@@ -344,6 +355,36 @@ async fn apple_is_spoken_to_over_http2_with_a_token_that_is_used_again() {
     untrusted["push"]["apns"]["ca"] = Value::Null;
     bench.put("notifications", "push", untrusted).await;
     assert_eq!(retried(bench.run("notification.push", news(json!(["a1"]))).await).code, "EPROTO");
+}
+
+#[tokio::test]
+async fn a_service_that_never_answers_holds_an_attempt_no_longer_than_its_timeout_and_keeps_no_socket() {
+    let bench = Bench::local().await;
+    let hole = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", hole.local_addr().unwrap());
+    let tokens = Provider::start(|_| Reply::new(200, json!({"access_token": "t", "expires_in": 3599}))).await;
+    let account = json!({"project_id": "p", "client_email": "a@example.com", "private_key": rsa().0});
+    let fcm = |messages: &str, tokens: &str| json!({"fcm": {"serviceAccount": account, "baseUrl": messages, "tokenUrl": tokens}});
+    let apns = json!({"teamId": "T", "keyId": "K", "privateKey": pem(&ec(9)), "topic": "t", "baseUrl": url});
+    let vapid = json!({"privateKey": URL_SAFE_NO_PAD.encode(ec(3).to_bytes()), "subject": "mailto:a@example.com"});
+    let public = URL_SAFE_NO_PAD.encode(ec(7).public_key().to_encoded_point(false).as_bytes());
+    let browser = json!({"endpoint": url, "keys": {"p256dh": public, "auth": URL_SAFE_NO_PAD.encode([5; 16])}});
+    for (service, push, device) in [
+        ("firebase's tokens", fcm(&tokens.url(""), &url), json!("a")),
+        ("firebase", fcm(&url, &tokens.url("")), json!("a")),
+        ("apple", json!({ "apns": apns }), json!("a")),
+        ("browsers", json!({ "webpush": vapid }), browser),
+    ] {
+        bench.put("notifications", "hole", json!({ "push": push })).await;
+        let began = Instant::now();
+        let config = json!({"notification": "hole", "device_tokens": [device], "body": "b"});
+        let attempt = bench.run("notification.push", config);
+        let ended = tokio::time::timeout(Duration::from_millis(300), attempt).await;
+        assert!(ended.is_err() && began.elapsed() < Duration::from_millis(800), "{service}: {ended:?}");
+        let (mut socket, _) = hole.accept().await.unwrap();
+        let heard = tokio::time::timeout(Duration::from_secs(5), socket.read_to_end(&mut Vec::new())).await;
+        assert!(heard.is_ok(), "{service}: the socket is still open");
+    }
 }
 
 #[tokio::test]

@@ -9,14 +9,14 @@ const COUNT: u16 = 10_000;
 
 static NEXT: AtomicU16 = AtomicU16::new(0);
 
-/// A port on which nothing listens, given to nobody else in this process.
+/// A port on which nothing listens on any address, given to nobody else in this process.
 pub fn free_port() -> u16 {
     // Other test processes on this machine begin elsewhere.
     let offset = (std::process::id().wrapping_mul(61) % u32::from(COUNT)) as u16;
     for _ in 0..COUNT {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
         let port = FIRST + offset.wrapping_add(step) % COUNT;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        if TcpListener::bind(("0.0.0.0", port)).is_ok() {
             return port;
         }
     }

@@ -163,7 +163,7 @@ impl Receiver {
         self.state.connections.load(Ordering::SeqCst)
     }
 
-    /// The most requests that were being answered at the same time.
+    /// The most requests that waited for their answers at the same time.
     pub fn busiest(&self) -> usize {
         self.state.busiest.load(Ordering::SeqCst)
     }
@@ -224,7 +224,6 @@ impl State {
         self.seen.lock().unwrap().push(seen);
         self.arrived.notify_waiters();
         self.answer(stream, reply).await;
-        self.busy.fetch_sub(1, Ordering::SeqCst);
     }
 
     fn next_reply(&self, path: &str) -> Reply {
@@ -253,9 +252,11 @@ impl State {
                     // Until the other side gives up.
                     let mut rest = [0; 64];
                     while matches!(stream.read(&mut rest).await, Ok(n) if n > 0) {}
+                    self.busy.fetch_sub(1, Ordering::SeqCst);
                     return;
                 }
                 Reply::Reset => {
+                    self.busy.fetch_sub(1, Ordering::SeqCst);
                     let _ = stream.set_zero_linger();
                     return;
                 }
@@ -268,6 +269,8 @@ impl State {
                         head.push_str(&format!("{name}: {value}\r\n"));
                     }
                     head.push_str("\r\n");
+                    // Before the last byte: whoever has it may send the next request at once.
+                    self.busy.fetch_sub(1, Ordering::SeqCst);
                     let _ = stream.write_all(head.as_bytes()).await;
                     let _ = stream.write_all(&body).await;
                     let _ = stream.shutdown().await;

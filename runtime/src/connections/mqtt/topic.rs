@@ -1,12 +1,16 @@
 //! Topics: levels between slashes, and filters of them (MQTT 5.0, 4.7).
 
 use super::MAX_TEXT;
+use crate::connections::wildcards::Wildcards;
+
+/// `a/#` takes `a` too.
+const WILDCARDS: Wildcards = Wildcards { separator: '/', one: "+", rest: "#", rest_may_be_none: true };
 
 /// What is wrong with a topic that is published to (MQTT 5.0, 4.7).
 #[must_use]
 pub fn mistake(topic: &str) -> Option<String> {
     text(topic).or_else(|| {
-        let wild = topic.split('/').find(|level| level.contains(['+', '#']))?;
+        let wild = WILDCARDS.in_name(topic)?;
         Some(format!("`{wild}` has a wildcard, which no topic that is published to may have"))
     })
 }
@@ -15,13 +19,8 @@ pub fn mistake(topic: &str) -> Option<String> {
 #[must_use]
 pub fn filter_mistake(filter: &str) -> Option<String> {
     text(filter).or_else(|| {
-        let levels: Vec<&str> = filter.split('/').collect();
-        let wrong = levels.iter().enumerate().find(|(i, level)| match **level {
-            "#" => i + 1 != levels.len(),
-            "+" => false,
-            level => level.contains(['+', '#']),
-        })?;
-        Some(format!("`{}`: `+` and `#` stand alone between slashes, and `#` last", wrong.1))
+        let wrong = WILDCARDS.misplaced(filter)?;
+        Some(format!("`{wrong}`: `+` and `#` stand alone between slashes, and `#` last"))
     })
 }
 
@@ -36,20 +35,8 @@ fn text(topic: &str) -> Option<String> {
 /// Whether the filter takes the topic. What begins with `$` is the broker's own: a wildcard first does not take it.
 #[must_use]
 pub fn fits(filter: &str, topic: &str) -> bool {
-    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
-        return false;
-    }
-    let mut left = topic.split('/');
-    for level in filter.split('/') {
-        match (level, left.next()) {
-            // It takes the level above it too.
-            ("#", _) => return true,
-            ("+", Some(_)) => {}
-            (literal, Some(found)) if literal == found => {}
-            _ => return false,
-        }
-    }
-    left.next().is_none()
+    let hidden = topic.starts_with('$') && filter.starts_with(['+', '#']);
+    !hidden && WILDCARDS.fit(filter, topic)
 }
 
 #[cfg(test)]

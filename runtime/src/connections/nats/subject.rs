@@ -1,10 +1,14 @@
 //! Subjects: parts between dots, and patterns of them (<https://docs.nats.io/nats-concepts/subjects>).
 
+use crate::connections::wildcards::Wildcards;
+
+const WILDCARDS: Wildcards = Wildcards { separator: '.', one: "*", rest: ">", rest_may_be_none: false };
+
 /// What is wrong with a subject that is published to: parts between dots, none empty, no wildcards.
 #[must_use]
 pub fn mistake(subject: &str) -> Option<String> {
     parts(subject).or_else(|| {
-        let wild = subject.split('.').find(|part| part.contains(['*', '>']))?;
+        let wild = WILDCARDS.in_name(subject)?;
         Some(format!("`{wild}` has a wildcard, which no subject that is published to may have"))
     })
 }
@@ -13,13 +17,8 @@ pub fn mistake(subject: &str) -> Option<String> {
 #[must_use]
 pub fn pattern_mistake(pattern: &str) -> Option<String> {
     parts(pattern).or_else(|| {
-        let all: Vec<&str> = pattern.split('.').collect();
-        let wrong = all.iter().enumerate().find(|(i, part)| match **part {
-            ">" => i + 1 != all.len(),
-            "*" => false,
-            part => part.contains(['*', '>']),
-        })?;
-        Some(format!("`{}`: `*` and `>` stand alone between dots, and `>` last", wrong.1))
+        let wrong = WILDCARDS.misplaced(pattern)?;
+        Some(format!("`{wrong}`: `*` and `>` stand alone between dots, and `>` last"))
     })
 }
 
@@ -34,16 +33,7 @@ fn parts(subject: &str) -> Option<String> {
 /// Whether the pattern takes the subject.
 #[must_use]
 pub fn fits(pattern: &str, subject: &str) -> bool {
-    let mut left = subject.split('.');
-    for part in pattern.split('.') {
-        match (part, left.next()) {
-            (">", Some(_)) => return true,
-            ("*", Some(_)) => {}
-            (literal, Some(found)) if literal == found => {}
-            _ => return false,
-        }
-    }
-    left.next().is_none()
+    WILDCARDS.fit(pattern, subject)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use web_push_native::{Auth, p256};
 use super::{Message, REFUSED, TOKEN_INVALID};
 use crate::connections::https::{self, not_now, words};
 use crate::connections::unsent::Unsent;
-use crate::egress::{Answer, Request, Url};
+use crate::egress::{self, Answer, Request, Url};
 use crate::resources::WebPush;
 
 const ATTEMPTED: &str = "the browser's push service";
@@ -78,8 +78,8 @@ pub(super) async fn send(
     let request = Request { method: Method::POST, url, headers, body };
     let answer = match https.send(webpush.ca.as_deref(), request, ATTEMPTED).await {
         Ok(answer) => answer,
-        Err(failed) if failed.failure.code == "EGRESS_DENIED" => {
-            return Err(refused("endpoint is not allowed".to_owned()));
+        Err(failed) if failed.failure.code == egress::Error::Denied.code() => {
+            return Err(refused(format!("endpoint: {}", egress::Error::Denied)));
         }
         Err(failed) => return Err(failed.into()),
     };

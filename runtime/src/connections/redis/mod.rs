@@ -1,12 +1,17 @@
-//! Redis: a server or a cluster, one multiplexed connection per resource, through the guard, dropped when it breaks.
+//! Redis: a server or a cluster, one multiplexed connection per resource, through the guard.
+//!
+//! It is replaced once it breaks, and once a command on it was given up: the network may have lost it without a word,
+//! and the commands after that one would wait for answers too.
 
 mod connection;
 mod error;
 mod keys;
 mod server;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use redis::RedisError;
 
 pub use connection::Connection;
@@ -15,7 +20,7 @@ pub use keys::unlink_matching;
 pub use server::{Server, address_mistakes};
 
 use self::error::classify;
-use crate::egress::Egress;
+use crate::egress::{self, Egress};
 use crate::resources::Identity;
 
 /// Connections that nobody used for this long are closed.
@@ -27,7 +32,17 @@ const MAX_OPEN: u64 = 4096;
 #[derive(Clone)]
 pub struct Pool {
     egress: Egress,
-    open: moka::future::Cache<Identity, Connection>,
+    open: moka::future::Cache<Identity, Arc<Open>>,
+}
+
+/// A connection that commands share, until it is not to be used for others. The cache may hold on to it for a while
+/// after that, so that it is taken out of here.
+struct Open(Mutex<Option<Connection>>);
+
+/// A command whose answer is waited for; given up where this is dropped before it came.
+struct Waiting<'a> {
+    open: &'a Open,
+    is_answered: bool,
 }
 
 impl Pool {
@@ -43,21 +58,51 @@ impl Pool {
     where
         F: AsyncFnOnce(Connection) -> Result<T, RedisError>,
     {
-        let connecting = self.open.try_get_with_by_ref(identity, Connection::open(&self.egress, server)).await;
-        let connection = connecting.map_err(|error| Error::clone(&error))?;
+        let (open, connection) = self.connection(identity, server).await?;
+        let mut waiting = Waiting { open: &open, is_answered: false };
         let answer = command(connection).await;
-        if let Err(error) = &answer
-            && error.is_unrecoverable_error()
-        {
-            // The next command opens another one.
+        waiting.is_answered =
+            answer.as_ref().err().is_none_or(|error| !error.is_unrecoverable_error() && !error.is_timeout());
+        answer.map_err(|error| classify(&error))
+    }
+
+    async fn connection(&self, identity: &Identity, server: &Server) -> Result<(Arc<Open>, Connection), Error> {
+        if let Some(known) = self.open.get(identity).await {
+            if let Some(connection) = known.connection() {
+                return Ok((known, connection));
+            }
+            // At worst somebody has put a new one there meanwhile, which ends with its commands.
             self.open.invalidate(identity).await;
         }
-        answer.map_err(|error| classify(&error))
+        let connecting = async { Connection::open(&self.egress, server).await.map(Open::new) };
+        let connecting = self.open.try_get_with_by_ref(identity, connecting).await;
+        let open = connecting.map_err(|error| Error::clone(&error))?;
+        // A command that came first may have been given up already.
+        let connection = open.connection().ok_or(egress::Error::Reset)?;
+        Ok((open, connection))
     }
 
     /// Connects and asks for a sign of life: what was found, or what is wrong.
     pub async fn check(&self, server: &Server) -> Result<String, String> {
         let mut connection = Connection::open(&self.egress, server).await.map_err(|error| error.to_string())?;
         connection.sign_of_life().await
+    }
+}
+
+impl Open {
+    fn new(connection: Connection) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Some(connection))))
+    }
+
+    fn connection(&self) -> Option<Connection> {
+        self.0.lock().clone()
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            *self.open.0.lock() = None;
+        }
     }
 }

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::Place;
 use crate::harness::sql_server::{Engine, PASSWORD};
-use crate::harness::{Bench, dead, done, retried};
+use crate::harness::{Bench, dead, done, free_port, retried};
 
 fn insert() -> Value {
     json!({"database": "db", "table": "t", "values": {"id": 1}})
@@ -34,7 +34,7 @@ async fn silent(cuts: bool) -> u16 {
 #[tokio::test]
 async fn a_server_that_cannot_be_reached_is_tried_again() {
     let bench = Bench::local().await;
-    let refused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let refused = free_port();
     for scheme in ["postgres", "mysql"] {
         for port in [refused, silent(true).await] {
             let url = format!("{scheme}://u:{PASSWORD}@127.0.0.1:{port}/d");

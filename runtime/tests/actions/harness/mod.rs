@@ -5,6 +5,9 @@ pub mod http_server;
 pub mod kafka_cluster;
 pub mod mosquitto;
 pub mod nats_server;
+/// The same ports that the tests of the process take.
+#[path = "../../../../tests/it/harness/ports.rs"]
+mod ports;
 pub mod process;
 pub mod provider;
 pub mod proxy;
@@ -12,6 +15,7 @@ pub mod rabbitmq;
 pub mod redis_server;
 pub mod s3_server;
 pub mod smtp_server;
+pub mod sockets;
 pub mod sql_server;
 pub mod tcp;
 
@@ -33,6 +37,8 @@ use triggerd::wasm::{Host, HostConfig, Limits};
 use triggerd_core::event::Event;
 use triggerd_core::id::{EventId, RunId, TenantId};
 use triggerd_core::outcome::{Failure, Outcome};
+
+pub use ports::free_port;
 
 /// A running set of services.
 pub struct Bench {

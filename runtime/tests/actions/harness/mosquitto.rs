@@ -8,7 +8,8 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
 
 use super::certificates::Certificate;
-use super::process::{Process, free_port};
+use super::free_port;
+use super::process::Process;
 
 pub struct Mosquitto {
     pub port: u16,

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::process::{Process, free_port};
+use super::free_port;
+use super::process::Process;
 
 pub struct NatsServer {
     pub port: u16,

@@ -69,7 +69,3 @@ fn spawn(dir: &Path, mut command: Command) -> Child {
     let spawned = command.spawn();
     spawned.unwrap_or_else(|error| panic!("{command:?} cannot be started ({error}); `cargo xtask test` installs it"))
 }
-
-pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}

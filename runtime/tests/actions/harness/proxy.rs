@@ -1,4 +1,4 @@
-//! A TCP proxy that cuts a connection around the next message.
+//! A TCP proxy that cuts a connection around the next message, or holds it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,8 @@ pub enum Cut {
     Before,
     /// Some time after they were handed on.
     After(Duration),
+    /// Not at all, but nothing that the client says is handed on any more.
+    Never,
 }
 
 pub struct Proxy {
@@ -50,9 +52,11 @@ async fn serve(client: TcpStream, upstream: u16, next: Arc<Mutex<Option<Cut>>>) 
     let cut = Arc::new(Notify::new());
     let up = async {
         let mut buffer = vec![0; 64 << 10];
+        let mut held = false;
         while let Ok(size @ 1..) = from_client.read(&mut buffer).await {
             match next.lock().take() {
                 Some(Cut::Before) => return,
+                Some(Cut::Never) => held = true,
                 Some(Cut::After(delay)) => {
                     let cut = cut.clone();
                     tokio::spawn(async move {
@@ -61,6 +65,9 @@ async fn serve(client: TcpStream, upstream: u16, next: Arc<Mutex<Option<Cut>>>) 
                     });
                 }
                 None => {}
+            }
+            if held {
+                continue;
             }
             if to_server.write_all(&buffer[..size]).await.is_err() {
                 return;

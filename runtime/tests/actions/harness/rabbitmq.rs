@@ -8,7 +8,8 @@ use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties};
 
 use super::certificates::Certificate;
-use super::process::{Process, free_port};
+use super::free_port;
+use super::process::Process;
 
 static SHARED: tokio::sync::Mutex<Weak<RabbitMq>> = tokio::sync::Mutex::const_new(Weak::new());
 

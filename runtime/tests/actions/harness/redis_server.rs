@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::free_port;
+
 pub struct RedisServer {
     pub host: &'static str,
     pub port: u16,
@@ -26,7 +28,7 @@ pub struct RedisCluster {
 
 impl RedisServer {
     pub async fn start() -> Self {
-        Self::start_at(free_port("127.0.0.1")).await
+        Self::start_at(free_port()).await
     }
 
     pub async fn start_at(port: u16) -> Self {
@@ -79,7 +81,7 @@ impl TlsRedis {
         let (cert, key) = (path("cert.pem"), path("key.pem"));
         std::fs::write(&cert, &ca).unwrap();
         std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-        let port = free_port("127.0.0.1");
+        let port = free_port();
         let written = port.to_string();
         let tls = ["--port", "0", "--tls-port", &written, "--tls-cert-file", &cert, "--tls-key-file", &key];
         let all = [&tls[..], &["--tls-ca-cert-file", &cert, "--tls-auth-clients", "no"]].concat();
@@ -93,7 +95,7 @@ impl RedisCluster {
     /// A node on each of the addresses.
     pub async fn start(hosts: [&'static str; 3]) -> Self {
         let nodes = hosts.map(|host| {
-            let (port, bus) = (free_port(host), free_port(host).to_string());
+            let (port, bus) = (free_port(), free_port().to_string());
             let written = port.to_string();
             // Which of this machine's addresses a node has, the others cannot find out by themselves.
             let announce = ["--cluster-announce-ip", host];
@@ -139,10 +141,6 @@ impl RedisCluster {
         }
         found
     }
-}
-
-fn free_port(host: &str) -> u16 {
-    std::net::TcpListener::bind((host, 0)).unwrap().local_addr().unwrap().port()
 }
 
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection, PgConnection, Row, SqliteConnection};
 use tempfile::TempDir;
 
+use super::free_port;
+
 pub const PASSWORD: &str = "s3cret-password";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -226,10 +228,6 @@ impl Drop for Database {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Debian keeps the server's programs out of the path.

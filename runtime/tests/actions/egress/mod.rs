@@ -1,18 +1,22 @@
 //! The guard: every spelling of an inside address, every way out, and no connection.
 
+mod ways_out;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::net::TcpListener;
 use triggerd::actions::GuestServices;
 use triggerd::wasm::{HttpRequest, ServiceContext, Services};
 use triggerd_core::outcome::Outcome;
 
+use self::ways_out::{Aimed, WAYS_OUT, firebase};
 use crate::harness::http_server::HttpServer;
+use crate::harness::provider::{Provider, Reply};
 use crate::harness::{Bench, dead, done};
 
 /// Hosts that lead inside, in whatever spelling; `PORT` is the receiver's.
@@ -155,62 +159,6 @@ async fn no_spelling_of_an_inside_address_opens_a_connection() {
     }
 }
 
-/// What a client has to be told to go somewhere.
-struct Aimed {
-    /// Kind and settings of the resource `inside` that the action names.
-    resource: Option<(&'static str, Value)>,
-    action: &'static str,
-    config: Value,
-}
-
-type Aim = fn(host: &str, port: u16) -> Aimed;
-
-/// Every client with how it is aimed at a host and port. A new one is a line here.
-const WAYS_OUT: &[(&str, Aim)] = &[
-    ("http.get", |host, port| action("http.get", json!({"url": format!("http://{host}:{port}/")}))),
-    ("http.post", |host, port| action("http.post", json!({"url": format!("http://{host}:{port}/"), "body": {}}))),
-    ("http.put over TLS", |host, port| action("http.put", json!({"url": format!("https://{host}:{port}/")}))),
-    ("http.patch", |host, port| action("http.patch", json!({"url": format!("http://{host}:{port}/"), "body": {}}))),
-    ("http.delete", |host, port| action("http.delete", json!({"url": format!("http://{host}:{port}/")}))),
-    ("cache, redis", |host, port| Aimed {
-        resource: Some(("caches", json!({"kind": "redis", "url": format!("redis://{host}:{port}")}))),
-        ..action("cache.set", json!({"cache": "inside", "key": "k", "value": 1}))
-    }),
-    ("cache, redis over TLS", |host, port| Aimed {
-        resource: Some(("caches", json!({"kind": "redis", "url": format!("rediss://{host}:{port}")}))),
-        ..action("cache.invalidate", json!({"cache": "inside", "key": "*"}))
-    }),
-    ("broker, redis", |host, port| Aimed {
-        resource: Some(("brokers", json!({"kind": "redis", "url": format!("redis://{host}:{port}")}))),
-        ..action("broker.publish", json!({"broker": "inside:t", "message": 1}))
-    }),
-    ("mail server", |host, port| Aimed {
-        resource: Some((
-            "notifications",
-            json!({"smtp": {"host": host, "port": port, "tls": "none"}, "from": "a@example.com"}),
-        )),
-        ..action(
-            "notification.email",
-            json!({"notification": "inside", "recipients": "b@example.com", "subject": "s", "body": "b"}),
-        )
-    }),
-    ("bucket in the path", |host, port| Aimed {
-        resource: Some(("storages", json!({"bucket": "b", "endpoint": format!("http://{host}:{port}")}))),
-        ..action("storage.upload", json!({"storage": "inside", "path": "p", "content": "c"}))
-    }),
-    ("bucket over TLS", |host, port| Aimed {
-        resource: Some((
-            "storages",
-            json!({"bucket": "b", "endpoint": format!("https://{host}:{port}"), "accessKeyId": "i", "secretAccessKey": "k"}),
-        )),
-        ..action("storage.copy", json!({"storage": "inside", "from": "a", "to": "b"}))
-    }),
-];
-
-fn action(action: &'static str, config: Value) -> Aimed {
-    Aimed { resource: None, action, config }
-}
-
 /// A port that listens on every address of this machine, and how often it was connected to.
 async fn trap() -> (u16, Arc<AtomicUsize>) {
     let counted = Arc::new(AtomicUsize::new(0));
@@ -236,10 +184,10 @@ async fn every_way_out_refuses_every_spelling_in_the_same_words_and_opens_no_con
     let bench = Bench::guarded().await;
     let (port, connections) = trap().await;
     let guest = GuestServices::of(&bench.context());
-    let mut refused_when_written = 0;
-    for host in HOSTS {
-        for (way, aim) in WAYS_OUT {
-            let Aimed { resource, action, config } = aim(host, port);
+    for (way, aim) in WAYS_OUT {
+        let mut refused_when_written = 0;
+        for host in HOSTS {
+            let Aimed { resource, action, config, by_recipient } = aim(host, port);
             if let Some((kind, settings)) = &resource {
                 let put = bench.services.resources.put(&bench.tenant(), kind, "inside", settings.clone()).await;
                 if put.is_err() {
@@ -248,16 +196,17 @@ async fn every_way_out_refuses_every_spelling_in_the_same_words_and_opens_no_con
                     continue;
                 }
                 let check = bench.services.resources.check(&bench.tenant(), kind, "inside", "").await.unwrap();
-                assert!(
-                    !check.ok && check.detail.ends_with("destination not allowed"),
-                    "{way} {host}: {}",
-                    check.detail
-                );
+                let told = !check.ok && check.detail.ends_with("destination not allowed");
+                assert!(told || by_recipient, "{way} {host}: {}", check.detail);
             }
             let failure = dead(bench.run(action, config).await);
-            assert_eq!(failure.code, "EGRESS_DENIED", "{way} {host}: {}", failure.message);
-            assert!(failure.message.ends_with("destination not allowed"), "{way} {host}: {}", failure.message);
+            let code = if by_recipient { "PUSH_TOKEN_INVALID" } else { "EGRESS_DENIED" };
+            assert_eq!(failure.code, code, "{way} {host}: {}", failure.message);
+            assert!(failure.message.contains("destination not allowed"), "{way} {host}: {}", failure.message);
         }
+        assert!(refused_when_written < HOSTS.len() / 4, "{way}: too few reach the guard: -{refused_when_written}");
+    }
+    for host in HOSTS {
         let request = HttpRequest {
             method: "GET".into(),
             url: format!("http://{host}:{port}/"),
@@ -270,10 +219,6 @@ async fn every_way_out_refuses_every_spelling_in_the_same_words_and_opens_no_con
         assert_eq!((error.code.as_str(), error.retryable), ("EGRESS_DENIED", false), "guest {host}: {}", error.message);
         assert!(bench.services.egress.connect_tcp(host, port).await.is_err(), "{host}");
     }
-    assert!(
-        refused_when_written < HOSTS.len() * WAYS_OUT.len() / 4,
-        "most spellings reach the guard: {refused_when_written}"
-    );
     assert_eq!(connections.load(Ordering::SeqCst), 0);
 }
 
@@ -289,7 +234,7 @@ async fn no_redirect_is_followed_from_an_allowed_address_to_another() {
             // A receiver without TLS has nothing to redirect a client that wants it with.
             let plain = |way: &str| (way.starts_with("http.") || way.starts_with("bucket")) && !way.contains("TLS");
             for (way, aim) in WAYS_OUT.iter().filter(|(way, _)| plain(way)) {
-                let Aimed { resource, action, config } = aim("127.0.0.1", server.address.port());
+                let Aimed { resource, action, config, .. } = aim("127.0.0.1", server.address.port());
                 if let Some((kind, settings)) = resource {
                     bench.put(kind, "inside", settings).await;
                 }
@@ -297,6 +242,20 @@ async fn no_redirect_is_followed_from_an_allowed_address_to_another() {
                 assert!(!matches!(outcome, Outcome::Done(_)), "{way} {status} {target}: {outcome:?}");
             }
         }
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_token_from_an_allowed_address_opens_no_way_to_another() {
+    let bench = Bench::with(vec![triggerd::config::Net::parse("127.0.0.1/32").unwrap()], false).await;
+    let tokens = Provider::start(|_| Reply::new(200, json!({"access_token": "t", "expires_in": 3599}))).await;
+    let (port, connections) = trap().await;
+    for host in ["127.0.0.2", "[::1]", "2130706434", "127.0.0.2.", "metadata.google.internal"] {
+        let messages = format!("http://{host}:{port}");
+        let (settings, push) = firebase(&messages, &tokens.url("/token"));
+        bench.put("notifications", "inside", settings).await;
+        assert_eq!(dead(bench.run("notification.push", push).await).code, "EGRESS_DENIED", "{host}");
     }
     assert_eq!(connections.load(Ordering::SeqCst), 0);
 }
