@@ -14,7 +14,7 @@ use triggerd_core::id::{EventId, RunId, TenantId};
 use triggerd_core::outcome::Outcome;
 use triggerd_core::template::Scope;
 
-use super::{Connector, order};
+use super::{Connector, MESSAGES, order};
 use crate::actions::{Context, Registry, Services, Settings};
 use crate::clock::Clock;
 use crate::components::Components;
@@ -26,7 +26,8 @@ use crate::wasm::{Host, HostConfig, Limits};
 pub(super) struct Attempts {
     services: Arc<Services>,
     trigger: Arc<Trigger>,
-    tenant: TenantId,
+    name: Arc<str>,
+    events: Vec<Arc<Event>>,
     dir: std::path::PathBuf,
 }
 
@@ -51,7 +52,8 @@ impl Attempts {
         let definition = json!({"tag": "bench", "events": ["bench"], "actions": [connector.action]});
         let trigger = compile(&definition, 1, Registry::built_in())
             .map_err(|mistakes| anyhow::anyhow!("the action is refused: {}", mistakes[0]))?;
-        Ok(Self { services, trigger: Arc::new(trigger), tenant, dir })
+        let events = (0..MESSAGES).map(event).collect();
+        Ok(Self { services, trigger: Arc::new(trigger), name: "bench".into(), events, dir })
     }
 
     /// One attempt for an event of its own, from its templates to the confirmation.
@@ -82,32 +84,14 @@ impl Attempts {
     }
 
     fn context(&self, number: u64) -> Context {
-        let now = Timestamp::now();
-        let ms = u64::try_from(now.as_millisecond()).unwrap_or(0);
-        let run_id = RunId::new(ms, rand::random());
-        let event = Event {
-            id: EventId::new(ms, rand::random()),
-            tenant: self.tenant.clone(),
-            event_type: "bench".into(),
-            source: None,
-            change: None,
-            record: order(number),
-            previous_record: Value::Null,
-            env: "default".into(),
-            user: Value::Null,
-            metadata: Map::new(),
-            attributes: Map::new(),
-            timestamp: now,
-            accepted_at: now,
-            traceparent: None,
-            causation: Vec::new(),
-        };
+        let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0);
+        let run_id = RunId::new(now, rand::random());
         Context {
             services: self.services.clone(),
-            event: Arc::new(event),
+            event: self.events[(number % MESSAGES) as usize].clone(),
             run_id,
             trigger: self.trigger.tag.clone(),
-            action: "bench".into(),
+            action: self.name.clone(),
             delivery_id: run_id.delivery("bench"),
             attempt: 1,
             replay: false,
@@ -118,6 +102,28 @@ impl Attempts {
             effect: Arc::default(),
         }
     }
+}
+
+/// An event as acceptance makes it.
+fn event(number: u64) -> Arc<Event> {
+    let now = Timestamp::now();
+    Arc::new(Event {
+        id: EventId::new(u64::try_from(now.as_millisecond()).unwrap_or(0), rand::random()),
+        tenant: TenantId::new(TenantId::DEFAULT),
+        event_type: "bench".into(),
+        source: None,
+        change: None,
+        record: order(number).clone(),
+        previous_record: Value::Null,
+        env: "default".into(),
+        user: Value::Null,
+        metadata: Map::new(),
+        attributes: Map::new(),
+        timestamp: now,
+        accepted_at: now,
+        traceparent: None,
+        causation: Vec::new(),
+    })
 }
 
 impl Drop for Attempts {

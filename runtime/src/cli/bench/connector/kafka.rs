@@ -31,7 +31,8 @@ pub(super) fn connect(target: Option<&str>) -> anyhow::Result<Connector> {
     let raw: Sender = Arc::new(move |number| {
         let producer = producer.clone();
         Box::pin(async move {
-            let (body, key) = (order(number).to_string(), format!("c-{}", number % 5000));
+            let (body, key) =
+                (order(number).to_string(), order(number)["customer_id"].as_str().unwrap_or_default().to_owned());
             let record = FutureRecord::to(TOPIC).payload(&body).key(&key);
             producer.send(record, Duration::from_secs(10)).await.map_err(|(error, _)| error)?;
             Ok(())

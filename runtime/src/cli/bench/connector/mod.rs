@@ -10,8 +10,8 @@ mod nats;
 mod postgres;
 mod redis;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -126,19 +126,31 @@ fn median(mut rates: Vec<f64>) -> f64 {
     rates[rates.len() / 2]
 }
 
-/// What every message says: an order as the load generator sends it.
-fn order(number: u64) -> Value {
-    json!({
-        "id": number, "status": "confirmed", "total": 99.5, "customer_id": format!("c-{}", number % 5000),
-        "customer_email": format!("c{number}@example.com"), "items": [{"sku": "a-1", "quantity": 2}],
-    })
+/// How many different messages there are.
+const MESSAGES: u64 = 512;
+
+/// What the messages say: orders as the load generator sends them. They are there before the measure begins, for either
+/// side: where an event comes from is not what is measured.
+static ORDERS: LazyLock<Vec<Value>> = LazyLock::new(|| {
+    let order = |number: u64| {
+        json!({
+            "id": number, "status": "confirmed", "total": 99.5, "customer_id": format!("c-{number}"),
+            "customer_email": format!("c{number}@example.com"), "items": [{"sku": "a-1", "quantity": 2}],
+        })
+    };
+    (0..MESSAGES).map(order).collect()
+});
+
+/// The message of that number.
+fn order(number: u64) -> &'static Value {
+    &ORDERS[(number % MESSAGES) as usize]
 }
 
 fn http(receiver: &str) -> anyhow::Result<Connector> {
     let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(256).build()?;
     let url = receiver.to_owned();
     let raw: Sender = Arc::new(move |number| {
-        let request = client.post(&url).json(&order(number));
+        let request = client.post(&url).json(order(number));
         Box::pin(async move {
             request.send().await?.error_for_status()?;
             Ok(())

@@ -28,7 +28,7 @@ pub(super) async fn connect(url: &str) -> anyhow::Result<Connector> {
         Box::pin(async move {
             sqlx::query("INSERT INTO triggerd_bench_client (id, customer_id, body) VALUES ($1, $2, $3::text::jsonb)")
                 .bind(i64::try_from(number).unwrap_or(i64::MAX))
-                .bind(format!("c-{}", number % 5000))
+                .bind(order(number)["customer_id"].as_str())
                 .bind(order(number).to_string())
                 .execute(&pool)
                 .await?;
