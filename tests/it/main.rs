@@ -18,6 +18,7 @@ mod batches;
 mod bodies;
 mod breaker;
 mod canary;
+mod capture;
 mod cli;
 mod crash;
 mod dead_letters;

@@ -48,6 +48,8 @@ pub async fn accept(
         match intake::accept_batch(app, submissions).await {
             Ok(_) => return true,
             Err(intake::Error::Draining { .. }) => return false,
+            // Some were read before, and not forgotten where they come from.
+            Err(intake::Error::Store(store::Error::Conflict(_))) if !doubtful => doubtful = true,
             Err(intake::Error::Store(error)) => {
                 // It may have been kept all the same, where only the answer was lost.
                 doubtful = true;

@@ -178,6 +178,7 @@ async fn work(
 ) {
     let nudge = app.sources.nudge(&place);
     let mut pause = FIRST_PAUSE;
+    let mut told = None;
     while !stop.is_cancelled() {
         let generation = plans.borrow().generation;
         let began = std::time::Instant::now();
@@ -193,10 +194,14 @@ async fn work(
             }
             Err(fault) => {
                 let generation = generation.max(plans.borrow().generation);
-                tracing::warn!(
-                    tenant = %place.tenant, database = place.database, env = place.env, code = fault.code,
-                    "Changes of database {} are not captured just now: {fault}", place.database
-                );
+                // What stays the same is told once.
+                if told.as_ref() != Some(&fault.message) {
+                    tracing::warn!(
+                        tenant = %place.tenant, database = place.database, env = place.env, code = fault.code,
+                        "Changes of database {} are not captured just now: {fault}", place.database
+                    );
+                    told = Some(fault.message.clone());
+                }
                 status.fails(generation, fault.message);
                 pause = if began.elapsed() > LONGEST_PAUSE { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
                 tokio::select! {

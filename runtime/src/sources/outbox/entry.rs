@@ -25,7 +25,7 @@ pub struct Entry {
     pub captured: Captured,
 }
 
-/// The first `limit` entries, oldest first.
+/// The first `limit` entries, oldest first. The order is that of the table's numbers, not of the texts they are shown as.
 #[must_use]
 pub fn select(engine: Engine, names: &Names, limit: usize) -> String {
     let outbox = names.outbox();
@@ -33,16 +33,16 @@ pub fn select(engine: Engine, names: &Names, limit: usize) -> String {
         Engine::Postgres => format!(
             "SELECT id::text, operation, schema_name, table_name, old_row::text, new_row::text, type, payload::text, user_info, \
              context, origin, session_user_name, transaction::text, \
-             (floor(extract(epoch FROM created_at) * 1000000))::bigint::text FROM {outbox} ORDER BY id LIMIT {limit}"
+             (floor(extract(epoch FROM created_at) * 1000000))::bigint::text FROM {outbox} AS o ORDER BY o.id LIMIT {limit}"
         ),
         Engine::Mysql => format!(
             "SELECT CAST(id AS CHAR), operation, schema_name, table_name, old_row, new_row, type, payload, user_info, context, \
              origin, session_user_name, transaction, \
-             CAST(CAST(UNIX_TIMESTAMP(created_at) * 1000000 AS UNSIGNED) AS CHAR) FROM {outbox} ORDER BY id LIMIT {limit}"
+             CAST(CAST(UNIX_TIMESTAMP(created_at) * 1000000 AS UNSIGNED) AS CHAR) FROM {outbox} AS o ORDER BY o.id LIMIT {limit}"
         ),
         Engine::Sqlite => format!(
             "SELECT CAST(id AS TEXT), operation, schema_name, table_name, old_row, new_row, type, payload, user_info, context, \
-             origin, session_user_name, \"transaction\", CAST(created_at * 1000 AS TEXT) FROM {outbox} ORDER BY id LIMIT {limit}"
+             origin, session_user_name, \"transaction\", CAST(created_at * 1000 AS TEXT) FROM {outbox} AS o ORDER BY o.id LIMIT {limit}"
         ),
     }
 }

@@ -240,7 +240,11 @@ impl Reading<'_> {
         };
         let woken = tokio::select! {
             () = stop.cancelled() => None,
-            _ = plans.changed() => None,
+            // Left for the loop around this one.
+            _ = plans.changed() => {
+                plans.mark_changed();
+                None
+            }
             () = nudge.notified() => None,
             heard = heard => Some(heard),
             () = tokio::time::sleep(pause) => None,
