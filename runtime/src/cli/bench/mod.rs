@@ -3,6 +3,7 @@
 //! The server is a process of its own with a data directory of its own, so that its memory and its fsyncs are what a
 //! user's would be. Everything stays on loopback, bounded in count and time.
 
+mod capture;
 mod connector;
 mod generator;
 mod guest;
@@ -32,8 +33,12 @@ pub struct Bench {
     /// A connector instead of a scenario: the action beside its client library alone, then through the whole server.
     #[arg(long, value_enum, conflicts_with = "scenario")]
     action: Option<System>,
-    /// The server that `--action` speaks to.
-    #[arg(long, requires = "action")]
+    /// The capture of a PostgreSQL table instead of a scenario: what it costs writers, how soon actions start, how much it
+    /// takes.
+    #[arg(long, value_enum, conflicts_with_all = ["scenario", "action"])]
+    capture: Option<capture::From>,
+    /// The server that `--action` or `--capture` speaks to.
+    #[arg(long)]
     target: Option<String>,
     /// The component of `--scenario wasm`: a .wasm file that exports an action. Without, a small one that is built in.
     #[arg(long)]
@@ -82,6 +87,18 @@ impl Bench {
     pub async fn run(self, output: Output) -> anyhow::Result<ExitCode> {
         if self.connections == 0 || self.batch == 0 || self.seconds == 0 || self.seconds > 3600 || self.batch > 10_000 {
             bail!("--connections and --batch (to 10,000) and --seconds (to 3,600) are at least 1");
+        }
+        if let Some(from) = self.capture {
+            let url = self.target.as_deref().unwrap_or("postgres://postgres@127.0.0.1:5432/postgres");
+            let server = Server::start(self.bench_dir.as_deref()).await?;
+            let report = capture::run(from, url, Duration::from_secs(self.seconds), &server).await?;
+            server.stop().await?;
+            if output.json {
+                output.value(&report)
+            } else {
+                capture::print(&report)
+            }
+            return Ok(ExitCode::SUCCESS);
         }
         let receiver = receiver::Receiver::start().await?;
         let connector = match self.action {

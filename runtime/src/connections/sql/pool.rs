@@ -98,7 +98,7 @@ impl Pool {
         let reused = kept.is_some();
         let link = match kept {
             Some((link, _)) => link,
-            None => self.connect(server).await?,
+            None => Box::pin(self.connect(server)).await?,
         };
         Ok(Session { link, entry: Some(entry), reused, timeout: server.statement_timeout, _place: Some(place) })
     }
