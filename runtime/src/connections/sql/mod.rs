@@ -6,9 +6,11 @@ mod pool;
 mod server;
 mod sqlite_files;
 mod tunnel;
+mod wire;
 
 pub use fault::Fault;
 pub use link::{Arg, Column, Link, Rows};
 pub use pool::{Pool, Session};
 pub use server::{Engine, Server, Target, TlsMode, url_mistakes};
 pub use sqlite_files::SqliteFiles;
+pub use wire::Wire;
