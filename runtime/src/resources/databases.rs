@@ -61,6 +61,9 @@ pub struct Capture {
     /// PostgreSQL: capture also what a subscription applies (`ENABLE ALWAYS`).
     #[serde(default)]
     pub always: bool,
+    /// `log`: from how many MiB of log that the server keeps for this reader on an alarm is raised.
+    #[serde(default = "alarm_mebibytes")]
+    pub alarm_mebibytes: u32,
     /// The environment of the changes; left out, `default`, and for a variant in `envs` its own.
     pub env: Option<String>,
 }
@@ -95,9 +98,14 @@ impl Default for Capture {
             columns: Extent::Wanted,
             rows: Extent::Wanted,
             always: false,
+            alarm_mebibytes: alarm_mebibytes(),
             env: None,
         }
     }
+}
+
+fn alarm_mebibytes() -> u32 {
+    1024
 }
 
 fn outbox() -> String {

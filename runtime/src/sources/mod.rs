@@ -6,6 +6,8 @@ mod outbox;
 mod plan;
 mod status;
 mod supervise;
+mod task;
+pub mod wal;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use triggerd_core::id::TenantId;
 
-use super::outbox::{End, Reader};
 use super::plan::{self, Plan};
 use super::status::{Status, Told};
-use super::{Place, Sources};
+use super::task::{End, Task};
+use super::{Place, Sources, outbox, wal};
 use crate::app::App;
 use crate::connections::sql::Fault;
 use crate::resources::CaptureFrom;
@@ -144,7 +144,8 @@ async fn follow(
     stop: &CancellationToken,
 ) {
     for (place, plan) in plans {
-        if known.insert(place.clone()) {
+        let is_known = !known.insert(place.clone());
+        if !is_known {
             remember(app, &place).await;
         }
         let plan = Arc::new(plan);
@@ -163,7 +164,8 @@ async fn follow(
         let status = Arc::new(Status::default());
         workers.insert(place.clone(), Worker { plan: sender, status: status.clone() });
         drop(workers);
-        tasks.spawn(work(app.clone(), place, receiver, status, owner.to_owned(), stop.clone()));
+        let work = work(app.clone(), place, receiver, status, owner.to_owned(), is_known, stop.clone());
+        tasks.spawn(work);
     }
 }
 
@@ -174,16 +176,26 @@ async fn work(
     mut plans: watch::Receiver<Arc<Plan>>,
     status: Arc<Status>,
     owner: String,
+    known: bool,
     stop: CancellationToken,
 ) {
     let nudge = app.sources.nudge(&place);
     let mut pause = FIRST_PAUSE;
-    let mut told = None;
+    let (mut told, mut ran) = (None, false);
     while !stop.is_cancelled() {
         let generation = plans.borrow().generation;
         let began = std::time::Instant::now();
-        let reader = Reader { app: &app, place: &place, status: &status, nudge: &nudge, stop: &stop, owner: &owner };
-        let end = capture(&reader, &mut plans).await;
+        let task = Task {
+            app: &app,
+            place: &place,
+            status: &status,
+            nudge: &nudge,
+            stop: &stop,
+            owner: &owner,
+            known: known || ran,
+        };
+        let end = capture(&task, &mut plans).await;
+        ran |= status.told().running;
         match end {
             Ok(End::Stopped) => return,
             Ok(End::Changed) => {}
@@ -214,14 +226,19 @@ async fn work(
     }
 }
 
-async fn capture(reader: &Reader<'_>, plans: &mut watch::Receiver<Arc<Plan>>) -> Result<End, Fault> {
-    let from = plans.borrow().capture.from;
-    match from {
-        CaptureFrom::Outbox => reader.run(plans).await,
-        CaptureFrom::Log => {
-            let message = "capture from the log is not there yet; leave `capture.from` out";
-            Err(Fault::permanent("DB_REFUSED", message))
+async fn capture(task: &Task<'_>, plans: &mut watch::Receiver<Arc<Plan>>) -> Result<End, Fault> {
+    let plan = plans.borrow().clone();
+    match plan.capture.from {
+        CaptureFrom::Outbox => {
+            // It may have been captured from the log before.
+            if task.known && plan.server.url.starts_with("postgres") {
+                let mut session = task.app.services.resources.connections().sql.single(&plan.server).await?;
+                wal::remove(&mut session, &wal::names(task.owner, task.place)).await?;
+                session.close().await;
+            }
+            outbox::run(task, plans).await
         }
+        CaptureFrom::Log => wal::run(task, plans).await,
     }
 }
 

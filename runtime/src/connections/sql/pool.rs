@@ -37,7 +37,7 @@ const STEPS: i32 = 10_000;
 /// The connections of all resources. Cheap to clone.
 #[derive(Clone)]
 pub struct Pool {
-    egress: Egress,
+    pub(super) egress: Egress,
     files: Arc<SqliteFiles>,
     sockets: Arc<Sockets>,
     open: moka::future::Cache<Identity, Arc<Entry>>,

@@ -18,5 +18,6 @@ mod row;
 mod sqlite;
 
 pub use install::{Found, State};
+pub(super) use install::{missing, tables_of as tables};
 pub use names::Names;
-pub(super) use reader::{End, Reader};
+pub(super) use reader::{leave, run};
