@@ -21,6 +21,7 @@ use crate::definitions::Definitions;
 use crate::dispatch::{self, Caps, Dispatch, Lane};
 use crate::feed::Feed;
 use crate::intake;
+use crate::sources::{Nudges, Place};
 use crate::store::{self, Store};
 use crate::sweep;
 use crate::wasm::{CodeCacheConfig, Host, HostConfig, Limits, code_key};
@@ -50,6 +51,8 @@ pub struct App {
     pub dispatch: Dispatch,
     /// What happens, for those who listen.
     pub feed: Feed,
+    /// Who empties databases' outboxes.
+    pub nudges: Nudges,
 }
 
 fn dispatch_limits(config: &Config) -> dispatch::Limits {
@@ -113,7 +116,19 @@ impl App {
         let definitions = Definitions::load(store.clone(), registry, components.clone()).await?;
         let dispatch = Dispatch::new(dispatch_limits(&config), engine);
         let feed = Feed::default();
-        Ok(Arc::new(Self { config, clock, store, access, definitions, components, registry, services, dispatch, feed }))
+        Ok(Arc::new(Self {
+            config,
+            clock,
+            store,
+            access,
+            definitions,
+            components,
+            registry,
+            services,
+            dispatch,
+            feed,
+            nudges: Nudges::default(),
+        }))
     }
 
     /// Starts the background work: takes up what an earlier process left, then sweeps.
@@ -135,6 +150,11 @@ impl App {
             .lanes
             .restore(lanes.into_iter().map(|(tenant, trigger, key, count)| (Lane { tenant, trigger, key }, count)));
         Ok(())
+    }
+
+    /// Something was put into the outbox of `place`: its after-triggers need not wait for the next look.
+    pub fn captured(&self, place: &Place) {
+        self.nudges.nudge(place);
     }
 
     /// Stops: refuses new events, finishes or hands back its runs by `deadline`, and closes the store.
