@@ -21,7 +21,8 @@ pub struct Database {
     /// `disable`, `require` (encrypted, whoever it is) or `verify-full`; left out, as the URL's `sslmode` says, else
     /// `verify-full`, and `disable` for a server on this machine.
     pub tls: Option<sql::TlsMode>,
-    /// The tables that actions may write, as globs over `table` and `schema.table`; left out, those that the role may.
+    /// The tables that actions may write, and the API write and read, as globs over `table` and `schema.table`; left out,
+    /// those that the role may.
     pub tables: Option<Vec<String>>,
     /// Milliseconds that a statement, and a wait for a lock, may take.
     #[serde(default = "statement_timeout")]
