@@ -225,7 +225,7 @@ impl Call<'_> {
     /// Makes the write. Several rows are shown as an array, one that was sent alone by itself.
     async fn make(self, params: &Params, prefer: &Prefer, intent: &Intent, is_one: bool) -> Answer<(Done, Response)> {
         let Self { api, caller, at, parts, bytes } = self;
-        let request = format!("{} {}", parts.method, parts.uri);
+        let request = format!("{} {} {prefer:?}", parts.method, parts.uri);
         let claim = api.in_progress.claim(&parts.headers, &caller.tenant, &request, bytes)?;
         let database = at.database.clone();
         let asked: Asked = records_query::asked(caller, at, &parts.headers, params, prefer, claim.as_ref())?;

@@ -133,10 +133,10 @@ impl Write<'_> {
         if !self.covered(&intent, Moment::Before).is_empty() {
             return self.guarded(&intent, &told).await;
         }
-        if let Some(whole) = self.whole(&intent, &told).await? {
-            if let Some(done) = done(self.change(None, &*whatever(vec![whole]), &told).await?)? {
-                return Ok(done);
-            }
+        if let Some(whole) = self.whole(&intent, &told).await?
+            && let Some(done) = done(self.change(None, &*whatever(vec![whole]), &told).await?)?
+        {
+            return Ok(done);
         }
         self.told(&intent, &told).await
     }

@@ -9,6 +9,9 @@ use super::step::{self, Step, Wanted};
 use super::{Found, Lookup, Records, ended, ledger, rows};
 use crate::connections::sql::{Fault, Session};
 
+/// The longest answer that is kept for a key: less than what is read of a row at once.
+const MAX_KEPT: usize = 3 << 20;
+
 /// What to do with the rows that are there under lock; `None` where they are not those that were meant.
 pub type Steps<'a> = &'a (dyn Fn(&[Option<Found>]) -> Option<Vec<Step>> + Send + Sync);
 
@@ -166,6 +169,10 @@ impl Records {
         };
         if let Some(delivery) = change.delivery {
             let kept = json!({"fingerprint": delivery.fingerprint, "count": done.count, "inserted": done.inserted, "rows": done.rows});
+            if kept.to_string().len() > MAX_KEPT {
+                let message = "the rows are too large to be kept for the key; ask without `return=representation`";
+                return Err(Fault::permanent("DB_RESULT_TOO_LARGE", message));
+            }
             ledger::note(session, &delivery.id, &kept).await?;
         }
         Ok(Outcome::Done(done))

@@ -1,7 +1,8 @@
 //! Pages of rows, in an order that a cursor can take up again: by the columns that were asked for, then by the primary key.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
-use triggerd_core::mistake::join;
 
 use super::super::catalog::{Column, Table};
 use super::super::filter::Filter;
@@ -12,6 +13,8 @@ use crate::connections::sql::{Arg, Engine, Fault, Session};
 
 /// Rows are counted as far as this.
 const MAX_COUNTED: u64 = 10_000;
+/// And as long as this.
+const COUNTING: Duration = Duration::from_millis(400);
 
 /// Which rows, and how they are shown.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -33,7 +36,7 @@ pub struct Ask {
 pub struct Page {
     /// Its rows.
     pub rows: Vec<Value>,
-    /// How many there are on all pages; at least so many where it is [`Page::is_counted`] to the end.
+    /// How many there are on all pages; at least so many where they were not all counted.
     pub total: u64,
     /// Whether `total` is exact.
     pub is_counted: bool,
@@ -66,8 +69,16 @@ impl Records {
     async fn page_once(&self, ask: &Ask) -> Result<Page, Fault> {
         let table = self.table().await?;
         let mut session = self.look().await?;
-        let page = read(&mut session, &table, ask).await;
-        ended(session, page).await
+        let mut page = match read(&mut session, &table, ask).await {
+            Ok(page) => page,
+            failed => return ended(session, failed).await,
+        };
+        // A page is worth showing without its total. The connection still counts: it is closed.
+        let Ok(Ok(counted)) = tokio::time::timeout(COUNTING * 2, count(&mut session, &table, ask)).await else {
+            return Ok(page);
+        };
+        (page.total, page.is_counted) = (counted.min(MAX_COUNTED), counted <= MAX_COUNTED);
+        ended(session, Ok(page)).await
     }
 }
 
@@ -104,11 +115,10 @@ async fn read(session: &mut Session, table: &Table, ask: &Ask) -> Result<Page, F
     for row in &mut found {
         row.retain(|name, _| is_shown(name));
     }
-    let counted = count(session, table, ask).await?;
     Ok(Page {
+        total: found.len() as u64,
         rows: found.into_iter().map(Value::Object).collect(),
-        total: counted.min(MAX_COUNTED),
-        is_counted: counted <= MAX_COUNTED,
+        is_counted: false,
         has_more,
         last,
     })
@@ -169,7 +179,7 @@ fn write_after(sql: &mut Sql, order: &[By<'_>], after: &[Value]) -> Result<(), F
     let engine = sql.engine;
     let bind = |by: &By<'_>, value: &Value| {
         rows::as_read(engine, by.column, value)
-            .map_err(|_| Fault::permanent("CURSOR_INVALID", join("/cursor", "it is not one that this list gave out")))
+            .map_err(|_| Fault::permanent("CURSOR_INVALID", "/cursor: it is not one that this list gave out"))
     };
     sql.push("(");
     for i in 0..order.len() {
@@ -217,7 +227,18 @@ fn write_after(sql: &mut Sql, order: &[By<'_>], after: &[Value]) -> Result<(), F
 async fn count(session: &mut Session, table: &Table, ask: &Ask) -> Result<u64, Fault> {
     let engine = session.engine();
     let mut sql = Sql::new(engine);
-    sql.push(if engine == Engine::Mysql { "SELECT CAST(count(*) AS CHAR)" } else { "SELECT CAST(count(*) AS text)" });
+    let ms = COUNTING.as_millis();
+    match engine {
+        Engine::Postgres => {
+            session.control("SET LOCAL statement_timeout = 400").await?;
+            sql.push("SELECT count(*)::text");
+        }
+        Engine::Mysql if session.is_mariadb() => {
+            sql.push(&format!("SET STATEMENT max_statement_time = 0.{ms} FOR SELECT CAST(count(*) AS CHAR)"));
+        }
+        Engine::Mysql => sql.push(&format!("SELECT /*+ MAX_EXECUTION_TIME({ms}) */ CAST(count(*) AS CHAR)")),
+        Engine::Sqlite => sql.push("SELECT CAST(count(*) AS text)"),
+    }
     sql.push(" FROM (SELECT 1 AS one FROM ");
     sql.table(table);
     meant(&mut sql, table, ask)?;

@@ -130,7 +130,7 @@ fn computed(patch: &[Assignment]) -> Vec<&Assignment> {
 
 fn write_computed(sql: &mut Sql, table: &Table, computed: &[&Assignment]) -> Result<(), Fault> {
     let (before, after) = match sql.engine {
-        Engine::Postgres => ("(SELECT row_to_json(computed) FROM (SELECT ", ") computed)::text"),
+        Engine::Postgres => ("(SELECT row_to_json(triggerd_row) FROM (SELECT ", ") triggerd_row)::text"),
         Engine::Mysql => ("CAST(JSON_OBJECT(", ") AS CHAR)"),
         Engine::Sqlite => ("", ""),
     };
@@ -162,7 +162,8 @@ pub(super) fn shown(engine: Engine, columns: &[&Column]) -> String {
                 }
             });
             let parts = parts.collect::<Vec<_>>().join(", ");
-            format!("(SELECT row_to_json(shown) FROM (SELECT {parts}) shown)::text")
+            // No column is called like that: one that is would stand for the whole row.
+            format!("(SELECT row_to_json(triggerd_row) FROM (SELECT {parts}) triggerd_row)::text")
         }
         Engine::Mysql => returning::mysql_row(columns.iter().map(|c| (c.name.as_str(), returning::Shown::of(&c.kind)))),
         Engine::Sqlite if columns.is_empty() => "NULL".to_owned(),

@@ -53,6 +53,13 @@ impl Step {
         }
     }
 
+    fn values(&self) -> &[Assignment] {
+        match self {
+            Self::Insert(values) | Self::Update(_, values) | Self::UpdateWhere(_, values) => values,
+            Self::Delete(_) | Self::DeleteWhere(_) => &[],
+        }
+    }
+
     /// Whether it tells of every row that it changes.
     pub(super) fn is_told(&self) -> bool {
         !matches!(self, Self::UpdateWhere(..) | Self::DeleteWhere(_))
@@ -61,6 +68,9 @@ impl Step {
 
 /// Makes the steps in the open transaction, in order.
 pub(super) async fn make(session: &mut Session, table: &Table, steps: &[Step], wanted: Wanted) -> Result<Made, Fault> {
+    for assignment in steps.iter().flat_map(Step::values) {
+        named_exactly(table, assignment)?;
+    }
     let mut made = Made::default();
     let mut at = 0;
     while at < steps.len() {
@@ -85,6 +95,18 @@ pub(super) async fn make(session: &mut Session, table: &Table, steps: &[Step], w
         at += 1;
     }
     Ok(made)
+}
+
+/// Actions may write a column as `record.total`. Here a trigger has looked at `total`, and a name that leads to the same
+/// column would lead past it.
+fn named_exactly(table: &Table, assignment: &Assignment) -> Result<(), Fault> {
+    let column = statement::column_of(table, &assignment.column, &assignment.pointer)?;
+    if column.name == assignment.column {
+        return Ok(());
+    }
+    let (pointer, table) = (&assignment.pointer, table.qualified());
+    let message = format!("{pointer}: table `{table}` has no column of that name, did you mean `{}`?", column.name);
+    Err(Fault::permanent("DB_UNKNOWN_COLUMN", message))
 }
 
 /// The inserts at the beginning of `steps` that go into one statement: those of the same columns. MySQL does not say
@@ -212,8 +234,7 @@ async fn all(session: &mut Session, table: &Table, sql: Sql, wanted: Wanted, mad
     }
     let (rows, count) = returned(session, table, sql, &returning::readable(table), MAX_ROWS).await?;
     if count > rows.len() as u64 {
-        let message =
-            format!("more than {MAX_ROWS} rows, or 4 MiB, would be shown; ask without `return=representation`");
+        let message = format!("more than {MAX_ROWS} rows would be shown; ask without `return=representation`");
         return Err(Fault::permanent("DB_RESULT_TOO_LARGE", message));
     }
     made.count += count;
@@ -244,6 +265,10 @@ async fn returned(
         Err(fault) => return Err(named(session, table, sql, fault).await),
         Ok(answer) => answer,
     };
+    if answer.cut {
+        let message = "the rows are larger than 4 MiB together; write fewer at once";
+        return Err(Fault::permanent("DB_RESULT_TOO_LARGE", message));
+    }
     let count = answer.count;
     let parsed = answer.rows.into_iter().map(|cells| rows::row(engine, table, columns, cells));
     Ok((parsed.collect::<Result<_, _>>()?, count))
