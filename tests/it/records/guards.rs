@@ -187,10 +187,20 @@ async fn rows_that_cannot_be_told_apart_or_are_too_many_are_not_changed_under_gu
 }
 
 #[tokio::test]
-async fn another_name_of_the_table_leads_past_no_guard() {
+async fn another_name_of_the_table_or_a_column_leads_past_no_guard() {
     let shop = Shop::postgres().await;
-    let reject = json!([{"type": "record.reject", "config": {"message": "no"}}]);
-    shop.before("closed", "beforeWrite", reject).await;
+    let cheap = json!([{"type": "record.reject", "condition": {"field": "record.total", "operator": "LESS_THAN", "value": 5},
+        "config": {"message": "no"}}]);
+    shop.before("closed", "beforeWrite", cheap).await;
+    let problem = shop.post(json!({"record.total": 1})).await.problem(422);
+    assert_eq!(problem["code"], "DB_UNKNOWN_COLUMN", "{problem:#}");
+    shop.post(json!({"id": 1, "total": 9})).await.expect(201);
+    for values in [json!({"record.total": 1}), json!({"record.total": {"$DEC": 8}}), json!({"total": {"$DEC": 8}})] {
+        shop.home.patch(ORDERS, json!({"values": values, "where": {"id": 1}})).await.problem(422);
+    }
+    assert_eq!(shop.db.count("orders WHERE total = 9").await, shop.orders().await);
+    shop.ask(Method::DELETE, ORDERS, &[], json!({"where": {"id": 1}})).await.expect(200);
+    shop.before("closed", "beforeWrite", json!([{"type": "record.reject", "config": {"message": "no"}}])).await;
     for table in ["orders", "public.orders"] {
         let path = format!("/api/v1/databases/shop/tables/{table}/records");
         shop.home.post(&path, json!({})).await.problem(422);
