@@ -40,3 +40,4 @@ pub mod telemetry;
 pub mod trial;
 pub mod usage;
 pub mod wasm;
+pub mod write_through;

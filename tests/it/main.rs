@@ -34,6 +34,7 @@ mod keys;
 mod layout;
 mod lifecycle;
 mod ordering;
+mod records;
 mod resources_in_use;
 mod retries;
 mod rotation;

@@ -24,8 +24,11 @@ mod master_key;
 mod merge;
 mod openapi;
 mod params;
+mod prefer;
 mod previews;
 mod problem;
+mod records;
+mod records_query;
 mod replay;
 mod resources;
 pub mod routes;
@@ -88,6 +91,7 @@ fn resources() -> Vec<(Router, utoipa::openapi::OpenApi)> {
         (replay::routes(), replay::Doc::openapi()),
         (triggers::routes(), triggers::Doc::openapi()),
         (execute::routes(), execute::Doc::openapi()),
+        (records::routes(), records::Doc::openapi()),
         (components::routes(), components::Doc::openapi()),
         (resources::routes(), resources::Doc::openapi()),
         (schemas::routes(), schemas::Doc::openapi()),

@@ -100,6 +100,10 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/databases/{db}/tables/{table}/triggers", READ_TRIGGERS),
     put("/api/v1/databases/{db}/tables/{table}/triggers/{tag}", WRITE_TRIGGERS),
     post("/api/v1/execute", WRITE_EVENTS),
+    get("/api/v1/databases/{db}/tables/{table}/records", READ_EVENTS),
+    post("/api/v1/databases/{db}/tables/{table}/records", WRITE_EVENTS),
+    patch("/api/v1/databases/{db}/tables/{table}/records", WRITE_EVENTS),
+    delete("/api/v1/databases/{db}/tables/{table}/records", WRITE_EVENTS),
 
     get("/api/v1/components", READ_COMPONENTS),
     get("/api/v1/components/{name}", READ_COMPONENTS),

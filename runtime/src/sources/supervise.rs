@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -39,6 +39,10 @@ pub(super) struct Workers {
     asked: AtomicU64,
     /// Which of those was the last to be followed.
     looked: watch::Sender<u64>,
+    /// What is to be captured has changed otherwise than by definitions and resources.
+    stale: AtomicBool,
+    /// Databases whose outbox this program writes into itself.
+    written: Mutex<BTreeSet<Place>>,
 }
 
 struct Worker {
@@ -53,6 +57,20 @@ impl Sources {
         let workers = self.workers.by_place.lock();
         let own = workers.iter().filter(|(place, _)| place.tenant == *tenant && place.database == database);
         own.map(|(place, worker)| (place.clone(), worker.status.told())).collect()
+    }
+
+    /// Sees to it that the outbox of a database is read, into which this program is about to write itself: before it does,
+    /// so that nothing is forgotten in between.
+    pub async fn read(&self, app: &App, place: &Place) -> Result<(), store::Error> {
+        if self.workers.written.lock().contains(place) {
+            return Ok(());
+        }
+        let value = json!({ "written": true });
+        app.store.put_source_state(&place.tenant, KIND, &key_of(place), &value, app.clock.now()).await?;
+        self.workers.written.lock().insert(place.clone());
+        self.workers.stale.store(true, Ordering::SeqCst);
+        self.workers.wake.notify_one();
+        Ok(())
     }
 
     /// Has what is installed in a database compared with what should be, now.
@@ -109,10 +127,11 @@ pub async fn supervise(app: Arc<App>, stop: CancellationToken) {
     while !stop.is_cancelled() {
         let asked = app.sources.workers.asked.load(Ordering::SeqCst);
         let now = (Arc::as_ptr(&app.definitions.index()) as usize, app.services.resources.mark());
-        if seen != Some(now) {
+        if app.sources.workers.stale.swap(false, Ordering::SeqCst) || seen != Some(now) {
             generation += 1 << 20;
             seen = Some(now);
-            let plans = plan::all(&app, generation, &known);
+            let written = app.sources.workers.written.lock().clone();
+            let plans = plan::all(&app, generation, &known, &written);
             follow(&app, plans, &mut known, &owner, &tasks, &stop).await;
         }
         app.sources.workers.looked.send_replace(asked);
@@ -145,7 +164,7 @@ async fn follow(
 ) {
     for (place, plan) in plans {
         let is_known = !known.insert(place.clone());
-        if !is_known {
+        if !is_known && !app.sources.workers.written.lock().contains(&place) {
             remember(app, &place).await;
         }
         let plan = Arc::new(plan);
@@ -179,7 +198,7 @@ async fn work(
     known: bool,
     stop: CancellationToken,
 ) {
-    let nudge = app.sources.nudge(&place);
+    let nudge = app.sources.nudges.of(&place);
     let mut pause = FIRST_PAUSE;
     let (mut told, mut ran) = (None, false);
     while !stop.is_cancelled() {
@@ -202,6 +221,7 @@ async fn work(
             Ok(End::Nothing) => {
                 forget(&app, &place).await;
                 app.sources.workers.by_place.lock().remove(&place);
+                app.sources.nudges.forget(&place);
                 return;
             }
             Err(fault) => {
@@ -256,7 +276,17 @@ async fn installation(app: &App) -> Result<String, store::Error> {
 /// The databases that something may be installed in.
 async fn remembered(app: &App) -> BTreeSet<Place> {
     match app.store.source_states(KIND).await {
-        Ok(known) => known.into_iter().filter_map(|(tenant, key, _)| place_of(tenant, &key)).collect(),
+        Ok(known) => {
+            let mut places = BTreeSet::new();
+            for (tenant, key, value) in known {
+                let Some(place) = place_of(tenant, &key) else { continue };
+                if value["written"] == json!(true) {
+                    app.sources.workers.written.lock().insert(place.clone());
+                }
+                places.insert(place);
+            }
+            places
+        }
         Err(error) => {
             tracing::error!("Databases that were captured and are not to be any more stay as they are: {error}");
             BTreeSet::new()

@@ -62,9 +62,11 @@ pub async fn outbox(session: &mut Session, names: &Names, owner: &str) -> Result
     match owned_by(session, names).await {
         Ok(Some(known)) if known == owner => return Ok(()),
         Ok(_) => {}
-        Err(fault) if fault.code == "DB_UNKNOWN_TABLE" || fault.code == "DB_REFUSED" => make(session, names).await?,
+        // Not there, or made by a write over the API alone.
+        Err(fault) if fault.code == "DB_UNKNOWN_TABLE" || fault.code == "DB_REFUSED" => {}
         Err(fault) => return Err(fault),
     }
+    make(session, names).await?;
     let (state, key) = (names.state(), key_name(session.engine()));
     let insert = match session.engine() {
         Engine::Postgres => format!("INSERT INTO {state} (key, value) VALUES ('owner', $1) ON CONFLICT DO NOTHING"),
@@ -92,11 +94,10 @@ async fn owned_by(session: &mut Session, names: &Names) -> Result<Option<String>
 }
 
 async fn make(session: &mut Session, names: &Names) -> Result<(), Fault> {
-    let statements = match session.engine() {
-        Engine::Postgres => postgres::outbox(names),
-        Engine::Mysql => mysql::outbox(names),
-        Engine::Sqlite => sqlite::outbox(names),
-    };
+    let mut statements = databases::outbox_table(session.engine(), &names.tables());
+    if session.engine() == Engine::Postgres {
+        statements.push(postgres::waking(names));
+    }
     for statement in &statements {
         if let Err(fault) = session.ddl(statement).await {
             if fault.retryable {

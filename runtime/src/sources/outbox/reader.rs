@@ -23,7 +23,7 @@ use crate::sources::task::{End, Task};
 const MAX_BATCH: usize = 1000;
 const FIRST_BATCH: usize = 128;
 /// The pause between looks while changes come.
-const BUSY_PAUSE: Duration = Duration::from_millis(5);
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 /// For how long after the last change that is.
 const BUSY: Duration = Duration::from_secs(1);
 /// The longest pause where nobody wakes the reader.
