@@ -11,7 +11,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::sql_server::{Database, Engine};
-use crate::harness::{Answer, Home, home};
+use crate::harness::{Answer, Home, eventually, home};
 
 const ORDERS: &str = "/api/v1/databases/shop/tables/orders/records";
 
@@ -57,7 +57,13 @@ impl Shop {
 
     /// Somebody wants to know of every change.
     async fn told(&self) {
-        self.trigger("told", "afterWrite", 1, json!([{"type": "log.info", "config": {"message": "told"}}])).await;
+        self.trigger(
+            "told",
+            "afterWrite",
+            1,
+            json!([{"type": "log.info", "config": {"message": "{{operation}}", "data": "{{payload}}"}}]),
+        )
+        .await;
     }
 
     async fn post(&self, body: Value) -> Answer {
@@ -77,26 +83,34 @@ impl Shop {
         self.db.count("orders").await
     }
 
-    /// The entries of the outbox as they will be read: `[operation, old, new]`, in order.
+    /// The changes that were told of, once all of them became events: `[operation, old, new]`, in order.
     async fn entries(&self) -> Vec<Value> {
-        let mut all = Vec::new();
-        for n in 0..self.db.count("triggerd_outbox").await {
-            let rest = format!("FROM triggerd_outbox ORDER BY id LIMIT 1 OFFSET {n}");
-            let json = |text: Option<String>| text.map_or(Value::Null, |text| serde_json::from_str(&text).unwrap());
-            let operation = self.db.text("operation", &rest).await.unwrap();
-            let (old, new) = (self.db.text("old_row", &rest).await, self.db.text("new_row", &rest).await);
-            all.push(json!([operation, json(old), json(new)]));
-        }
-        all
+        let told = self.told_events().await.into_iter().map(|event| {
+            let payload = &event["payload"];
+            json!([payload["operation"], payload["previousRecord"], payload["record"]])
+        });
+        told.collect()
     }
 
-    /// Whether there is an outbox, and anything in it.
-    async fn is_told_of(&self) -> bool {
+    /// The events that changes became, oldest first, once the outbox is empty.
+    async fn told_events(&self) -> Vec<Value> {
+        eventually(|| async {
+            let left = if self.has_outbox().await { self.db.count("triggerd_outbox").await } else { 0 };
+            if left == 0 { Ok(()) } else { Err(format!("{left} entries left")) }
+        })
+        .await;
+        let inbox = self.home.get("/api/v1/inbox?source=databases/shop&limit=1000").await.expect(200);
+        let mut events = inbox["events"].as_array().unwrap().clone();
+        events.reverse();
+        events
+    }
+
+    async fn has_outbox(&self) -> bool {
         let there = match self.db.engine {
             Engine::Sqlite => "sqlite_schema WHERE name = 'triggerd_outbox'",
             _ => "information_schema.tables WHERE table_name = 'triggerd_outbox'",
         };
-        self.db.count(there).await > 0 && self.db.count("triggerd_outbox").await > 0
+        self.db.count(there).await > 0
     }
 }
 
