@@ -276,3 +276,55 @@ async fn write(url: &str, writer: i32) -> u32 {
     }
     n
 }
+
+#[tokio::test]
+async fn changes_are_taken_from_the_log_where_the_resource_says_so_and_nothing_is_left_behind() {
+    let home = home().await;
+    let db = Database::postgres_with_log(&[]).await;
+    let receiver = Receiver::start().await;
+    db.run("CREATE TABLE orders (id bigint PRIMARY KEY, status text)").await;
+    home.resource("databases", "shop", db.settings()).await;
+    home.trigger(on_table("all", &["afterWrite"], json!({}), &receiver.url("/all"))).await;
+    db.run("INSERT INTO orders VALUES (1, 'by outbox')").await;
+    receiver.wait_for("/all", 1).await;
+    // Another way, while the trigger stays.
+    let mut settings = db.settings();
+    settings["capture"] = json!({"from": "log"});
+    home.resource("databases", "shop", settings).await;
+    let triggers = "pg_trigger WHERE tgname LIKE 'triggerd%'";
+    assert_eq!(db.count(triggers).await, 0, "writers are not held up any more");
+    db.run(
+        "BEGIN; SELECT pg_logical_emit_message(true, 'triggerd', '{\"user\": {\"id\": \"u-1\"}}'); \
+         INSERT INTO orders VALUES (2, 'by log'); COMMIT; BEGIN; INSERT INTO orders VALUES (3, 'never'); ROLLBACK; \
+         UPDATE orders SET status = 'changed' WHERE id = 2; DELETE FROM orders WHERE id = 1",
+    )
+    .await;
+    let seen = receiver.wait_for("/all", 4).await;
+    let told: Vec<Value> = seen[1..].iter().map(|seen| seen.json()).collect();
+    let events: Vec<&str> = told.iter().filter_map(|body| body["event"].as_str()).collect();
+    assert_eq!(events, ["afterInsert", "afterUpdate", "afterDelete"], "{told:#?}");
+    assert_eq!((&told[0]["record"]["status"], &told[0]["user"]["id"]), (&json!("by log"), &json!("u-1")));
+    assert_eq!(db.count("pg_replication_slots").await, 1);
+    home.patch("/api/v1/databases/shop", json!({"capture": null})).await.expect(200);
+    home.delete("/api/v1/triggers/all").await.expect(204);
+    eventually(|| async {
+        let left = (db.count("pg_replication_slots").await, db.count("pg_publication").await, db.count(triggers).await);
+        if left == (0, 0, 0) { Ok(()) } else { Err(format!("{left:?}")) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_log_that_says_too_little_is_refused_with_the_remedy() {
+    let home = home().await;
+    let db = Database::postgres().await;
+    db.run("CREATE TABLE orders (id bigint PRIMARY KEY)").await;
+    let mut settings = db.settings();
+    settings["capture"] = json!({"from": "log"});
+    home.resource("databases", "shop", settings).await;
+    let answer = home.put("/api/v1/triggers/t", on_table("t", &["afterInsert"], json!({}), "http://x/")).await;
+    let told = answer.header("triggerd-capture").to_owned();
+    assert!(told.contains("wal_level"), "{told}");
+    let sqlite = home.put("/api/v1/databases/file", json!({"url": "sqlite:a.db", "capture": {"from": "log"}})).await;
+    assert_eq!(sqlite.problem(422)["errors"][0]["pointer"], "/capture/from");
+}
