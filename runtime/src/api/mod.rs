@@ -3,6 +3,7 @@
 //! A resource has `routes()` and a `Doc` for the OpenAPI document, is one line of [`resources`], and its paths stand
 //! in [`routes`] with the scopes they need. A test holds the three to each other.
 
+mod backfills;
 mod batch;
 mod body;
 mod caches;
@@ -95,6 +96,7 @@ fn resources() -> Vec<(Router, utoipa::openapi::OpenApi)> {
         (components::routes(), components::Doc::openapi()),
         (resources::routes(), resources::Doc::openapi()),
         (schemas::routes(), schemas::Doc::openapi()),
+        (backfills::routes(), backfills::Doc::openapi()),
         (captures::routes(), captures::Doc::openapi()),
         (destinations::routes(), destinations::Doc::openapi()),
         (previews::routes(), previews::Doc::openapi()),

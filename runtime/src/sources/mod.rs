@@ -1,6 +1,7 @@
 //! Where events come from by themselves: the tenants' databases, whose changed rows are captured.
 
 mod accept;
+pub mod backfill;
 mod change;
 mod nudge;
 mod outbox;
@@ -21,6 +22,8 @@ pub use supervise::supervise;
 pub struct Sources {
     workers: supervise::Workers,
     nudges: nudge::Nudges,
+    /// Triggers that are run over the rows that exist.
+    pub backfills: backfill::Backfills,
 }
 
 impl Sources {

@@ -84,6 +84,13 @@ impl Sources {
         }
     }
 
+    /// The tenant's captured databases.
+    #[must_use]
+    pub fn places(&self, tenant: &TenantId) -> Vec<Place> {
+        let workers = self.workers.by_place.lock();
+        workers.keys().filter(|place| place.tenant == *tenant).cloned().collect()
+    }
+
     /// Waits until what definitions and resources say by now is carried out in the tenant's databases, or cannot be; no
     /// longer than `most`.
     pub async fn settle(&self, tenant: &TenantId, most: Duration) {
@@ -121,6 +128,9 @@ pub async fn supervise(app: Arc<App>, stop: CancellationToken) {
             }
         }
     };
+    if let Err(error) = app.sources.backfills.load(&app).await {
+        tracing::error!("Backfills do not go on: {error}");
+    }
     let mut known = remembered(&app).await;
     // Between two of them a look may be asked for.
     let (mut generation, mut seen) = (0, None);

@@ -15,7 +15,7 @@ use triggerd_core::event::Event;
 use triggerd_core::id::{EventId, RunId, TenantId};
 use triggerd_core::run::{Progress, RunState};
 
-pub use sqlite::{Options, Store};
+pub use sqlite::{Options, RowDigest, Store};
 
 /// Why the store could not do what was asked.
 #[derive(Debug, thiserror::Error, Clone)]

@@ -76,6 +76,9 @@ pub async fn run(from: From, url: &str, time: Duration, server: &Server) -> anyh
     let written_for = began.elapsed();
     wait(server, captured + written, time * PATIENCE).await?;
     let taken_for = began.elapsed();
+    let memory = server.peak_rss_mib()?;
+    server.drained(time * PATIENCE).await?;
+    server.leave().await?;
     Ok(json!({
         "scenario": format!("capture by {}", from.name()),
         "writer_p50_ms": {"plain": writer.p50[0], "audited": writer.p50[1], "captured": writer.p50[2]},
@@ -86,7 +89,7 @@ pub async fn run(from: From, url: &str, time: Duration, server: &Server) -> anyh
         "change_to_start_rate": RATE,
         "written_per_second": f64::from(u32::try_from(written).unwrap_or(u32::MAX)) / written_for.as_secs_f64(),
         "captured_per_second": f64::from(u32::try_from(written).unwrap_or(u32::MAX)) / taken_for.as_secs_f64(),
-        "server_peak_rss_mib": server.peak_rss_mib()?,
+        "server_peak_rss_mib": memory,
         "machine": report::machine(),
         "version": env!("CARGO_PKG_VERSION"),
         "build": if cfg!(debug_assertions) { "debug" } else { "release" },
@@ -94,7 +97,8 @@ pub async fn run(from: From, url: &str, time: Duration, server: &Server) -> anyh
 }
 
 async fn prepare(pool: &PgPool) -> anyhow::Result<()> {
-    let mut ddl = "DROP TABLE IF EXISTS triggerd_bench_audit; \
+    // What an earlier run left, whose server is gone.
+    let mut ddl = "DROP TABLE IF EXISTS triggerd_outbox, triggerd_outbox_state CASCADE; DROP TABLE IF EXISTS triggerd_bench_audit; \
          CREATE TABLE triggerd_bench_audit (id bigserial PRIMARY KEY, at timestamptz DEFAULT now(), operation text, row_now jsonb);"
         .to_owned();
     for table in TABLES {

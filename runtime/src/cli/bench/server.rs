@@ -152,6 +152,23 @@ impl Server {
         Ok(told["captures"][0]["captured"].as_u64().unwrap_or(0))
     }
 
+    /// Ends the capture of the database `bench`, so that nothing is left of it there: a slot that nobody reads would fill
+    /// the server's disk.
+    pub async fn leave(&self) -> anyhow::Result<()> {
+        let delete = self.http.delete(self.url("/api/v1/triggers/bench")).bearer_auth(&self.key);
+        delete.send().await?.error_for_status()?;
+        let change = self.http.patch(self.url("/api/v1/databases/bench")).bearer_auth(&self.key);
+        change.json(&serde_json::json!({"capture": null})).send().await?.error_for_status()?;
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(10) {
+            if self.get("/api/v1/databases/bench/capture").await?["captures"] == serde_json::json!([]) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        bail!("the capture could not be taken away")
+    }
+
     /// From a captured change, by the database's clock, to the first attempt's start.
     pub async fn change_lags(&self, since: Timestamp, sample: usize) -> anyhow::Result<Vec<f64>> {
         self.lags(since, sample, "occurred_at").await

@@ -16,7 +16,8 @@ use super::names::Names;
 use crate::connections::sql::{Arg, Engine, Fault, Listener, Session};
 use crate::sources::Captured;
 use crate::sources::accept::accept;
-use crate::sources::plan::Plan;
+use crate::sources::backfill::{self, Pace};
+use crate::sources::plan::{Plan, TableName};
 use crate::sources::task::{End, Task};
 
 /// Entries that are read at once.
@@ -41,6 +42,10 @@ struct Reading<'r> {
     session: Session,
     names: Names,
     listener: Option<Listener>,
+    /// The tables that there are.
+    tables: Vec<TableName>,
+    /// How fast backfills go.
+    pace: Pace,
     /// Entries that are asked for at once.
     limit: usize,
     /// The entries that are there may have been read before.
@@ -93,6 +98,8 @@ impl<'r> Reading<'r> {
             session,
             names,
             listener,
+            tables: Vec::new(),
+            pace: Pace::default(),
             limit: FIRST_BATCH,
             doubtful: true,
             busy: None,
@@ -129,7 +136,8 @@ impl<'r> Reading<'r> {
                     plan = next;
                     break;
                 }
-                if read == 0 {
+                let more = self.backfill(&plan).await?;
+                if read == 0 && !more {
                     if plan.is_idle() {
                         return Ok(End::Nothing);
                     }
@@ -148,7 +156,16 @@ impl<'r> Reading<'r> {
         let tables = install::tables(&mut self.session, &self.names).await?;
         let wanted = plan.wanted(self.with.place, &tables);
         let mut states = install::reconcile(&mut self.session, &self.names, plan.capture.always, &wanted).await?;
+        let stuck = states.iter().find_map(|state| match &state.found {
+            Found::Problem(problem) if plan.is_idle() => Some(format!("{}: {problem}", state.table)),
+            _ => None,
+        });
+        if let Some(problem) = stuck {
+            // Forgotten only once nothing is left of it.
+            return Err(Fault::unavailable(format!("the capture of table {problem} cannot be taken away")));
+        }
         states.extend(install::missing(plan, &tables));
+        self.tables = tables;
         for state in &states {
             self.tell(state);
         }
@@ -173,8 +190,15 @@ impl<'r> Reading<'r> {
         }
     }
 
+    /// Reads some of the rows that exist, for the triggers that are run over them; whether there is more to be read at once.
+    async fn backfill(&mut self, plan: &Plan) -> Result<bool, Fault> {
+        let Self { with, session, names, pace, .. } = self;
+        backfill::step(with, plan, session, Some(names), pace, async || Ok(true)).await
+    }
+
     /// Takes the oldest entries; how many there were.
     async fn read(&mut self) -> Result<usize, Fault> {
+        backfill::prepare(self.with, &self.tables, &mut self.session).await?;
         let engine = self.session.engine();
         let select = entry::select(engine, &self.names, self.limit);
         let found = self.session.batch(&select, self.limit).await?;
@@ -189,8 +213,16 @@ impl<'r> Reading<'r> {
         let changes: Vec<Captured> = entries.into_iter().map(|entry| entry.captured).collect();
         let last = changes.last().map(|change| change.at).unwrap_or_default();
         let Task { app, place, stop, status, .. } = self.with;
+        backfill::note(self.with, &changes).await?;
+        // One whose trigger comes while these are kept may be told of them.
+        let again = app.sources.backfills.is_fresh(place).then(|| changes.clone());
         if !accept(app, place, changes, self.doubtful, stop).await {
             return Ok(0);
+        }
+        if let Some(changes) = again
+            && backfill::prepare(self.with, &self.tables, &mut self.session).await?
+        {
+            backfill::note(self.with, &changes).await?;
         }
         let (delete, args) = entry::delete(engine, &self.names, &ids);
         self.doubtful = true;

@@ -7,10 +7,11 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use triggerd_core::event::Operation;
 
-use super::{Names, Status as Slot, Stream, Wanted, WantedTable, remove, status};
-use crate::connections::sql::{Fault, Session};
+use super::{Batch, Lsn, Names, Status as Slot, Stream, Wanted, WantedTable, remove, status};
+use crate::connections::sql::{Arg, Fault, Pool, Session};
 use crate::resources::Extent;
 use crate::sources::accept::accept;
+use crate::sources::backfill::{self, Pace};
 use crate::sources::outbox;
 use crate::sources::plan::{Plan, TableName};
 use crate::sources::task::{End, Task};
@@ -20,6 +21,8 @@ use crate::sources::{Captured, Change, Found, Place, State};
 const MAX_BATCH: usize = 1000;
 /// The longest wait for a change: plans and the end are looked at in between.
 const WAIT: Duration = Duration::from_millis(200);
+/// The pause after a few changes, so that those that follow at once are kept together: each commit is a sync of the disk.
+const GATHER: Duration = Duration::from_millis(10);
 /// How often new tables and the slot's size are looked at.
 const LOOK: Duration = Duration::from_secs(30);
 
@@ -58,23 +61,30 @@ pub async fn run(task: &Task<'_>, plans: &mut watch::Receiver<Arc<Plan>>) -> Res
     tell(task, &plan, &wanted, &stream, &tables);
     let mut looked = Instant::now();
     let mut doubtful = true;
+    let (mut pace, mut more) = (Pace::default(), false);
     loop {
         let batch = tokio::select! {
             () = task.stop.cancelled() => return Ok(End::Stopped),
-            batch = stream.next(MAX_BATCH, WAIT) => batch?,
+            batch = stream.next(MAX_BATCH, if more { Duration::ZERO } else { WAIT }) => batch?,
         };
-        for refused in &batch.refused {
-            tracing::warn!(
-                database = task.place.database,
-                "Not taken from the log of {}: {refused}",
-                task.place.database
-            );
-        }
-        if !keep(task, &plan, batch.changes, doubtful).await {
+        let count = batch.changes.len();
+        backfill::prepare(task, &tables, &mut session).await?;
+        let again = task.app.sources.backfills.is_fresh(task.place).then(|| batch.changes.clone());
+        if !take(task, &plan, &mut stream, batch, doubtful).await? {
             return Ok(End::Stopped);
         }
         doubtful = false;
-        stream.confirm(batch.upto).await?;
+        if let Some(changes) = again
+            && backfill::prepare(task, &tables, &mut session).await?
+        {
+            // One whose trigger came while these were kept may have been told of them.
+            backfill::note(task, &changes).await?;
+        }
+        if !more && (1..MAX_BATCH / 2).contains(&count) {
+            tokio::time::sleep(GATHER).await;
+        }
+        let settle = async || told_up_to_now(task, &plan, &pool, &mut stream).await;
+        more = backfill::step(task, &plan, &mut session, None, &mut pace, settle).await?;
         if plans.has_changed().unwrap_or(true) {
             return Ok(End::Changed);
         }
@@ -84,6 +94,43 @@ pub async fn run(task: &Task<'_>, plans: &mut watch::Receiver<Arc<Plan>>) -> Res
                 return Ok(End::Changed);
             }
             watch_slot(task, &plan, &mut session, &names).await?;
+        }
+    }
+}
+
+/// Keeps what a batch brought, and lets the server forget it; `false` where the end came first.
+async fn take(task: &Task<'_>, plan: &Plan, stream: &mut Stream, batch: Batch, doubtful: bool) -> Result<bool, Fault> {
+    for refused in &batch.refused {
+        tracing::warn!(database = task.place.database, "Not taken from the log of {}: {refused}", task.place.database);
+    }
+    backfill::note(task, &batch.changes).await?;
+    if !keep(task, plan, batch.changes, doubtful).await {
+        return Ok(false);
+    }
+    stream.confirm(batch.upto).await?;
+    Ok(true)
+}
+
+/// Tells of everything that is in the log by now; `false` where the end came first, or where a backfill was begun whose
+/// tables are to be looked up before.
+async fn told_up_to_now(task: &Task<'_>, plan: &Plan, pool: &Pool, stream: &mut Stream) -> Result<bool, Fault> {
+    let mut session = pool.single(&plan.server).await?;
+    let found = session.rows("SELECT pg_current_wal_insert_lsn()::text", &[], 1).await?;
+    session.close().await;
+    let now =
+        found.rows.first().and_then(|row| row.first()).and_then(Arg::text).and_then(|text| text.parse::<Lsn>().ok());
+    let now = now.ok_or_else(|| Fault::unavailable("the server does not say how far its log goes"))?;
+    loop {
+        if task.stop.is_cancelled() || task.app.sources.backfills.is_fresh(task.place) {
+            return Ok(false);
+        }
+        let batch = stream.next(MAX_BATCH, WAIT).await?;
+        let upto = batch.upto;
+        if !take(task, plan, stream, batch, false).await? {
+            return Ok(false);
+        }
+        if upto >= now {
+            return Ok(true);
         }
     }
 }
