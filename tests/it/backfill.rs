@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::sql_server::{Database, Engine};
-use crate::harness::{Api, Home, Server, Settings, eventually, home};
+use crate::harness::{Api, Server, Settings, database, eventually, home};
 
 const BACKFILL: &str = "/api/v1/triggers/t/backfill";
 
@@ -17,18 +17,6 @@ fn definition(more: Value) -> Value {
     });
     definition.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     definition
-}
-
-async fn database(home: &Home, engine: Engine) -> Database {
-    match engine {
-        Engine::Postgres => Database::postgres().await,
-        Engine::MariaDb => Database::mariadb().await,
-        Engine::Sqlite => {
-            let files = home.server().data_dir().join("databases");
-            std::fs::create_dir_all(&files).unwrap();
-            Database::file(&files)
-        }
-    }
 }
 
 async fn ended(api: &Api) -> Value {

@@ -20,6 +20,7 @@ mod bodies;
 mod breaker;
 mod canary;
 mod capture;
+mod capture_chaos;
 mod cli;
 mod crash;
 mod dead_letters;

@@ -11,7 +11,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::sql_server::{Database, Engine};
-use crate::harness::{Answer, Home, eventually, home};
+use crate::harness::{Answer, Home, database, eventually, home};
 
 const ORDERS: &str = "/api/v1/databases/shop/tables/orders/records";
 
@@ -116,18 +116,6 @@ impl Shop {
 
 const ENGINES: [Engine; 3] = [Engine::Postgres, Engine::MariaDb, Engine::Sqlite];
 const SHOW: (&str, &str) = ("prefer", "return=representation");
-
-async fn database(home: &Home, engine: Engine) -> Database {
-    match engine {
-        Engine::Postgres => Database::postgres().await,
-        Engine::MariaDb => Database::mariadb().await,
-        Engine::Sqlite => {
-            let dir = home.server().data_dir().join("databases");
-            std::fs::create_dir_all(&dir).unwrap();
-            Database::file(&dir)
-        }
-    }
-}
 
 fn encoded(value: &Value) -> String {
     reqwest::Url::parse_with_params("http://x/", [("where", value.to_string())]).unwrap().query().unwrap().to_owned()

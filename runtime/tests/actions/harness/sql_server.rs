@@ -205,7 +205,7 @@ impl Database {
         self.dir.path().join("test.db")
     }
 
-    async fn connect(&self) -> Result<Client, sqlx::Error> {
+    pub async fn connect(&self) -> Result<Client, sqlx::Error> {
         Ok(match self.engine {
             Engine::Postgres => Client::Postgres(PgConnection::connect(&self.url()).await?),
             Engine::MariaDb => Client::MariaDb(MySqlConnection::connect(&self.url()).await?),
@@ -263,6 +263,19 @@ pub enum Client {
     Postgres(PgConnection),
     MariaDb(MySqlConnection),
     Sqlite(SqliteConnection),
+}
+
+impl Client {
+    /// Runs statements on this connection.
+    #[allow(dead_code, reason = "tests of the whole server use it")]
+    pub async fn run(&mut self, sql: &str) -> Result<(), sqlx::Error> {
+        let sql = sqlx::raw_sql(AssertSqlSafe(sql));
+        match self {
+            Self::Postgres(c) => sql.execute(c).await.map(drop),
+            Self::MariaDb(c) => sql.execute(c).await.map(drop),
+            Self::Sqlite(c) => sql.execute(c).await.map(drop),
+        }
+    }
 }
 
 impl Drop for Database {
