@@ -94,10 +94,7 @@ async fn owned_by(session: &mut Session, names: &Names) -> Result<Option<String>
 }
 
 async fn make(session: &mut Session, names: &Names) -> Result<(), Fault> {
-    let mut statements = databases::outbox_table(session.engine(), &names.tables());
-    if session.engine() == Engine::Postgres {
-        statements.push(postgres::waking(names));
-    }
+    let statements = databases::outbox_table(session.engine(), &names.tables());
     for statement in &statements {
         if let Err(fault) = session.ddl(statement).await {
             if fault.retryable {

@@ -73,10 +73,11 @@ impl Names {
         self.qualified(&format!("{}_of_{:08x}", self.outbox, digest(table)))
     }
 
-    /// PostgreSQL: the function that wakes the reader.
+    /// PostgreSQL: the advisory lock that the reader holds while it sleeps.
     #[must_use]
-    pub fn wake(&self) -> String {
-        self.qualified(&format!("{}_wake", self.outbox))
+    pub fn lock(&self) -> i64 {
+        let place = format!("triggerd {} {}", self.schema.as_deref().unwrap_or_default(), self.outbox);
+        (i64::from(crc32fast::hash(place.as_bytes())) << 16) | 0x7d7d
     }
 
     /// The plain name of a table's trigger for an operation. Within a table where triggers belong to their tables,

@@ -14,31 +14,12 @@ use super::row;
 use crate::connections::sql::Engine;
 use crate::databases::{Kind, Table};
 
-/// Makes the function that wakes the reader. The reader asks for it when it goes to sleep: under load nobody notifies, since
-/// that takes a lock at commit.
-pub(super) fn waking(names: &Names) -> String {
-    format!(
-        "CREATE OR REPLACE FUNCTION {wake}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER \
-         SET search_path = pg_catalog, pg_temp AS $triggerd$
-BEGIN
-  IF EXISTS (SELECT 1 FROM {state} WHERE key = 'sleeps' AND value = 'yes') THEN
-    PERFORM pg_notify({channel}, '');
-  END IF;
-  RETURN NULL;
-END
-$triggerd$",
-        wake = names.wake(),
-        state = names.state(),
-        channel = text(names.channel()),
-    )
-}
-
 /// The names of the table's triggers, and what makes them.
 pub(super) fn capture(names: &Names, table: &Table, wanted: &Wanted, options: Options) -> (Vec<String>, Vec<String>) {
     let on = Engine::Postgres.quoted_table(table);
     let function = names.function(table);
     let (mut triggers, mut statements) = (Vec::new(), vec![body(names, table, wanted)]);
-    let mut add = |operation: &str, event: &str, each: &str, when: Option<String>, function: &str| {
+    let mut add = |operation: &str, event: &str, each: &str, when: Option<String>| {
         let trigger = names.trigger(table, operation);
         let quoted = Engine::Postgres.quoted(&trigger);
         if !options.replaces {
@@ -54,7 +35,6 @@ pub(super) fn capture(names: &Names, table: &Table, wanted: &Wanted, options: Op
         }
         triggers.push(trigger);
     };
-    let mut events = Vec::new();
     for (operation, name) in OPERATIONS {
         let Some(want) = wanted.of(operation) else { continue };
         let told = "current_setting('triggerd.suppress', true) IS DISTINCT FROM 'on'".to_owned();
@@ -63,20 +43,16 @@ pub(super) fn capture(names: &Names, table: &Table, wanted: &Wanted, options: Op
             Sql::False => format!("{told} AND FALSE"),
             Sql::Text(text) => format!("{told} AND {text}"),
         };
-        events.push(name.to_ascii_uppercase());
-        add(name, &name.to_ascii_uppercase(), "ROW", Some(when), &function);
+        add(name, &name.to_ascii_uppercase(), "ROW", Some(when));
     }
     if wanted.truncate {
-        events.push("TRUNCATE".to_owned());
-        add("truncate", "TRUNCATE", "STATEMENT", None, &function);
-    }
-    if !events.is_empty() {
-        add("wake", &events.join(" OR "), "STATEMENT", None, &names.wake());
+        add("truncate", "TRUNCATE", "STATEMENT", None);
     }
     (triggers, statements)
 }
 
-/// The function that writes a table's entries. Where columns are named and one of them is gone, the whole row is told: a
+/// The function that writes a table's entries. The reader holds a lock while it sleeps: who cannot share it wakes the reader.
+/// Under load nobody notifies, since that takes a lock on the whole database at commit. Where columns are named and one of them is gone, the whole row is told: a
 /// change of the table must not fail its writers.
 fn body(names: &Names, table: &Table, wanted: &Wanted) -> String {
     let rows =
@@ -111,9 +87,14 @@ BEGIN
   END IF;
   INSERT INTO {outbox} (operation, schema_name, table_name, old_row, new_row)
   VALUES (lower(TG_OP), {schema}, {name}, old_row, new_row);
+  IF NOT pg_try_advisory_xact_lock_shared({lock}) THEN
+    PERFORM pg_notify({channel}, '');
+  END IF;
   RETURN NULL;
 END
 $triggerd$",
+        lock = names.lock(),
+        channel = text(names.channel()),
         settings = settings(table),
         function = names.function(table),
         mark = mark(),
@@ -150,18 +131,16 @@ pub(super) fn removal(names: &Names, table: &Table, triggers: &[String]) -> Vec<
     statements
 }
 
-/// The triggers that are there: schema, table, name, the function's text, and whether they fire. Those that partitions
-/// have of their parents are left out: their function is not named after them.
+/// The triggers that are there: schema, table, name, the function's text, whether they fire, and the function's name.
+/// Partitions have copies of their parents' triggers, whose function is not named after them.
 pub(super) const INSTALLED: &str = "
-SELECT n.nspname::text, c.relname::text, t.tgname::text, f.prosrc::text, t.tgenabled::text, f.proname::text
+SELECT n.nspname::text, c.relname::text, t.tgname::text, p.prosrc::text, t.tgenabled::text, p.proname::text
 FROM pg_catalog.pg_trigger t
 JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
-LEFT JOIN LATERAL (SELECT w.prosrc, w.proname FROM pg_catalog.pg_trigger o JOIN pg_catalog.pg_proc w ON w.oid = o.tgfoid
-                   WHERE o.tgrelid = t.tgrelid AND left(w.proname, length($1) + 4) = $1 || '_of_' LIMIT 1) f ON true
 WHERE NOT t.tgisinternal AND left(t.tgname, length($1) + 1) = $1 || '_'
-  AND (left(p.proname, length($1) + 4) = $1 || '_of_' OR p.proname = $1 || '_wake')";
+  AND left(p.proname, length($1) + 4) = $1 || '_of_'";
 
 /// The tables that may be captured: schema and name, those of the connection's own schema first.
 pub(super) const TABLES: &str = "

@@ -24,7 +24,7 @@ use crate::sources::task::{End, Task};
 const MAX_BATCH: usize = 1000;
 const FIRST_BATCH: usize = 128;
 /// The pause between looks while changes come.
-const BUSY_PAUSE: Duration = Duration::from_millis(10);
+const BUSY_PAUSE: Duration = Duration::from_millis(15);
 /// For how long after the last change that is.
 const BUSY: Duration = Duration::from_secs(1);
 /// The longest pause where nobody wakes the reader.
@@ -52,7 +52,7 @@ struct Reading<'r> {
     doubtful: bool,
     /// When the last entry came.
     busy: Option<Instant>,
-    /// The database knows that this side sleeps.
+    /// The lock is held that has writers wake this side.
     sleeps: bool,
     pause: Duration,
 }
@@ -239,11 +239,17 @@ impl<'r> Reading<'r> {
     async fn wait(&mut self, plans: &mut watch::Receiver<Arc<Plan>>) -> Result<(), Fault> {
         let busy = self.busy.is_some_and(|at| at.elapsed() < BUSY);
         let (stop, nudge) = (self.with.stop, self.with.nudge);
+        if busy && self.sleeps {
+            self.lock("pg_advisory_unlock").await?;
+            self.sleeps = false;
+        }
         if !busy && self.listener.is_some() && !self.sleeps {
-            // Said first, then looked once more: what was written in between is seen, or wakes.
-            self.say("yes").await?;
-            self.sleeps = true;
-            return Ok(());
+            // Said first, then looked once more: what was written in between is seen, or wakes. Not while a writer is in the
+            // middle of it.
+            self.sleeps = self.lock("pg_try_advisory_lock").await?;
+            if self.sleeps {
+                return Ok(());
+            }
         }
         let pause = if busy {
             BUSY_PAUSE
@@ -275,19 +281,14 @@ impl<'r> Reading<'r> {
             Some(Err(_)) => self.listener = None,
             Some(Ok(())) => {
                 self.busy = Some(Instant::now());
-                self.say("no").await?;
-                self.sleeps = false;
             }
         }
         Ok(())
     }
 
-    /// Tells the database whether this side sleeps.
-    async fn say(&mut self, sleeps: &str) -> Result<(), Fault> {
-        let sql = format!(
-            "INSERT INTO {} (key, value) VALUES ('sleeps', $1) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-            self.names.state()
-        );
-        self.session.execute(&sql, &[Arg::Text(sleeps.to_owned())]).await.map(drop)
+    /// Takes or gives back the lock that says that this side sleeps; whether that was done.
+    async fn lock(&mut self, function: &str) -> Result<bool, Fault> {
+        let found = self.session.rows(&format!("SELECT {function}({})::text", self.names.lock()), &[], 1).await?;
+        Ok(found.rows.first().and_then(|row| row.first()).and_then(Arg::text) == Some("true"))
     }
 }
