@@ -122,11 +122,6 @@ pub(super) async fn enter(session: &mut Session, delivery: &str) -> Result<Optio
     read(session, select, delivery).await.map(Some)
 }
 
-/// PostgreSQL: the result of a delivery that took effect before.
-pub(super) async fn first(session: &mut Session, delivery: &str) -> Result<Value, Fault> {
-    read(session, "SELECT result FROM triggerd_deliveries WHERE delivery_id = $1", delivery).await
-}
-
 async fn read(session: &mut Session, select: &str, delivery: &str) -> Result<Value, Fault> {
     let kept = session.rows(select, &[Arg::Text(delivery.to_owned())], 1).await?.rows;
     let result = kept.first().and_then(|row| row[0].text()).and_then(|text| serde_json::from_str(text).ok());

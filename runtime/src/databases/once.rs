@@ -45,12 +45,19 @@ pub(super) async fn write(
             let result = result.and_then(|text| serde_json::from_str(text).ok());
             result.map(Once::Done).ok_or_else(|| Fault::permanent("DB_REFUSED", "the server counted no rows"))
         }
-        Err(fault) if fault.code == DELIVERED => ledger::first(session, delivery).await.map(Once::Done),
         Err(fault) if fault.code == "DB_UNKNOWN_TABLE" => {
             opened.known.ledger.found(false);
             Ok(Once::Otherwise)
         }
-        Err(fault) if fault.code == "DB_VALUE" => Err(run::name_column(session, &planned, fault).await),
-        Err(fault) => Err(fault),
+        Err(fault) if fault.retryable => Err(fault),
+        Err(fault) => match ledger::find(session, delivery).await? {
+            // What an earlier try wrote is what this one met, before it met the ledger.
+            Some(first) => Ok(Once::Done(first)),
+            None if fault.code == DELIVERED => {
+                Err(Fault::unavailable(format!("the ledger's entry of delivery {delivery} cannot be read")))
+            }
+            None if fault.code == "DB_VALUE" => Err(run::name_column(session, &planned, fault).await),
+            None => Err(fault),
+        },
     }
 }
