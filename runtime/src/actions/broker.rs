@@ -90,7 +90,9 @@ impl Action for Publish {
             Err(detail) => return Outcome::dead("CONFIG_INVALID", format!("/broker: {detail}")),
         };
         // Not by Display, which goes through a formatter piece by piece.
-        let Ok(body) = serde_json::to_string(&config.message) else {
+        let mut body = Vec::with_capacity(512);
+        let written = serde_json::to_writer(&mut body, &config.message);
+        let Some(body) = written.ok().and_then(|()| String::from_utf8(body).ok()) else {
             return Outcome::dead("CONFIG_INVALID", "/message: it cannot be written as JSON");
         };
         if body.len() > MAX_MESSAGE {

@@ -43,8 +43,9 @@ async fn run<T: redis::FromRedisValue>(
 }
 
 fn add(settings: &resources::RedisBroker, message: Message) -> redis::Cmd {
-    let mut command = redis::cmd("XADD");
-    command.arg(format!("{}{}", settings.prefix, message.topic));
+    // Room for everything: it would grow several times.
+    let mut command = redis::Cmd::with_capacity(14, message.body.len() + message.topic.len() + 256);
+    command.arg("XADD").arg(format!("{}{}", settings.prefix, message.topic));
     if let Some(most) = settings.max_len {
         command.arg("MAXLEN").arg("~").arg(most);
     }
