@@ -39,6 +39,7 @@ mod retries;
 mod rotation;
 mod scopes;
 mod secrets;
+mod sync;
 mod trigger_trial;
 mod triggers;
 mod wasm_guests;

@@ -33,6 +33,7 @@ mod sample;
 mod schemas;
 pub mod serve;
 mod stream;
+mod syncs;
 mod tenants;
 mod test_customer;
 mod topics;
@@ -50,6 +51,7 @@ use utoipa::OpenApi as _;
 
 use crate::access::Caller;
 use crate::app::App;
+use crate::definitions::is_internal;
 use idempotency::InProgress;
 use problem::ApiError;
 use routes::Needs;
@@ -93,6 +95,7 @@ fn resources() -> Vec<(Router, utoipa::openapi::OpenApi)> {
         (schemas::routes(), schemas::Doc::openapi()),
         (captures::routes(), captures::Doc::openapi()),
         (destinations::routes(), destinations::Doc::openapi()),
+        (syncs::routes(), syncs::Doc::openapi()),
         (previews::routes(), previews::Doc::openapi()),
         (topics::routes(), topics::Doc::openapi()),
         (caches::routes(), caches::Doc::openapi()),
@@ -133,7 +136,8 @@ impl Api {
         let Some(most) = caller.limits.quotas().max_triggers else { return Ok(()) };
         let index = self.app.definitions.index();
         let tag = definition.get("tag").and_then(Value::as_str).unwrap_or_default();
-        if index.get(&caller.tenant, tag).is_some() || (index.all(&caller.tenant).len() as u64) < most {
+        let own = index.all(&caller.tenant).iter().filter(|trigger| !is_internal(&trigger.tag)).count() as u64;
+        if index.get(&caller.tenant, tag).is_some() || own < most {
             return Ok(());
         }
         Err(used_up(most, "triggers"))

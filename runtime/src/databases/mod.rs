@@ -6,11 +6,13 @@
 
 mod catalog;
 mod catalog_query;
+mod exchange;
 mod filter;
 mod guest;
 mod ledger;
 mod once;
 mod returning;
+mod rows;
 mod run;
 mod scan;
 mod statement;
@@ -26,6 +28,7 @@ use parking_lot::Mutex;
 use triggerd_core::id::TenantId;
 
 pub use catalog::{Column, Kind, Table};
+pub use exchange::{BeforeCommit, Exchange, Exchanged};
 pub use filter::Filter;
 pub use guest::Question;
 pub use statement::{Assignment, Operator};

@@ -318,6 +318,14 @@ fn write_conflict(
 
 /// `UPDATE … SET … WHERE …`
 pub(super) fn update(engine: Engine, table: &Table, row: &[Assignment], filter: &Filter) -> Result<Sql, Fault> {
+    let mut sql = update_all(engine, table, row)?;
+    sql.push(" WHERE ");
+    filter.write(&mut sql, table)?;
+    Ok(sql)
+}
+
+/// `UPDATE … SET …`, still without saying which rows.
+pub(super) fn update_all(engine: Engine, table: &Table, row: &[Assignment]) -> Result<Sql, Fault> {
     let mut sql = Sql::new(engine);
     sql.push("UPDATE ");
     sql.table(table);
@@ -330,8 +338,6 @@ pub(super) fn update(engine: Engine, table: &Table, row: &[Assignment], filter: 
         sql.push(" = ");
         write_next(&mut sql, assigned, "")?;
     }
-    sql.push(" WHERE ");
-    filter.write(&mut sql, table)?;
     Ok(sql)
 }
 
