@@ -107,3 +107,182 @@ async fn what_changes_on_either_side_goes_to_the_other_and_never_comes_back() {
         home.delete("/api/v1/databases/b").await.expect(204);
     }
 }
+
+#[tokio::test]
+async fn the_newest_of_two_changes_wins_and_the_other_can_be_put_back() {
+    let home = home().await;
+    let (a, b) = (Database::postgres().await, file(&home));
+    // Both were written before anybody kept them equal.
+    a.run(TABLE).await;
+    b.run(TABLE).await;
+    a.run("INSERT INTO items VALUES (1, 'old', 1, '2025-12-22T10:00:00Z'), (2, 'alike', 2, '2025-12-22T10:00:00Z')")
+        .await;
+    b.run("INSERT INTO items VALUES (1, 'new', 1, '2025-12-22T10:00:01Z'), (2, 'alike', 2, '2025-12-22T10:00:00Z'), (3, 'only', 3, NULL)").await;
+    home.resource("databases", "a", a.settings()).await;
+    home.resource("databases", "b", b.settings()).await;
+    let settings = json!({"source": {"database": "a", "table": "items"}, "target": {"database": "b", "table": "items"},
+        "conflict": {"policy": "newest", "by": "updated_at"}});
+    home.resource("syncs", "items", settings).await;
+    let verify = async |repair: bool| {
+        home.post(&format!("/api/v1/syncs/items/verify?repair={repair}"), json!({})).await.expect(200)
+    };
+    let found = verify(false).await;
+    assert_eq!(
+        (&found["compared"], &found["same"], &found["differing"], &found["only_target"], &found["repaired"]),
+        (&json!(3), &json!(1), &json!(1), &json!(1), &json!(0)),
+        "{found:#}"
+    );
+    assert_eq!(rows(&a, "items", &["id", "name"]).await, ["1|old", "2|alike"], "looking changes nothing");
+    assert_eq!(verify(true).await["repaired"], 2);
+    both_hold(&a, &b, "items", &["id", "name"], &["1|new", "2|alike", "3|only"]).await;
+    assert_eq!(verify(false).await["same"], 3);
+    // What lost is kept, and can be put back.
+    let lost = conflicts(&home, "items").await;
+    assert_eq!(lost.len(), 1, "{lost:#?}");
+    assert_eq!(
+        (&lost[0]["winner"], &lost[0]["lost"]["name"], &lost[0]["won"]["name"]),
+        (&json!("target"), &json!("old"), &json!("new"))
+    );
+    let path = format!("/api/v1/syncs/items/conflicts/{}", lost[0]["id"].as_str().unwrap());
+    assert_eq!(home.post(&format!("{path}/restore"), json!({})).await.expect(200)["resolved"], "restored");
+    both_hold(&a, &b, "items", &["id", "name"], &["1|old", "2|alike", "3|only"]).await;
+    // A change that is older than what it replaces is undone, and told.
+    b.run("UPDATE items SET name = 'stale', updated_at = '2025-12-22T09:00:00Z' WHERE id = 2").await;
+    eventually(|| async {
+        let lost = conflicts(&home, "items").await;
+        if lost.len() == 2 { Ok(()) } else { Err(format!("{lost:#?}")) }
+    })
+    .await;
+    let lost = conflicts(&home, "items").await;
+    assert_eq!((&lost[0]["reason"], &lost[0]["lost"]["name"]), (&json!("stale"), &json!("stale")));
+    both_hold(&a, &b, "items", &["id", "name"], &["1|old", "2|alike", "3|only"]).await;
+    home.delete(&path).await.expect(204);
+    home.delete(&path).await.problem(404);
+    let status = home.get("/api/v1/syncs/items/status").await.expect(200);
+    assert_eq!((&status["conflicts"], &status["conflicts_last_hour"]), (&json!(1), &json!(1)), "{status:#}");
+}
+
+#[tokio::test]
+async fn appended_rows_are_never_changed_or_deleted() {
+    let home = home().await;
+    let (a, b) = (file(&home), Database::postgres().await);
+    two_way(&home, &a, &b, json!({"mode": "append"})).await;
+    a.run("INSERT INTO items VALUES (1, 'first', 1, NULL), (2, 'second', 2, NULL)").await;
+    both_hold(&a, &b, "items", &["id", "name"], &["1|first", "2|second"]).await;
+    a.run("UPDATE items SET name = 'changed' WHERE id = 1; DELETE FROM items WHERE id = 2").await;
+    b.run("INSERT INTO items VALUES (8, 'its own', 8, NULL)").await;
+    a.run("INSERT INTO items VALUES (3, 'third', 3, NULL)").await;
+    eventually(|| async {
+        let held = rows(&b, "items", &["id", "name"]).await;
+        if held == ["1|first", "2|second", "3|third", "8|its own"] { Ok(()) } else { Err(format!("{held:?}")) }
+    })
+    .await;
+    assert_eq!(rows(&a, "items", &["id", "name"]).await, ["1|changed", "3|third"], "the source is never written");
+    let verified = home.post("/api/v1/syncs/items/verify?repair=true", json!({})).await.expect(200);
+    assert_eq!((&verified["only_source"], &verified["repaired"]), (&json!(0), &json!(0)), "{verified:#}");
+}
+
+#[tokio::test]
+async fn an_http_api_is_told_of_rows_once_each() {
+    let home = home().await;
+    let a = Database::postgres().await;
+    let receiver = Receiver::start().await;
+    a.run(TABLE).await;
+    home.resource("databases", "a", a.settings()).await;
+    home.put("/api/v1/secrets/CRM", json!({"value": "s3cr3t"})).await;
+    let http = json!({
+        "url": format!("{}/{{{{record.id}}}}", receiver.url("/rows")), "method": "PUT",
+        "headers": {"apikey": "{{secrets.CRM}}"}, "delete": {"url": format!("{}/{{{{record.id}}}}", receiver.url("/gone"))},
+    });
+    let settings = json!({"source": {"database": "a", "table": "items"}, "target": {"http": http},
+        "columns": {"id": "id", "name": "title"}});
+    home.resource("syncs", "items", settings).await;
+    a.run("INSERT INTO items VALUES (1, 'one', 1, NULL)").await;
+    let seen = receiver.wait_for("/rows/1", 1).await;
+    assert_eq!((seen[0].method.as_str(), seen[0].json()), ("PUT", json!({"id": 1, "title": "one"})));
+    assert_eq!(seen[0].header("apikey"), "s3cr3t");
+    a.run("UPDATE items SET price = 7 WHERE id = 1").await;
+    a.run("UPDATE items SET name = 'eins' WHERE id = 1").await;
+    let seen = receiver.wait_for("/rows/1", 2).await;
+    assert_eq!(seen[1].json()["title"], "eins", "what is not kept equal is not told");
+    a.run("DELETE FROM items WHERE id = 1").await;
+    assert_eq!(receiver.wait_for("/gone/1", 1).await[0].method, "DELETE");
+    // What was there before is told by a comparison.
+    home.patch("/api/v1/syncs/items", json!({"enabled": false})).await.expect(200);
+    a.run("INSERT INTO items VALUES (5, 'five', 5, NULL)").await;
+    home.patch("/api/v1/syncs/items", json!({"enabled": true})).await.expect(200);
+    let verified = home.post("/api/v1/syncs/items/verify?repair=true", json!({})).await.expect(200);
+    assert_eq!((&verified["only_source"], &verified["repaired"]), (&json!(1), &json!(1)), "{verified:#}");
+    assert_eq!(receiver.wait_for("/rows/5", 1).await[0].json()["title"], "five");
+}
+
+#[tokio::test]
+async fn columns_are_named_and_written_otherwise_on_the_other_side() {
+    let home = home().await;
+    let (a, b) = (file(&home), Database::postgres().await);
+    a.run("CREATE TABLE jobs (id TEXT PRIMARY KEY, parameters TEXT, tags TEXT, started TEXT, who TEXT)").await;
+    b.run(
+        "CREATE TABLE agent_jobs (id text PRIMARY KEY, params jsonb, tags text[], started_at timestamptz, actor text)",
+    )
+    .await;
+    home.resource("databases", "a", a.settings()).await;
+    home.resource("databases", "b", b.settings()).await;
+    let settings = json!({"source": {"database": "a", "table": "jobs"}, "target": {"database": "b", "table": "agent_jobs"},
+    "columns": {
+        "id": "id", "parameters": {"column": "params", "as": "json"}, "tags": {"as": "list"},
+        "started": {"column": "started_at", "as": "timestamp"},
+        "who": {"column": "actor", "toTarget": "{{upper record.who}}", "toSource": "{{lower record.actor}}"},
+    }});
+    home.resource("syncs", "jobs", settings).await;
+    a.run("INSERT INTO jobs VALUES ('j1', '{\"metro\": \"Austin\", \"radius\": 15}', 'pii, eu', '2025-12-22 10:00:00', 'zap')").await;
+    eventually(|| async {
+        let held = rows(&b, "agent_jobs", &["id", "params->>'metro'", "tags[2]", "started_at", "actor"]).await;
+        if held == ["j1|Austin|eu|2025-12-22 10:00:00+00|ZAP"] { Ok(()) } else { Err(format!("{held:?}")) }
+    })
+    .await;
+    b.run("UPDATE agent_jobs SET params = '{\"metro\": \"Dallas\"}', tags = '{x,y}', actor = 'CLAUDE'").await;
+    eventually(|| async {
+        let held = rows(&a, "jobs", &["id", "parameters", "tags", "started", "who"]).await;
+        let wanted = ["j1|{\"metro\":\"Dallas\"}|x,y|2025-12-22T10:00:00Z|claude"];
+        if held == wanted { Ok(()) } else { Err(format!("{held:?}")) }
+    })
+    .await;
+    let verified = home.post("/api/v1/syncs/jobs/verify", json!({})).await.expect(200);
+    assert_eq!((&verified["same"], &verified["compared"]), (&json!(1), &json!(1)), "{verified:#}");
+    // What cannot be converted fails, says which column, and waits as a dead letter.
+    a.run("INSERT INTO jobs VALUES ('j2', '{broken', NULL, NULL, NULL)").await;
+    eventually(|| async {
+        let letters = home.get("/api/v1/dead-letters").await.expect(200);
+        let error = letters["dead_letters"][0]["error"].as_str().unwrap_or_default().to_owned();
+        if error.contains("`parameters`") && letters["dead_letters"][0]["error_code"] == "SYNC_VALUE" {
+            Ok(())
+        } else {
+            Err(format!("{letters:#}"))
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_sync_is_told() {
+    let home = home().await;
+    let (a, b) = (file(&home), Database::postgres().await);
+    a.run("CREATE TABLE items (id INTEGER, name TEXT)").await;
+    b.run("CREATE TABLE items (id bigint PRIMARY KEY, title text)").await;
+    home.resource("databases", "a", a.settings()).await;
+    home.resource("databases", "b", b.settings()).await;
+    let settings =
+        json!({"source": {"database": "a", "table": "items"}, "target": {"database": "b", "table": "items"}});
+    home.resource("syncs", "items", settings).await;
+    let problem = async || home.get("/api/v1/syncs/items/status").await.expect(200)["problems"][0].to_string();
+    assert!(problem().await.contains("no primary key"), "{}", problem().await);
+    home.patch("/api/v1/syncs/items", json!({"keys": ["id"], "columns": ["id", "name"]})).await.expect(200);
+    assert!(problem().await.contains("no column `name`"), "{}", problem().await);
+    let check = home.post("/api/v1/syncs/items/check", json!({})).await.expect(200);
+    assert_eq!(check["ok"], false, "{check:#}");
+    let verified = home.post("/api/v1/syncs/items/verify", json!({})).await.problem(409);
+    assert!(verified["detail"].as_str().unwrap().contains("SYNC_INVALID"), "{verified:#}");
+    home.patch("/api/v1/syncs/items", json!({"columns": {"id": "id", "name": "title"}})).await.expect(200);
+    assert!(problem().await.contains("no primary key"), "still: {}", problem().await);
+    home.get("/api/v1/syncs/none/status").await.problem(404);
+}
