@@ -296,6 +296,17 @@ pub struct SyncRow {
     pub intent: Option<Value>,
 }
 
+/// What a sync came to with a row.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct SyncSettled {
+    /// What both sides hold now; `None` for a row that they were never agreed on.
+    pub base: Option<Base>,
+    /// Values that are lost.
+    pub lost: Vec<SyncConflict>,
+    /// Values that turned out not to be lost.
+    pub dropped: Vec<Uuid>,
+}
+
 /// A value that a sync did not carry over.
 #[derive(Clone, PartialEq, Debug)]
 pub struct SyncConflict {

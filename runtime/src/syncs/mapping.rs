@@ -70,10 +70,16 @@ impl Mapping {
         Ok(Self { columns })
     }
 
-    /// The columns of a side.
+    /// The columns of a side, each once: where a guest makes the rows, several of one side may go with one of the other.
     #[must_use]
     pub fn names(&self, side: Side) -> Vec<String> {
-        self.columns.iter().map(|column| column.name(side).to_owned()).collect()
+        let mut names: Vec<String> = Vec::new();
+        for column in &self.columns {
+            if !names.iter().any(|known| known == column.name(side)) {
+                names.push(column.name(side).to_owned());
+            }
+        }
+        names
     }
 
     /// What a column of the source is called in the target.

@@ -19,11 +19,13 @@ mod intent;
 mod mapping;
 mod plan;
 mod restore;
+mod row;
 mod status;
 mod told;
 mod triggers;
 mod values;
 mod verify;
+mod write;
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};

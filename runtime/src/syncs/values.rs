@@ -96,10 +96,11 @@ fn instant_text(text: &str) -> Option<Timestamp> {
         return Some(at);
     }
     // PostgreSQL writes `+00`, which RFC 3339 does not have.
-    if text.len() > 3 && matches!(text.as_bytes()[text.len() - 3], b'+' | b'-') && text.contains(':') {
-        if let Ok(at) = format!("{text}:00").parse::<Timestamp>() {
-            return Some(at);
-        }
+    if text.len() > 3
+        && matches!(text.as_bytes()[text.len() - 3], b'+' | b'-')
+        && let Ok(at) = format!("{text}:00").parse::<Timestamp>()
+    {
+        return Some(at);
     }
     let at = text.parse::<civil::DateTime>().or_else(|_| text.parse::<civil::Date>().map(civil::DateTime::from));
     if let Ok(at) = at {
@@ -160,7 +161,9 @@ fn numbers(kind: &Kind, full_type: &str, wanted: &Value, found: &Value) -> bool 
     let (wanted, found) = (float(&wanted), float(&found));
     match kind {
         Kind::Float => (wanted - found).abs() <= wanted.abs() * 1e-6,
-        Kind::Decimal => scale(full_type).is_some_and(|scale| (wanted - found).abs() <= 0.5 / 10_f64.powi(scale)),
+        Kind::Decimal => {
+            scale(full_type).is_some_and(|scale| (wanted - found).abs() <= 0.5 / 10_f64.powi(scale) + 1e-9)
+        }
         _ => false,
     }
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::decode::{self, at, damaged};
 use super::open::Store;
-use crate::store::{Error, SyncConflict, SyncRow};
+use crate::store::{Error, SyncConflict, SyncRow, SyncSettled};
 
 /// Keys that are asked for at once.
 const ASKED: usize = 500;
@@ -84,18 +84,16 @@ impl Store {
         .await
     }
 
-    /// Notes what both sides hold now and that nothing is under way. `base` as it is kept: `None` for a row that was never
-    /// settled, rows of neither side are forgotten. Values that turned out not to be lost are `dropped`.
+    /// Notes what both sides hold now and that nothing is under way. A row that neither of them holds is forgotten.
     pub async fn sync_settle(
         &self,
         tenant: &TenantId,
         sync: &str,
         key: &str,
-        base: Option<Base>,
-        lost: Vec<SyncConflict>,
-        dropped: Vec<Uuid>,
+        settled: SyncSettled,
         now: Timestamp,
     ) -> Result<(), Error> {
+        let SyncSettled { base, lost, dropped } = settled;
         let (tenant, sync, key) = (tenant.clone(), sync.to_owned(), key.to_owned());
         self.write(move |conn| {
             Box::pin(async move {
