@@ -40,6 +40,8 @@ mod rotation;
 mod scopes;
 mod secrets;
 mod sync;
+mod sync_example;
+mod sync_random;
 mod trigger_trial;
 mod triggers;
 mod wasm_guests;

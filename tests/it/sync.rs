@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::sql_server::{Database, Engine};
-use crate::harness::{Api, Home, Receiver, eventually, home};
+use crate::harness::{Api, Home, Receiver, eventually, guest, home};
 
 const TABLE: &str =
     "CREATE TABLE items (id INTEGER PRIMARY KEY, name VARCHAR(50), price DECIMAL(10,2), updated_at VARCHAR(40))";
@@ -285,4 +285,42 @@ async fn what_is_wrong_with_a_sync_is_told() {
     home.patch("/api/v1/syncs/items", json!({"columns": {"id": "id", "name": "title"}})).await.expect(200);
     assert!(problem().await.contains("no primary key"), "still: {}", problem().await);
     home.get("/api/v1/syncs/none/status").await.problem(404);
+}
+
+#[tokio::test]
+async fn guests_turn_rows_into_the_other_side_s_and_merge_what_both_have_changed() {
+    let home = home().await;
+    let (a, b) = (file(&home), Database::postgres().await);
+    a.run("CREATE TABLE contacts (id INTEGER PRIMARY KEY, first TEXT, last TEXT, notes TEXT)").await;
+    b.run("CREATE TABLE contacts (id bigint PRIMARY KEY, name text, notes text)").await;
+    home.resource("databases", "a", a.settings()).await;
+    home.resource("databases", "b", b.settings()).await;
+    home.component("row-merge", guest("row-merge")).await;
+    // Columns are paired by name only where they are alike; a guest makes the rest.
+    let settings = json!({"source": {"database": "a", "table": "contacts"}, "target": {"database": "b", "table": "contacts"},
+        "columns": {"id": "id", "first": "name", "last": "name", "notes": "notes"},
+        "transform": {"component": "row-merge"}, "conflict": {"component": "row-merge"}});
+    home.resource("syncs", "contacts", settings).await;
+    a.run("INSERT INTO contacts VALUES (1, 'Ada', 'Lovelace', 'a'), (2, NULL, NULL, 'nobody')").await;
+    let held = async |db: &Database, columns: &[&str], wanted: &[&str]| {
+        eventually(|| async {
+            let held = rows(db, "contacts", columns).await;
+            if held == wanted { Ok(()) } else { Err(format!("{held:?}, wanted {wanted:?}")) }
+        })
+        .await;
+    };
+    held(&b, &["id", "name", "notes"], &["1|Ada Lovelace|a"]).await;
+    b.run("UPDATE contacts SET name = 'Ada King'").await;
+    held(&a, &["id", "first", "last"], &["1|Ada|King", "2|-|-"]).await;
+    // Both change while nobody looks.
+    home.patch("/api/v1/syncs/contacts", json!({"enabled": false})).await.expect(200);
+    a.run("UPDATE contacts SET notes = 'a,left' WHERE id = 1").await;
+    b.run("UPDATE contacts SET notes = 'a,right'").await;
+    home.patch("/api/v1/syncs/contacts", json!({"enabled": true})).await.expect(200);
+    let verified = home.post("/api/v1/syncs/contacts/verify?repair=true", json!({})).await.expect(200);
+    assert_eq!(verified["failed"], 0, "{verified:#}");
+    held(&b, &["id", "name", "notes"], &["1|Ada King|a,left,right"]).await;
+    held(&a, &["id", "last", "notes"], &["1|King|a,left,right", "2|-|nobody"]).await;
+    let lost = conflicts(&home, "contacts").await;
+    assert_eq!((lost.len(), &lost[0]["winner"]), (2, &json!("merged")), "{lost:#?}");
 }
