@@ -8,3 +8,12 @@ CREATE TABLE source_state (
     PRIMARY KEY (tenant, kind, key)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX source_state_kind ON source_state (kind);
+
+-- Rows that were inserted, and told of, while a trigger is run over the rows that exist: they are not run over again. `row` is
+-- a digest of the table and the primary key.
+CREATE TABLE backfill_seen (
+    tenant   TEXT NOT NULL,
+    backfill TEXT NOT NULL,
+    row      BLOB NOT NULL,
+    PRIMARY KEY (tenant, backfill, row)
+) STRICT, WITHOUT ROWID;

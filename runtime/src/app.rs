@@ -21,7 +21,7 @@ use crate::definitions::Definitions;
 use crate::dispatch::{self, Caps, Dispatch, Lane};
 use crate::feed::Feed;
 use crate::intake;
-use crate::sources::{self, Sources};
+use crate::sources::{self, Place, Sources};
 use crate::store::{self, Store};
 use crate::sweep;
 use crate::syncs;
@@ -152,6 +152,11 @@ impl App {
             .lanes
             .restore(lanes.into_iter().map(|(tenant, trigger, key, count)| (Lane { tenant, trigger, key }, count)));
         Ok(())
+    }
+
+    /// Something was put into the outbox of `place`: its after-triggers need not wait for the next look.
+    pub fn captured(&self, place: &Place) {
+        self.sources.changed(place);
     }
 
     /// Stops: refuses new events, finishes or hands back its runs by `deadline`, and closes the store.

@@ -22,11 +22,13 @@ pub struct Submission {
     pub idempotency: Option<Idempotency>,
     /// The caller wants to wait for the runs.
     pub wait: bool,
+    /// It is for the trigger with this tag alone, whatever others match.
+    pub only: Option<Arc<str>>,
 }
 
 impl From<Event> for Submission {
     fn from(event: Event) -> Self {
-        Self { event, idempotency: None, wait: false }
+        Self { event, idempotency: None, wait: false, only: None }
     }
 }
 
@@ -108,7 +110,10 @@ struct Prepared {
 fn prepare(app: &Arc<App>, submission: Submission) -> (Append, Prepared) {
     let event = Arc::new(submission.event);
     debug_assert!(event.change.as_ref().is_none_or(|c| c.moment == Moment::After), "before-events are not kept");
-    let matches = app.definitions.index().matches(&event);
+    let mut matches = app.definitions.index().matches(&event);
+    if let Some(only) = &submission.only {
+        matches.retain(|found| found.trigger.tag == *only);
+    }
     let planned = plan::plan(&event, matches, event.accepted_at, || app.clock.id_bits());
     let runs: Vec<RunId> = planned.iter().map(|run| run.id).collect();
     let (new_runs, jobs, wait): (Vec<NewRun>, Vec<Job>, Waiter) =

@@ -41,3 +41,4 @@ pub mod telemetry;
 pub mod trial;
 pub mod usage;
 pub mod wasm;
+pub mod write_through;

@@ -1,18 +1,11 @@
 //! Capture: rows that any program changes fire triggers, in order, each once, and nothing else does.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
-use crate::harness::sql_server::Database;
-use crate::harness::{Home, Receiver, Server, Settings, eventually, home};
+use crate::harness::sql_server::{Database, Engine};
+use crate::harness::{Home, Receiver, database, eventually, home};
 
-/// The three engines; SQLite's file lies where the server may open it.
-async fn engines(home: &Home) -> Vec<Database> {
-    let files = home.server().data_dir().join("databases");
-    std::fs::create_dir_all(&files).unwrap();
-    vec![Database::postgres().await, Database::mariadb().await, Database::file(&files)]
-}
+const ENGINES: [Engine; 3] = [Engine::Postgres, Engine::MariaDb, Engine::Sqlite];
 
 fn on_table(tag: &str, events: &[&str], more: Value, url: &str) -> Value {
     let body = json!({
@@ -34,7 +27,8 @@ async fn states(home: &Home) -> Value {
 #[tokio::test]
 async fn every_change_of_any_program_fires_once_in_order_on_every_engine() {
     let home = home().await;
-    for db in engines(&home).await {
+    for engine in ENGINES {
+        let db = database(&home, engine).await;
         let receiver = Receiver::start().await;
         db.run("CREATE TABLE orders (id INTEGER PRIMARY KEY, status VARCHAR(20), total DECIMAL(10,2))").await;
         home.resource("databases", "shop", db.settings()).await;
@@ -68,9 +62,10 @@ async fn every_change_of_any_program_fires_once_in_order_on_every_engine() {
 
 #[tokio::test]
 async fn only_rows_and_columns_that_a_trigger_can_want_are_written() {
-    for db in engines(&home().await).await {
+    for engine in ENGINES {
         // A tenant of its own, whose events are counted alone.
         let home = home().await;
+        let db = database(&home, engine).await;
         db.run("CREATE TABLE orders (id INTEGER PRIMARY KEY, status VARCHAR(20), total DECIMAL(10,2), secret TEXT)")
             .await;
         home.resource("databases", "shop", db.settings()).await;
@@ -190,89 +185,54 @@ async fn a_table_may_change_under_its_capture() {
     assert_eq!(seen[1].json()["state"], "on");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_or_doubled_while_both_servers_are_killed() {
-    let mut db = Database::postgres().await;
-    db.run("CREATE TABLE orders (id bigserial PRIMARY KEY, writer int, n int)").await;
-    let mut server = Server::with(Settings::default().set("RATE_LIMIT", "0"));
-    server.api().resource("databases", "shop", db.settings()).await;
-    let definition = json!({
-        "tag": "t", "database": "shop", "tables": ["orders"], "events": ["afterInsert"],
-        "actions": [{"type": "log.debug", "config": {"message": "{{record.n}}", "data": "{{record}}"}}],
-    });
-    server.api().trigger(definition).await;
-    let url = db.url();
-    let writers: Vec<_> = (0..8)
-        .map(|writer| {
-            let url = url.clone();
-            tokio::spawn(async move { write(&url, writer).await })
-        })
-        .collect();
-    for round in 0..4 {
-        tokio::time::sleep(Duration::from_millis(700)).await;
-        server.crash_and_restart();
-        if round == 1 {
-            db.stop();
-            db.start().await;
-        }
-    }
-    for writer in writers {
-        writer.await.unwrap();
-    }
-    let written = db.count("orders").await;
-    let api = server.api();
+#[tokio::test]
+async fn changes_are_taken_from_the_log_where_the_resource_says_so_and_nothing_is_left_behind() {
+    let home = home().await;
+    let db = Database::postgres_with_log(&[]).await;
+    let receiver = Receiver::start().await;
+    db.run("CREATE TABLE orders (id bigint PRIMARY KEY, status text)").await;
+    home.resource("databases", "shop", db.settings()).await;
+    home.trigger(on_table("all", &["afterWrite"], json!({}), &receiver.url("/all"))).await;
+    db.run("INSERT INTO orders VALUES (1, 'by outbox')").await;
+    receiver.wait_for("/all", 1).await;
+    // Another way, while the trigger stays.
+    let mut settings = db.settings();
+    settings["capture"] = json!({"from": "log"});
+    home.resource("databases", "shop", settings).await;
+    let triggers = "pg_trigger WHERE tgname LIKE 'triggerd%'";
+    assert_eq!(db.count(triggers).await, 0, "writers are not held up any more");
+    db.run(
+        "BEGIN; SELECT pg_logical_emit_message(true, 'triggerd', '{\"user\": {\"id\": \"u-1\"}}'); \
+         INSERT INTO orders VALUES (2, 'by log'); COMMIT; BEGIN; INSERT INTO orders VALUES (3, 'never'); ROLLBACK; \
+         UPDATE orders SET status = 'changed' WHERE id = 2; DELETE FROM orders WHERE id = 1",
+    )
+    .await;
+    let seen = receiver.wait_for("/all", 4).await;
+    let told: Vec<Value> = seen[1..].iter().map(|seen| seen.json()).collect();
+    let events: Vec<&str> = told.iter().filter_map(|body| body["event"].as_str()).collect();
+    assert_eq!(events, ["afterInsert", "afterUpdate", "afterDelete"], "{told:#?}");
+    assert_eq!((&told[0]["record"]["status"], &told[0]["user"]["id"]), (&json!("by log"), &json!("u-1")));
+    assert_eq!(db.count("pg_replication_slots").await, 1);
+    home.patch("/api/v1/databases/shop", json!({"capture": null})).await.expect(200);
+    home.delete("/api/v1/triggers/all").await.expect(204);
     eventually(|| async {
-        let left = db.count("triggerd_outbox").await;
-        let inbox = api.get("/api/v1/inbox?source=databases/shop&limit=1").await.expect(200);
-        if left == 0 && inbox["total"] == written {
-            Ok(())
-        } else {
-            Err(format!("{left} left, {} of {written}", inbox["total"]))
-        }
+        let left = (db.count("pg_replication_slots").await, db.count("pg_publication").await, db.count(triggers).await);
+        if left == (0, 0, 0) { Ok(()) } else { Err(format!("{left:?}")) }
     })
     .await;
-    let mut seen = std::collections::HashMap::new();
-    let mut order: std::collections::HashMap<i64, i64> = Default::default();
-    let mut cursor = String::new();
-    loop {
-        let page = api.get(&format!("/api/v1/inbox?source=databases/shop&limit=1000{cursor}")).await.expect(200);
-        for event in page["events"].as_array().unwrap() {
-            let record = &event["payload"]["record"];
-            *seen.entry(record["id"].as_i64().unwrap()).or_insert(0) += 1;
-            // Newest first: a writer's numbers go down.
-            let (writer, n) = (record["writer"].as_i64().unwrap(), record["n"].as_i64().unwrap());
-            let later = order.insert(writer, n);
-            assert!(later.is_none_or(|later| n < later), "writer {writer}: {n} after {later:?}");
-        }
-        match page["cursor"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => break,
-        }
-    }
-    assert_eq!(seen.len() as u64, written);
-    assert!(seen.values().all(|count| *count == 1));
 }
 
-/// Writes for some seconds, with pauses before commits and some roll-backs, through restarts of the database.
-async fn write(url: &str, writer: i32) -> u32 {
-    use sqlx::{AssertSqlSafe, Connection};
-    let began = std::time::Instant::now();
-    let (mut n, mut connection) = (0_u32, None);
-    while began.elapsed() < Duration::from_secs(4) {
-        let Some(open) = &mut connection else {
-            connection = sqlx::PgConnection::connect(url).await.ok();
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            continue;
-        };
-        n += 1;
-        let end = if n.is_multiple_of(7) { "ROLLBACK" } else { "COMMIT" };
-        let sql = format!(
-            "BEGIN; INSERT INTO orders (writer, n) VALUES ({writer}, {n}); SELECT pg_sleep({}); {end}",
-            f64::from(n % 5) / 1000.0
-        );
-        if sqlx::raw_sql(AssertSqlSafe(sql)).execute(open).await.is_err() {
-            connection = None;
-        }
-    }
-    n
+#[tokio::test]
+async fn a_log_that_says_too_little_is_refused_with_the_remedy() {
+    let home = home().await;
+    let db = Database::postgres().await;
+    db.run("CREATE TABLE orders (id bigint PRIMARY KEY)").await;
+    let mut settings = db.settings();
+    settings["capture"] = json!({"from": "log"});
+    home.resource("databases", "shop", settings).await;
+    let answer = home.put("/api/v1/triggers/t", on_table("t", &["afterInsert"], json!({}), "http://x/")).await;
+    let told = answer.header("triggerd-capture").to_owned();
+    assert!(told.contains("wal_level"), "{told}");
+    let sqlite = home.put("/api/v1/databases/file", json!({"url": "sqlite:a.db", "capture": {"from": "log"}})).await;
+    assert_eq!(sqlite.problem(422)["errors"][0]["pointer"], "/capture/from");
 }

@@ -15,6 +15,7 @@ const RULES: &[(&str, &str, &str)] = &[
     ("/api/v1/mailbox", "events:write", "components:write"),
     ("/api/v1/execute", "events:write", "resources:write"),
     ("/api/v1/triggers", "triggers:write", "components:write"),
+    ("/api/v1/databases/{db}/tables/{table}/records", "events:write", "resources:write"),
     ("/api/v1/databases", "triggers:write", "components:write"),
     ("/api/v1/components", "components:write", "resources:write"),
     ("/api/v1/keys", "admin", "events:write"),

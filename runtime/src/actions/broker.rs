@@ -89,7 +89,10 @@ impl Action for Publish {
             Ok((tag, topic)) => (tag.to_owned(), topic.to_owned()),
             Err(detail) => return Outcome::dead("CONFIG_INVALID", format!("/broker: {detail}")),
         };
-        let body = config.message.to_string();
+        // Not by Display, which goes through a formatter piece by piece.
+        let Ok(body) = serde_json::to_string(&config.message) else {
+            return Outcome::dead("CONFIG_INVALID", "/message: it cannot be written as JSON");
+        };
         if body.len() > MAX_MESSAGE {
             let bytes = body.len();
             return Outcome::dead("CONFIG_INVALID", format!("/message: {bytes} bytes; at most {MAX_MESSAGE}"));

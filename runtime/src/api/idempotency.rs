@@ -66,7 +66,8 @@ impl Drop for Claim {
     }
 }
 
-fn other_body() -> ApiError {
+/// 422: the key stands for another request.
+pub fn other_body() -> ApiError {
     ApiError::unprocessable("this `Idempotency-Key` was used with another body; use a new key for a new request")
 }
 

@@ -3,6 +3,7 @@
 //! A resource has `routes()` and a `Doc` for the OpenAPI document, is one line of [`resources`], and its paths stand
 //! in [`routes`] with the scopes they need. A test holds the three to each other.
 
+mod backfills;
 mod batch;
 mod body;
 mod caches;
@@ -24,8 +25,11 @@ mod master_key;
 mod merge;
 mod openapi;
 mod params;
+mod prefer;
 mod previews;
 mod problem;
+mod records;
+mod records_query;
 mod replay;
 mod resources;
 pub mod routes;
@@ -90,9 +94,11 @@ fn resources() -> Vec<(Router, utoipa::openapi::OpenApi)> {
         (replay::routes(), replay::Doc::openapi()),
         (triggers::routes(), triggers::Doc::openapi()),
         (execute::routes(), execute::Doc::openapi()),
+        (records::routes(), records::Doc::openapi()),
         (components::routes(), components::Doc::openapi()),
         (resources::routes(), resources::Doc::openapi()),
         (schemas::routes(), schemas::Doc::openapi()),
+        (backfills::routes(), backfills::Doc::openapi()),
         (captures::routes(), captures::Doc::openapi()),
         (destinations::routes(), destinations::Doc::openapi()),
         (syncs::routes(), syncs::Doc::openapi()),

@@ -9,6 +9,7 @@ use serde::Serialize;
 use triggerd_core::mistake::Mistake;
 
 use crate::access::Denied;
+use crate::execute::Rejection;
 use crate::failed::Failed;
 use crate::{intake, store};
 
@@ -33,6 +34,8 @@ struct Inner {
     title: &'static str,
     detail: String,
     errors: Vec<Mistake>,
+    code: Option<String>,
+    rejection: Option<Rejection>,
     retry_after: Option<Duration>,
     /// The rest of the request was not read: the connection cannot be used again.
     close: bool,
@@ -54,6 +57,13 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<Fault>)]
     errors: Vec<Mistake>,
+    /// The code of docs/errors.md, where a database or a trigger gave one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
+    /// Which trigger refused the write, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    rejection: Option<Rejection>,
 }
 
 /// One fault of a body.
@@ -71,8 +81,17 @@ pub type Answer<T> = Result<T, ApiError>;
 
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        let (detail, errors) = (detail.into(), Vec::new());
-        Self(Box::new(Inner { status, kind, title, detail, errors, retry_after: None, close: false }))
+        Self(Box::new(Inner {
+            status,
+            kind,
+            title,
+            detail: detail.into(),
+            errors: Vec::new(),
+            code: None,
+            rejection: None,
+            retry_after: None,
+            close: false,
+        }))
     }
 
     /// 400: the request cannot be read.
@@ -144,6 +163,18 @@ impl ApiError {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The request is not valid", detail)
     }
 
+    /// 422: a trigger refuses the write of what stands at `pointer`.
+    pub fn rejected(rejection: Rejection, pointer: &str) -> Self {
+        let Rejection { trigger, code, message } = &rejection;
+        let detail = format!("trigger `{trigger}` refuses the write: {message}");
+        let errors = vec![Mistake::new(pointer, message.clone())];
+        let title = "A trigger refuses the write";
+        let mut refused =
+            Self::new(StatusCode::UNPROCESSABLE_ENTITY, "rejected", title, detail).with_errors(errors).with_code(code);
+        refused.0.rejection = Some(rejection);
+        refused
+    }
+
     /// 429: the tenant's rate is used up.
     pub fn too_many(limit: u32, retry_after: Duration) -> Self {
         let detail = format!("over the tenant's limit of {limit} per second");
@@ -175,6 +206,13 @@ impl ApiError {
         self
     }
 
+    /// The same, with a code for programs.
+    #[must_use]
+    pub fn with_code(mut self, code: &str) -> Self {
+        self.0.code = Some(code.to_owned());
+        self
+    }
+
     fn after(mut self, retry_after: Duration) -> Self {
         self.0.retry_after = Some(retry_after);
         self
@@ -200,9 +238,9 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let Inner { status, kind, title, detail, errors, retry_after, close } = *self.0;
-        let problem =
-            Problem { kind: format!("urn:triggerd:problem:{kind}"), title, status: status.as_u16(), detail, errors };
+        let Inner { status, kind, title, detail, errors, code, rejection, retry_after, close } = *self.0;
+        let kind = format!("urn:triggerd:problem:{kind}");
+        let problem = Problem { kind, title, status: status.as_u16(), detail, errors, code, rejection };
         let body = serde_json::to_vec(&problem).expect("strings and numbers always serialise");
         let mut response = (status, [(CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
         let headers = response.headers_mut();

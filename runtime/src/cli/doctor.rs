@@ -158,6 +158,29 @@ async fn look_at_key(client: &Client, findings: &mut Vec<Finding>) {
             let state = if dead == 0 { State::Good } else { State::Odd };
             let remedy = if dead == 0 { "" } else { ": `triggerd dead-letters` shows them" };
             findings.push(finding("dead letters", state, format!("{dead}{remedy}")));
+            look_at_captures(client, findings).await;
+        }
+    }
+}
+
+/// Databases whose tables are captured: what is installed is compared with what should be, and put right on the way.
+async fn look_at_captures(client: &Client, findings: &mut Vec<Finding>) {
+    let Ok(page) = client.get("/api/v1/databases", &[("limit", "1000".into())]).await else { return };
+    let tags = page["databases"].as_array().into_iter().flatten().filter_map(|database| database["tag"].as_str());
+    for tag in tags {
+        let Ok(told) = client.get(&format!("/api/v1/databases/{tag}/capture"), &[]).await else { continue };
+        for capture in told["captures"].as_array().into_iter().flatten() {
+            let of = |problem: &str| format!("{tag} ({}): {problem}", capture["env"].as_str().unwrap_or_default());
+            let tables = capture["tables"].as_array().into_iter().flatten();
+            let failing = tables.filter_map(|table| {
+                let problem = table["problem"].as_str()?;
+                Some(of(&format!("table {}: {problem}", table["table"].as_str().unwrap_or_default())))
+            });
+            let problems: Vec<String> = capture["problem"].as_str().map(of).into_iter().chain(failing).collect();
+            if problems.is_empty() {
+                findings.push(finding("capture", State::Good, of("changes are captured")));
+            }
+            findings.extend(problems.into_iter().map(|problem| finding("capture", State::Bad, problem)));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One row exchanged for another, if it still is what it was when it was read: in one transaction, marked with who does it.
 
 use futures_util::future::BoxFuture;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::catalog::{Column, Table};
 use super::rows::{self, Which};
@@ -10,6 +10,7 @@ use super::text::Sql;
 use super::{Databases, Name, Opened, ledger};
 use crate::connections::sql::{Arg, Engine, Fault, Session};
 use crate::failed::Failed;
+use crate::resources::CaptureFrom;
 
 /// One row's exchange.
 #[derive(Clone, Copy, Debug)]
@@ -137,7 +138,7 @@ impl Databases {
             }
         }
         let entered = async {
-            mark(&mut session, origin).await?;
+            mark(opened, &mut session, origin).await?;
             insert(opened, &mut session, table, row).await
         };
         match entered.await {
@@ -170,7 +171,7 @@ async fn write(opened: &Opened, session: &mut Session, exchange: Exchange<'_>) -
         return Ok(None);
     }
     if let Some(origin) = origin {
-        mark(session, origin).await?;
+        mark(opened, session, origin).await?;
     }
     let sql = match (seen, put) {
         (None, None) => None,
@@ -216,7 +217,7 @@ fn update(
     if row.is_empty() {
         return Ok(None);
     }
-    let mut sql = statement::update_all(engine, table, &row)?;
+    let mut sql = statement::update_of(engine, table, &row)?;
     by_key(&mut sql, table, keys, key)?;
     Ok(Some(sql))
 }
@@ -237,9 +238,17 @@ fn by_key(sql: &mut Sql, table: &Table, keys: &[String], key: &[Value]) -> Resul
 }
 
 /// Says in the open transaction who writes, where capture looks for it.
-async fn mark(session: &mut Session, origin: &str) -> Result<(), Fault> {
+async fn mark(opened: &Opened, session: &mut Session, origin: &str) -> Result<(), Fault> {
     let args = [Arg::Text(origin.to_owned())];
+    let capture = opened.resolved.settings.capture.as_ref();
     match session.engine() {
+        // Whoever reads the log sees no settings.
+        Engine::Postgres if capture.is_some_and(|capture| capture.from == CaptureFrom::Log) => {
+            let said = json!({ "origin": origin }).to_string();
+            let sql = "SELECT set_config('triggerd.origin', $1, true), \
+                       pg_logical_emit_message(true, 'triggerd', $2::text)::text";
+            session.rows(sql, &[Arg::Text(origin.to_owned()), Arg::Text(said)], 1).await.map(drop)
+        }
         Engine::Postgres => session.rows("SELECT set_config('triggerd.origin', $1, true)", &args, 1).await.map(drop),
         Engine::Mysql => session.execute("SET @triggerd_origin = ?", &args).await.map(drop),
         Engine::Sqlite => {

@@ -145,7 +145,7 @@ fn parameter(index: usize, type_name: &str) -> Column {
 }
 
 /// A value by its own sort: MySQL and SQLite do not say what they take it for.
-fn plain(engine: Engine, value: &Value) -> Result<Arg, Fault> {
+pub(super) fn plain(engine: Engine, value: &Value) -> Result<Arg, Fault> {
     Ok(match value {
         Value::Null => Arg::Null,
         Value::Bool(truth) => Arg::Int((*truth).into()),

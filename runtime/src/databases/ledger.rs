@@ -133,6 +133,16 @@ async fn read(session: &mut Session, select: &str, delivery: &str) -> Result<Val
     result.ok_or_else(|| Fault::unavailable(format!("the ledger's entry of delivery {delivery} cannot be read")))
 }
 
+/// What the delivery did, where it took effect.
+pub(super) async fn find(session: &mut Session, delivery: &str) -> Result<Option<Value>, Fault> {
+    let sql = match session.engine() {
+        Engine::Postgres => "SELECT result FROM triggerd_deliveries WHERE delivery_id = $1",
+        Engine::Mysql | Engine::Sqlite => "SELECT result FROM triggerd_deliveries WHERE delivery_id = ?",
+    };
+    let kept = session.rows(sql, &[Arg::Text(delivery.to_owned())], 1).await?.rows;
+    Ok(kept.first().and_then(|row| row[0].text()).and_then(|text| serde_json::from_str(text).ok()))
+}
+
 /// Notes the result, in the same transaction.
 pub(super) async fn note(session: &mut Session, delivery: &str, result: &Value) -> Result<(), Fault> {
     let sql = match session.engine() {

@@ -11,6 +11,9 @@ mod filter;
 mod guest;
 mod ledger;
 mod once;
+mod outbox_entry;
+mod outbox_table;
+mod records;
 mod returning;
 mod rows;
 mod run;
@@ -31,7 +34,10 @@ pub use catalog::{Column, Kind, Table};
 pub use exchange::{BeforeCommit, Exchange, Exchanged};
 pub use filter::Filter;
 pub use guest::Question;
-pub use statement::{Assignment, Operator};
+pub use outbox_entry::Author;
+pub use outbox_table::{OutboxNames, outbox_table};
+pub use records::{Ask, Change, Delivery, Done, Found, Lookup, MAX_ROWS, Outcome, Page, Records, Step};
+pub use statement::{Assignment, Operator, assignments};
 pub use write::{Conflict, Verb, Write};
 
 use crate::connections::sql::{Engine, Fault, Server, Session, Target};
@@ -68,6 +74,8 @@ pub struct Name<'a> {
 struct Known {
     tables: Mutex<HashMap<String, (Arc<Table>, Instant)>>,
     ledger: ledger::State,
+    outbox: ledger::State,
+    turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 /// A database, ready to be asked.
@@ -107,16 +115,28 @@ impl Opened {
 
     /// The table that an action means by `written`: of the catalog, and allowed.
     async fn table(&self, session: &mut Session, written: &str) -> Result<Arc<Table>, Fault> {
-        let remembered = self.known.tables.lock().get(written).filter(|(_, at)| at.elapsed() < CATALOG_AGE).cloned();
-        let table = match remembered {
-            Some((table, _)) => table,
+        let table = match self.remembered(written) {
+            Some(table) => table,
             None => {
                 let table = Arc::new(catalog_query::table(session, written).await?);
                 self.known.tables.lock().insert(written.to_owned(), (table.clone(), Instant::now()));
                 table
             }
         };
-        if table.name.eq_ignore_ascii_case(ledger::TABLE) {
+        self.allowed(table)
+    }
+
+    /// The table, if it was looked up not long ago.
+    fn remembered(&self, written: &str) -> Option<Arc<Table>> {
+        let tables = self.known.tables.lock();
+        tables.get(written).filter(|(_, at)| at.elapsed() < CATALOG_AGE).map(|(table, _)| table.clone())
+    }
+
+    fn allowed(&self, table: Arc<Table>) -> Result<Arc<Table>, Fault> {
+        let outbox = self.resolved.settings.outbox();
+        let state = format!("{outbox}_state");
+        let own = [ledger::TABLE, outbox, &state, outbox_table::SESSION];
+        if own.iter().any(|own| table.name.eq_ignore_ascii_case(own)) {
             return Err(Fault::permanent("DB_DENIED", format!("/table: `{}` is triggerd's own", table.name)));
         }
         let fits = |pattern: &String| glob::fits(pattern, &table.name) || glob::fits(pattern, &table.qualified());

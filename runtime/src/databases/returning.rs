@@ -64,10 +64,14 @@ pub(super) fn mysql_row<'c>(columns: impl IntoIterator<Item = (&'c str, Shown)>)
             Shown::Json => format!("JSON_EXTRACT({quoted}, '$')"),
             Shown::Plain => quoted,
         };
-        // A name as a text: quotes doubled, and backslashes, which mean something to MySQL.
-        format!("'{}', {value}", name.replace('\\', "\\\\").replace('\'', "''"))
+        format!("{}, {value}", mysql_text(name))
     });
     format!("CAST(JSON_OBJECT({}) AS CHAR)", parts.collect::<Vec<_>>().join(", "))
+}
+
+/// A name as a text of MySQL's: quotes doubled, and backslashes, which mean something to it.
+pub(super) fn mysql_text(name: &str) -> String {
+    format!("'{}'", name.replace('\\', "\\\\").replace('\'', "''"))
 }
 
 /// How MySQL is asked for a column.

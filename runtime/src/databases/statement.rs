@@ -47,8 +47,8 @@ const OPERATORS: [&str; 6] = ["$INC", "$DEC", "$MUL", "$SET", "$UNSET", "$NOW"];
 /// A column and what happens to it, of the catalog.
 type Assigned<'a> = (&'a Column, &'a Assignment);
 
-/// Reads one row of `values`.
-pub(super) fn assignments(row: &Map<String, Value>, pointer: &str, mistakes: &mut Vec<Mistake>) -> Vec<Assignment> {
+/// Reads a row of columns and their values, which stands at `pointer`; all mistakes are added.
+pub fn assignments(row: &Map<String, Value>, pointer: &str, mistakes: &mut Vec<Mistake>) -> Vec<Assignment> {
     let read = row.iter().filter_map(|(column, written)| {
         let pointer = join(pointer, column);
         match operator(written) {
@@ -152,7 +152,7 @@ fn write_first(sql: &mut Sql, assigned: Assigned<'_>) -> Result<(), Fault> {
 }
 
 /// The new value of a column of a row that is there; `of` stands before the column's name.
-fn write_next(sql: &mut Sql, assigned: Assigned<'_>, of: &str) -> Result<(), Fault> {
+pub(super) fn write_next(sql: &mut Sql, assigned: Assigned<'_>, of: &str) -> Result<(), Fault> {
     let (column, assignment) = assigned;
     let (operand, sign) = match &assignment.operator {
         Operator::Set(_) | Operator::Unset | Operator::Now => return write_first(sql, assigned),
@@ -318,14 +318,14 @@ fn write_conflict(
 
 /// `UPDATE … SET … WHERE …`
 pub(super) fn update(engine: Engine, table: &Table, row: &[Assignment], filter: &Filter) -> Result<Sql, Fault> {
-    let mut sql = update_all(engine, table, row)?;
+    let mut sql = update_of(engine, table, row)?;
     sql.push(" WHERE ");
     filter.write(&mut sql, table)?;
     Ok(sql)
 }
 
-/// `UPDATE … SET …`, still without saying which rows.
-pub(super) fn update_all(engine: Engine, table: &Table, row: &[Assignment]) -> Result<Sql, Fault> {
+/// `UPDATE … SET …`, of which rows is still to be said.
+pub(super) fn update_of(engine: Engine, table: &Table, row: &[Assignment]) -> Result<Sql, Fault> {
     let mut sql = Sql::new(engine);
     sql.push("UPDATE ");
     sql.table(table);

@@ -223,7 +223,7 @@ enum Done {
     Before(Value),
 }
 
-fn begin(engine: Engine) -> &'static str {
+pub(super) fn begin(engine: Engine) -> &'static str {
     match engine {
         // Not READ WRITE: on a standby the write itself says better that it is one.
         Engine::Postgres => "BEGIN ISOLATION LEVEL READ COMMITTED",
@@ -336,9 +336,9 @@ fn conflict<'t>(table: &'t Table, write: &Write) -> Result<(Vec<&'t Column>, Opt
 
 /// What tests break on purpose.
 #[cfg(debug_assertions)]
-mod fault {
+pub(super) mod fault {
     /// Between the database's commit and the run's own record, for a test that kills the process there.
-    pub(super) async fn after_commit() {
+    pub(in super::super) async fn after_commit() {
         if std::env::var_os("TRIGGERD_TEST_FAULT").is_some_and(|fault| fault == "hang-after-database-commit") {
             std::future::pending::<()>().await;
         }

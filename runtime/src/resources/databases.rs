@@ -23,7 +23,8 @@ pub struct Database {
     /// `disable`, `require` (encrypted, whoever it is) or `verify-full`; left out, as the URL's `sslmode` says, else
     /// `verify-full`, and `disable` for a server on this machine.
     pub tls: Option<sql::TlsMode>,
-    /// The tables that actions may write, as globs over `table` and `schema.table`; left out, those that the role may.
+    /// The tables that actions may write, and the API write and read, as globs over `table` and `schema.table`; left out,
+    /// those that the role may.
     pub tables: Option<Vec<String>>,
     /// Milliseconds that a statement, and a wait for a lock, may take.
     #[serde(default = "statement_timeout")]
@@ -61,6 +62,9 @@ pub struct Capture {
     /// PostgreSQL: capture also what a subscription applies (`ENABLE ALWAYS`).
     #[serde(default)]
     pub always: bool,
+    /// `log`: from how many MiB of log that the server keeps for this reader on an alarm is raised.
+    #[serde(default = "alarm_mebibytes")]
+    pub alarm_mebibytes: u32,
     /// The environment of the changes; left out, `default`, and for a variant in `envs` its own.
     pub env: Option<String>,
 }
@@ -95,13 +99,21 @@ impl Default for Capture {
             columns: Extent::Wanted,
             rows: Extent::Wanted,
             always: false,
+            alarm_mebibytes: alarm_mebibytes(),
             env: None,
         }
     }
 }
 
+fn alarm_mebibytes() -> u32 {
+    1024
+}
+
+/// The outbox's name where none is set.
+const OUTBOX: &str = "triggerd_outbox";
+
 fn outbox() -> String {
-    "triggerd_outbox".to_owned()
+    OUTBOX.to_owned()
 }
 
 fn statement_timeout() -> u64 {
@@ -117,6 +129,12 @@ fn ledger() -> bool {
 }
 
 impl Database {
+    /// The outbox's name.
+    #[must_use]
+    pub fn outbox(&self) -> &str {
+        self.capture.as_ref().map_or(OUTBOX, |capture| &capture.outbox)
+    }
+
     /// What to connect to.
     #[must_use]
     pub fn server(&self) -> sql::Server {

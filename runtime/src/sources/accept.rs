@@ -14,14 +14,26 @@ use crate::store;
 /// The pause before what could not be kept is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Keeps the changes of one database, in order, before anything is forgotten where they come from. `seen_before` says
-/// that some of them may be kept already, because they were read before and not forgotten. Tries until the store takes
-/// them; `false` where `stop` came first: then nothing is known to be kept.
+/// Keeps changes for whichever triggers they match.
 pub async fn accept(
     app: &Arc<App>,
     place: &Place,
     changes: Vec<Captured>,
     seen_before: bool,
+    stop: &CancellationToken,
+) -> bool {
+    accept_for(app, place, changes, seen_before, None, stop).await
+}
+
+/// Keeps the changes of one database, in order, for one trigger or for whichever they match, before anything is forgotten where they come from. `seen_before` says
+/// that some of them may be kept already, because they were read before and not forgotten. Tries until the store takes
+/// them; `false` where `stop` came first: then nothing is known to be kept.
+pub async fn accept_for(
+    app: &Arc<App>,
+    place: &Place,
+    changes: Vec<Captured>,
+    seen_before: bool,
+    only: Option<Arc<str>>,
     stop: &CancellationToken,
 ) -> bool {
     let now = app.clock.now();
@@ -44,7 +56,8 @@ pub async fn accept(
         if events.is_empty() {
             return true;
         }
-        let submissions: Vec<Submission> = events.iter().cloned().map(Submission::from).collect();
+        let submission = |event: &Event| Submission { only: only.clone(), ..Submission::from(event.clone()) };
+        let submissions: Vec<Submission> = events.iter().map(submission).collect();
         match intake::accept_batch(app, submissions).await {
             Ok(_) => return true,
             Err(intake::Error::Draining { .. }) => return false,

@@ -1,21 +1,19 @@
 //! Where events come from by themselves: the tenants' databases, whose changed rows are captured.
 
 mod accept;
+pub mod backfill;
 mod change;
+mod nudge;
 mod outbox;
 mod plan;
 mod status;
 mod supervise;
-
-use std::collections::HashMap;
-use std::sync::Arc;
-
-use parking_lot::Mutex;
-use tokio::sync::Notify;
+mod task;
+pub mod wal;
 
 pub use change::{Captured, Change, Place};
 pub use outbox::{Found, Names, State};
-pub use plan::{Plan, TableName};
+pub use plan::{Plan, TableName, place_of};
 pub use status::{Status, Told};
 pub use supervise::supervise;
 
@@ -23,18 +21,14 @@ pub use supervise::supervise;
 #[derive(Default)]
 pub struct Sources {
     workers: supervise::Workers,
-    nudges: Mutex<HashMap<Place, Arc<Notify>>>,
+    nudges: nudge::Nudges,
+    /// Triggers that are run over the rows that exist.
+    pub backfills: backfill::Backfills,
 }
 
 impl Sources {
     /// Something was written there by this program: what captures it need not wait for its next look.
     pub fn changed(&self, place: &Place) {
-        if let Some(nudge) = self.nudges.lock().get(place) {
-            nudge.notify_one();
-        }
-    }
-
-    fn nudge(&self, place: &Place) -> Arc<Notify> {
-        self.nudges.lock().entry(place.clone()).or_default().clone()
+        self.nudges.nudge(place);
     }
 }

@@ -11,7 +11,7 @@ use triggerd_core::id::TenantId;
 use super::Place;
 use crate::app::App;
 use crate::connections::sql::Server;
-use crate::resources::{Capture, Database, Extent};
+use crate::resources::{Capture, Database, Extent, Resources};
 
 /// A table by its schema, where that is not the connection's own, and its name.
 pub type TableName = (Option<String>, String);
@@ -89,7 +89,12 @@ impl Plan {
 }
 
 /// The plans of all databases that are to be captured, or were and are to be left. `known` are those of before.
-pub(super) fn all(app: &Arc<App>, generation: u64, known: &BTreeSet<Place>) -> BTreeMap<Place, Plan> {
+pub(super) fn all(
+    app: &Arc<App>,
+    generation: u64,
+    known: &BTreeSet<Place>,
+    written: &BTreeSet<Place>,
+) -> BTreeMap<Place, Plan> {
     let mut plans = BTreeMap::new();
     let mut of_tenant: Option<(TenantId, Vec<Arc<Trigger>>)> = None;
     for (tenant, tag, envs) in app.services.resources.everywhere("databases") {
@@ -101,13 +106,26 @@ pub(super) fn all(app: &Arc<App>, generation: u64, known: &BTreeSet<Place>) -> B
         }
         let triggers = of_tenant.as_ref().map(|(_, triggers)| triggers.as_slice()).unwrap_or_default();
         for variant in std::iter::once(None).chain(envs.iter().map(|env| Some(env.as_str()))) {
-            let Some((place, plan)) = one(app, generation, &tenant, &tag, variant, triggers) else { continue };
+            let Some((place, mut plan)) = one(app, generation, &tenant, &tag, variant, triggers) else { continue };
+            plan.explicit |= written.contains(&place);
             if !plan.is_idle() || known.contains(&place) {
                 plans.insert(place, plan);
             }
         }
     }
     plans
+}
+
+/// Where changes of a database are captured, as events of `env` know it. `None` where it cannot be told.
+#[must_use]
+pub fn place_of(resources: &Resources, tenant: &TenantId, tag: &str, env: &str) -> Option<Place> {
+    let of = |env: &str| resources.resolve::<Database>(tenant, "databases", tag, env)?.ok();
+    let (own, base) = (of(env)?, of(DEFAULT_ENV)?);
+    // A variant that names no other server is the same database: it is captured once.
+    let env = if own.settings.url == base.settings.url { DEFAULT_ENV } else { env };
+    let settings = if env == DEFAULT_ENV { &base.settings } else { &own.settings };
+    let env = settings.capture.as_ref().and_then(|capture| capture.env.clone()).unwrap_or_else(|| env.to_owned());
+    Some(Place { tenant: tenant.clone(), database: tag.to_owned(), env })
 }
 
 /// The plan of a database as it is in one environment; `None` is the one that no variant is for.

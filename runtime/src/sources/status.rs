@@ -62,8 +62,16 @@ impl Status {
         self.settle(generation);
     }
 
-    /// Changes became events.
-    pub(super) fn captured(&self, count: usize, last: Timestamp, now: Timestamp) {
+    /// Something is wrong, while changes are read.
+    pub(super) fn warns(&self, problem: String) {
+        self.told.lock().problem = Some(problem);
+    }
+
+    /// Changes became events: how many, when the last of them was made, and when it was accepted.
+    pub(super) fn captured(&self, database: &str, count: usize, last: Timestamp, now: Timestamp) {
+        metrics::counter!("triggerd_captured_changes_total", "database" => database.to_owned()).increment(count as u64);
+        metrics::histogram!("triggerd_capture_lag_seconds", "database" => database.to_owned())
+            .record((now.duration_since(last)).as_secs_f64().max(0.0));
         let mut told = self.told.lock();
         told.captured += count as u64;
         told.last_change_at = Some(last);

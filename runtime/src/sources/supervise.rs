@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use triggerd_core::id::TenantId;
 
-use super::outbox::{End, Reader};
 use super::plan::{self, Plan};
 use super::status::{Status, Told};
-use super::{Place, Sources};
+use super::task::{End, Task};
+use super::{Place, Sources, outbox, wal};
 use crate::app::App;
 use crate::connections::sql::Fault;
 use crate::resources::CaptureFrom;
@@ -39,6 +39,10 @@ pub(super) struct Workers {
     asked: AtomicU64,
     /// Which of those was the last to be followed.
     looked: watch::Sender<u64>,
+    /// What is to be captured has changed otherwise than by definitions and resources.
+    stale: AtomicBool,
+    /// Databases whose outbox this program writes into itself.
+    written: Mutex<BTreeSet<Place>>,
 }
 
 struct Worker {
@@ -55,6 +59,20 @@ impl Sources {
         own.map(|(place, worker)| (place.clone(), worker.status.told())).collect()
     }
 
+    /// Sees to it that the outbox of a database is read, into which this program is about to write itself: before it does,
+    /// so that nothing is forgotten in between.
+    pub async fn read(&self, app: &App, place: &Place) -> Result<(), store::Error> {
+        if self.workers.written.lock().contains(place) {
+            return Ok(());
+        }
+        let value = json!({ "written": true });
+        app.store.put_source_state(&place.tenant, KIND, &key_of(place), &value, app.clock.now()).await?;
+        self.workers.written.lock().insert(place.clone());
+        self.workers.stale.store(true, Ordering::SeqCst);
+        self.workers.wake.notify_one();
+        Ok(())
+    }
+
     /// Has what is installed in a database compared with what should be, now.
     pub fn look_again(&self, tenant: &TenantId, database: &str) {
         let workers = self.workers.by_place.lock();
@@ -64,6 +82,13 @@ impl Sources {
                 .plan
                 .send_modify(|plan| *plan = Arc::new(Plan { generation: plan.generation + 1, ..Plan::clone(plan) }));
         }
+    }
+
+    /// The tenant's captured databases.
+    #[must_use]
+    pub fn places(&self, tenant: &TenantId) -> Vec<Place> {
+        let workers = self.workers.by_place.lock();
+        workers.keys().filter(|place| place.tenant == *tenant).cloned().collect()
     }
 
     /// Waits until what definitions and resources say by now is carried out in the tenant's databases, or cannot be; no
@@ -103,16 +128,20 @@ pub async fn supervise(app: Arc<App>, stop: CancellationToken) {
             }
         }
     };
+    if let Err(error) = app.sources.backfills.load(&app).await {
+        tracing::error!("Backfills do not go on: {error}");
+    }
     let mut known = remembered(&app).await;
     // Between two of them a look may be asked for.
     let (mut generation, mut seen) = (0, None);
     while !stop.is_cancelled() {
         let asked = app.sources.workers.asked.load(Ordering::SeqCst);
         let now = (Arc::as_ptr(&app.definitions.index()) as usize, app.services.resources.mark());
-        if seen != Some(now) {
+        if app.sources.workers.stale.swap(false, Ordering::SeqCst) || seen != Some(now) {
             generation += 1 << 20;
             seen = Some(now);
-            let plans = plan::all(&app, generation, &known);
+            let written = app.sources.workers.written.lock().clone();
+            let plans = plan::all(&app, generation, &known, &written);
             follow(&app, plans, &mut known, &owner, &tasks, &stop).await;
         }
         app.sources.workers.looked.send_replace(asked);
@@ -144,7 +173,8 @@ async fn follow(
     stop: &CancellationToken,
 ) {
     for (place, plan) in plans {
-        if known.insert(place.clone()) {
+        let is_known = !known.insert(place.clone());
+        if !is_known && !app.sources.workers.written.lock().contains(&place) {
             remember(app, &place).await;
         }
         let plan = Arc::new(plan);
@@ -163,7 +193,8 @@ async fn follow(
         let status = Arc::new(Status::default());
         workers.insert(place.clone(), Worker { plan: sender, status: status.clone() });
         drop(workers);
-        tasks.spawn(work(app.clone(), place, receiver, status, owner.to_owned(), stop.clone()));
+        let work = work(app.clone(), place, receiver, status, owner.to_owned(), is_known, stop.clone());
+        tasks.spawn(work);
     }
 }
 
@@ -174,22 +205,33 @@ async fn work(
     mut plans: watch::Receiver<Arc<Plan>>,
     status: Arc<Status>,
     owner: String,
+    known: bool,
     stop: CancellationToken,
 ) {
-    let nudge = app.sources.nudge(&place);
+    let nudge = app.sources.nudges.of(&place);
     let mut pause = FIRST_PAUSE;
-    let mut told = None;
+    let (mut told, mut ran) = (None, false);
     while !stop.is_cancelled() {
         let generation = plans.borrow().generation;
         let began = std::time::Instant::now();
-        let reader = Reader { app: &app, place: &place, status: &status, nudge: &nudge, stop: &stop, owner: &owner };
-        let end = capture(&reader, &mut plans).await;
+        let task = Task {
+            app: &app,
+            place: &place,
+            status: &status,
+            nudge: &nudge,
+            stop: &stop,
+            owner: &owner,
+            known: known || ran,
+        };
+        let end = capture(&task, &mut plans).await;
+        ran |= status.told().running;
         match end {
             Ok(End::Stopped) => return,
             Ok(End::Changed) => {}
             Ok(End::Nothing) => {
                 forget(&app, &place).await;
                 app.sources.workers.by_place.lock().remove(&place);
+                app.sources.nudges.forget(&place);
                 return;
             }
             Err(fault) => {
@@ -214,14 +256,19 @@ async fn work(
     }
 }
 
-async fn capture(reader: &Reader<'_>, plans: &mut watch::Receiver<Arc<Plan>>) -> Result<End, Fault> {
-    let from = plans.borrow().capture.from;
-    match from {
-        CaptureFrom::Outbox => reader.run(plans).await,
-        CaptureFrom::Log => {
-            let message = "capture from the log is not there yet; leave `capture.from` out";
-            Err(Fault::permanent("DB_REFUSED", message))
+async fn capture(task: &Task<'_>, plans: &mut watch::Receiver<Arc<Plan>>) -> Result<End, Fault> {
+    let plan = plans.borrow().clone();
+    match plan.capture.from {
+        CaptureFrom::Outbox => {
+            // It may have been captured from the log before.
+            if task.known && plan.server.url.starts_with("postgres") {
+                let mut session = task.app.services.resources.connections().sql.single(&plan.server).await?;
+                wal::remove(&mut session, &wal::names(task.owner, task.place)).await?;
+                session.close().await;
+            }
+            outbox::run(task, plans).await
         }
+        CaptureFrom::Log => wal::run(task, plans).await,
     }
 }
 
@@ -239,7 +286,17 @@ async fn installation(app: &App) -> Result<String, store::Error> {
 /// The databases that something may be installed in.
 async fn remembered(app: &App) -> BTreeSet<Place> {
     match app.store.source_states(KIND).await {
-        Ok(known) => known.into_iter().filter_map(|(tenant, key, _)| place_of(tenant, &key)).collect(),
+        Ok(known) => {
+            let mut places = BTreeSet::new();
+            for (tenant, key, value) in known {
+                let Some(place) = place_of(tenant, &key) else { continue };
+                if value["written"] == json!(true) {
+                    app.sources.workers.written.lock().insert(place.clone());
+                }
+                places.insert(place);
+            }
+            places
+        }
         Err(error) => {
             tracing::error!("Databases that were captured and are not to be any more stay as they are: {error}");
             BTreeSet::new()

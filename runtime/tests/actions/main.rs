@@ -9,6 +9,7 @@ mod broker_nats;
 mod broker_rabbitmq;
 mod brokers;
 mod callback;
+mod capture_wal;
 mod custom;
 mod databases;
 mod docs;

@@ -78,7 +78,7 @@ async fn passwords_come_back_sealed_and_environments_differ() {
     let url = |env: &str| resources.resolve::<Cache>(&tenant, "caches", "main", env).unwrap().unwrap();
     assert_eq!(url("dev").settings.url.as_deref(), Some("redis://:inline-canary@a:1"));
     assert_eq!(url("prd").settings.url.as_deref(), Some("redis://:pw-canary@b:2"));
-    let before = url("prd").identity;
+    let before = url("prd").identity.clone();
     bench.put("secrets", "REDIS_PW", json!({"value": "rotated"})).await;
     assert_ne!(url("prd").identity, before, "a rotated secret makes a new connection");
     resources.delete(&tenant, "secrets", "REDIS_PW").await.unwrap();

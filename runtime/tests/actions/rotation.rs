@@ -39,7 +39,8 @@ fn all_open(bench: &Bench) {
 async fn everything_of_all_tenants_is_sealed_anew_and_nothing_else_changes() {
     let bench = filled().await;
     let resources = &bench.services.resources;
-    let identity = || resources.resolve::<Cache>(&bench.tenant(), "caches", "main", "").unwrap().unwrap().identity;
+    let identity =
+        || resources.resolve::<Cache>(&bench.tenant(), "caches", "main", "").unwrap().unwrap().identity.clone();
     let (before, connection) = (bench.services.store.resources_all().await.unwrap(), identity());
     let rotated = resources.rotate().await.unwrap();
     assert_eq!((rotated.resealed, rotated.unreadable.len()), (SECRETS + 2, 0));

@@ -24,6 +24,6 @@ pub use ports::free_port;
 pub use receiver::{Receiver, Reply, Seen};
 pub use redis::Redis;
 pub use server::{ADMIN_KEY, Server, Settings};
-pub use shared::{Home, home};
+pub use shared::{Home, database, home};
 pub use smtp::{Mail, Smtp, SmtpSettings};
 pub use wait::{PATIENCE, eventually};

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::api::Api;
 use super::server::{Server, Settings};
+use super::sql_server::{Database, Engine};
 
 static SERVER: OnceLock<Server> = OnceLock::new();
 static TENANTS: AtomicU32 = AtomicU32::new(1);
@@ -54,6 +55,19 @@ impl Drop for Home {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("--- the end of the shared server's log ---\n{}\n---", self.server.log_tail(25));
+        }
+    }
+}
+
+/// A database of that engine; SQLite's file lies where the shared server may open it.
+pub async fn database(home: &Home, engine: Engine) -> Database {
+    match engine {
+        Engine::Postgres => Database::postgres().await,
+        Engine::MariaDb => Database::mariadb().await,
+        Engine::Sqlite => {
+            let files = home.server().data_dir().join("databases");
+            std::fs::create_dir_all(&files).unwrap();
+            Database::file(&files)
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The guest of `--scenario wasm` where no other is named: an action that answers with the record it was given.
+//! The guests of `--scenario wasm` and `execute` where no other is named: an action that answers with the record it was
+//! given, and a guard that lets the write go on with it.
 //!
 //! It stands here as text, so that the measure needs no guest toolchain. What a guest of one's own costs is measured with
 //! `--component`.
@@ -7,15 +8,25 @@ use anyhow::Context;
 use wit_component::StringEncoding;
 use wit_parser::{Resolve, SourceMap};
 
-/// The package's interfaces that an action has to do with, and a world of just them.
-const WIT: [(&str, &str); 3] = [
+/// The package's interfaces that these guests have to do with, and a world of just them for each.
+const WIT: [(&str, &str); 4] = [
     ("types.wit", include_str!("../../../../wit/types.wit")),
     ("run.wit", include_str!("../../../../wit/run.wit")),
-    ("bench.wit", "package triggerd:runtime@0.1.0; world bench { export run; }"),
+    ("check.wit", include_str!("../../../../wit/check.wit")),
+    ("bench.wit", "package triggerd:runtime@0.1.0; world action { export run; } world guard { export check; }"),
 ];
 
-/// The record is the invocation's 15th field: the canonical ABI puts its address at offset 124 and its length behind it.
-const TEXT: &str = r#"(module
+/// What the guest is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Sort {
+    /// Of an after-event.
+    Action,
+    /// Of a before-event.
+    Guard,
+}
+
+/// What both need. The record is the invocation's 15th field: the canonical ABI puts its address at offset 124 and its length behind it.
+const COMMON: &str = r#"(module
   (memory (export "memory") 2)
   (global $free (mut i32) (i32.const 1024))
   (func (export "cabi_realloc") (param i32 i32) (param $align i32) (param $size i32) (result i32)
@@ -26,16 +37,29 @@ const TEXT: &str = r#"(module
     (loop $more
       (if (i32.gt_u (global.get $free) (i32.mul (memory.size) (i32.const 65536)))
         (then (drop (memory.grow (i32.const 1))) (br $more))))
-    (local.get $at))
+    (local.get $at))"#;
+
+/// `ok` with the record as JSON.
+const ACTION: &str = r#"
   (func (export "triggerd:runtime/run@0.1.0#run") (param $invocation i32) (result i32)
     (i32.store8 (i32.const 16) (i32.const 0))
     (i32.store (i32.const 24) (i32.load offset=124 (local.get $invocation)))
     (i32.store (i32.const 28) (i32.load offset=128 (local.get $invocation)))
     (i32.const 16)))"#;
 
+/// `ok` with the verdict `change` and the record.
+const GUARD: &str = r#"
+  (func (export "triggerd:runtime/check@0.1.0#check") (param $invocation i32) (result i32)
+    (i32.store8 (i32.const 16) (i32.const 0))
+    (i32.store8 (i32.const 24) (i32.const 1))
+    (i32.store (i32.const 28) (i32.load offset=124 (local.get $invocation)))
+    (i32.store (i32.const 32) (i32.load offset=128 (local.get $invocation)))
+    (i32.const 16)))"#;
+
 /// The guest as an upload: a core module that carries its component type.
-pub fn built_in() -> anyhow::Result<Vec<u8>> {
-    let mut module = wat::parse_str(TEXT).context("the built-in guest")?;
+pub fn built_in(sort: Sort) -> anyhow::Result<Vec<u8>> {
+    let (name, text) = if sort == Sort::Guard { ("guard", GUARD) } else { ("action", ACTION) };
+    let mut module = wat::parse_str(format!("{COMMON}{text}")).context("the built-in guest")?;
     let mut sources = SourceMap::new();
     for (name, text) in WIT {
         sources.push_str(name, text);
@@ -43,7 +67,7 @@ pub fn built_in() -> anyhow::Result<Vec<u8>> {
     let group = sources.parse().map_err(|(_, error)| anyhow::anyhow!("the guests' contract: {error:?}"))?;
     let mut resolve = Resolve::default();
     let package = resolve.push_group(group).map_err(|error| anyhow::anyhow!("the guests' contract: {error:?}"))?;
-    let world = resolve.packages[package].worlds["bench"];
+    let world = resolve.packages[package].worlds[name];
     wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)?;
     Ok(module)
 }

@@ -3,6 +3,7 @@
 //! The server is a process of its own with a data directory of its own, so that its memory and its fsyncs are what a
 //! user's would be. Everything stays on loopback, bounded in count and time.
 
+mod capture;
 mod connector;
 mod generator;
 mod guest;
@@ -32,10 +33,15 @@ pub struct Bench {
     /// A connector instead of a scenario: the action beside its client library alone, then through the whole server.
     #[arg(long, value_enum, conflicts_with = "scenario")]
     action: Option<System>,
-    /// The server that `--action` speaks to.
-    #[arg(long, requires = "action")]
+    /// The capture of a PostgreSQL table instead of a scenario: what it costs writers, how soon actions start, how much it
+    /// takes.
+    #[arg(long, value_enum, conflicts_with_all = ["scenario", "action"])]
+    capture: Option<capture::From>,
+    /// The server that `--action` or `--capture` speaks to.
+    #[arg(long)]
     target: Option<String>,
-    /// The component of `--scenario wasm`: a .wasm file that exports an action. Without, a small one that is built in.
+    /// The component of `--scenario wasm` or `execute`: a .wasm file that exports an action, or a guard. Without, a
+    /// small one that is built in.
     #[arg(long)]
     component: Option<PathBuf>,
     /// What that component is given as its input: JSON, which may hold templates.
@@ -75,13 +81,30 @@ pub enum Scenario {
     Wasm,
     /// A condition and an HTTP request to the built-in receiver.
     Http,
+    /// The execute call with a Wasm guard: a writer waits for the answer, and nothing is stored.
+    Execute,
 }
 
 impl Bench {
     /// Runs the command.
     pub async fn run(self, output: Output) -> anyhow::Result<ExitCode> {
+        if self.scenario == Scenario::Execute && self.batch != 1 {
+            bail!("--scenario execute asks about one write at a time: leave --batch out");
+        }
         if self.connections == 0 || self.batch == 0 || self.seconds == 0 || self.seconds > 3600 || self.batch > 10_000 {
             bail!("--connections and --batch (to 10,000) and --seconds (to 3,600) are at least 1");
+        }
+        if let Some(from) = self.capture {
+            let url = self.target.as_deref().unwrap_or("postgres://postgres@127.0.0.1:5432/postgres");
+            let server = Server::start(self.bench_dir.as_deref()).await?;
+            let report = capture::run(from, url, Duration::from_secs(self.seconds), &server).await?;
+            server.stop().await?;
+            if output.json {
+                output.value(&report)
+            } else {
+                capture::print(&report)
+            }
+            return Ok(ExitCode::SUCCESS);
         }
         let receiver = receiver::Receiver::start().await?;
         let connector = match self.action {
@@ -100,11 +123,12 @@ impl Bench {
             connections: self.connections,
             batch: self.batch,
             rate: self.rate,
+            execute: self.scenario == Scenario::Execute,
             time: Duration::from_secs(self.seconds),
         };
         let load = generator::run(plan).await?;
         let drained = server.drained(self.drain_limit()).await?;
-        let starts = if self.scenario == Scenario::Accept {
+        let starts = if matches!(self.scenario, Scenario::Accept | Scenario::Execute) {
             None
         } else {
             Some(server.start_lags(load.started_at, 1000).await?)
@@ -126,7 +150,8 @@ impl Bench {
     fn guest(&self) -> anyhow::Result<Vec<u8>> {
         match &self.component {
             Some(file) => std::fs::read(file).with_context(|| format!("cannot read {}", file.display())),
-            None => guest::built_in(),
+            None if self.scenario == Scenario::Execute => guest::built_in(guest::Sort::Guard),
+            None => guest::built_in(guest::Sort::Action),
         }
     }
 
@@ -143,29 +168,31 @@ impl Bench {
             Scenario::Accept => None,
             Scenario::Log => Some(json!({"type": "log.debug", "config": {"message": "order {{record.id}}"}})),
             Scenario::Http => Some(json!({"type": "http.post", "config": {"url": receiver, "body": "{{record}}"}})),
-            Scenario::Wasm => {
+            Scenario::Wasm | Scenario::Execute => {
                 let input: Value = serde_json::from_str(&self.input).context("--input is no JSON")?;
                 server.push("bench", self.guest()?).await?;
+                let state = self.scenario == Scenario::Wasm;
                 Some(
-                    json!({"type": "custom", "config": {"component": "bench", "input": input, "capabilities": {"state": true}}}),
+                    json!({"type": "custom", "config": {"component": "bench", "input": input, "capabilities": {"state": state}}}),
                 )
             }
         };
         for index in 0..self.components {
             server.push(&format!("idle-{index}"), self.guest()?).await?;
         }
+        let event = if self.scenario == Scenario::Execute { "beforeInsert" } else { "afterInsert" };
         if let Some(action) = action {
             let condition = json!({"and": [
                 {"field": "record.status", "operator": "EQUALS", "value": "confirmed"},
                 {"field": "record.total", "operator": "GREATER_THAN", "value": 10},
             ]});
-            server.trigger(&json!({"tag": "bench", "tables": ["orders"], "events": ["afterInsert"], "condition": condition, "actions": [action]})).await?;
+            server.trigger(&json!({"tag": "bench", "tables": ["orders"], "events": [event], "condition": condition, "actions": [action]})).await?;
         }
         for index in 0..self.triggers {
             let condition =
                 json!({"field": "record.customer_id", "operator": "EQUALS", "value": format!("nobody-{index}")});
             let action = json!({"type": "log.info", "config": {"message": "never"}});
-            server.trigger(&json!({"tag": format!("idle-{index}"), "tables": ["orders"], "events": ["afterInsert"], "condition": condition, "actions": [action]})).await?;
+            server.trigger(&json!({"tag": format!("idle-{index}"), "tables": ["orders"], "events": [event], "condition": condition, "actions": [action]})).await?;
         }
         Ok(())
     }
@@ -184,7 +211,10 @@ impl Bench {
             Scenario::Log => "log",
             Scenario::Wasm => "wasm",
             Scenario::Http => "http",
+            Scenario::Execute => "execute",
         };
+        let answers = report::percentiles(&load.latencies);
+        let is_execute = self.scenario == Scenario::Execute;
         Ok(json!({
             "scenario": scenario,
             "connections": self.connections,
@@ -197,7 +227,8 @@ impl Bench {
             "finished": drained.finished,
             "unfinished": drained.unfinished,
             "finished_per_second": drained.finished as f64 / until_drained,
-            "acceptance_ms": report::percentiles(&load.latencies),
+            "acceptance_ms": (!is_execute).then_some(&answers),
+            "answer_ms": is_execute.then_some(&answers),
             "acceptance_to_start_ms": starts.map(|lags| report::percentiles_of(&lags)),
             "server_peak_rss_mib": server.peak_rss_mib()?,
             "machine": report::machine(),

@@ -63,7 +63,8 @@ pub fn print(report: &Value) {
         rate("finished_per_second"),
         report["unfinished"]
     );
-    for (name, place) in [("acceptance", "acceptance_ms"), ("to start", "acceptance_to_start_ms")] {
+    let measured = [("acceptance", "acceptance_ms"), ("answer", "answer_ms"), ("to start", "acceptance_to_start_ms")];
+    for (name, place) in measured {
         if report[place].is_object() {
             let ms = |q: &str| report[place][q].as_f64().unwrap_or(f64::NAN);
             println!("{name:<10} p50 {:.2} ms   p99 {:.2} ms   max {:.2} ms", ms("p50"), ms("p99"), ms("max"));

@@ -143,8 +143,43 @@ impl Server {
         page["total"].as_u64().context("the inbox tells no total")
     }
 
+    /// How many changes of the database `bench` were captured.
+    pub async fn captured(&self) -> anyhow::Result<u64> {
+        let told = self.get("/api/v1/databases/bench/capture").await?;
+        if let Some(problem) = told["captures"][0]["problem"].as_str() {
+            bail!("the database cannot be captured: {problem}");
+        }
+        Ok(told["captures"][0]["captured"].as_u64().unwrap_or(0))
+    }
+
+    /// Ends the capture of the database `bench`, so that nothing is left of it there: a slot that nobody reads would fill
+    /// the server's disk.
+    pub async fn leave(&self) -> anyhow::Result<()> {
+        let delete = self.http.delete(self.url("/api/v1/triggers/bench")).bearer_auth(&self.key);
+        delete.send().await?.error_for_status()?;
+        let change = self.http.patch(self.url("/api/v1/databases/bench")).bearer_auth(&self.key);
+        change.json(&serde_json::json!({"capture": null})).send().await?.error_for_status()?;
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(10) {
+            if self.get("/api/v1/databases/bench/capture").await?["captures"] == serde_json::json!([]) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        bail!("the capture could not be taken away")
+    }
+
+    /// From a captured change, by the database's clock, to the first attempt's start.
+    pub async fn change_lags(&self, since: Timestamp, sample: usize) -> anyhow::Result<Vec<f64>> {
+        self.lags(since, sample, "occurred_at").await
+    }
+
     /// From acceptance to the first attempt's start, in milliseconds, of a sample of the events since `since`.
     pub async fn start_lags(&self, since: Timestamp, sample: usize) -> anyhow::Result<Vec<f64>> {
+        self.lags(since, sample, "accepted_at").await
+    }
+
+    async fn lags(&self, since: Timestamp, sample: usize, from: &str) -> anyhow::Result<Vec<f64>> {
         let mut lags = Vec::with_capacity(sample);
         let mut cursor: Option<String> = None;
         while lags.len() < sample {
@@ -153,7 +188,7 @@ impl Server {
             let events = page["events"].as_array().context("the inbox has no events")?;
             for event in events.iter().step_by(10) {
                 let id = event["event_id"].as_str().context("an event without an id")?;
-                lags.extend(lag(&self.get(&format!("/api/v1/events/{id}")).await?));
+                lags.extend(lag(&self.get(&format!("/api/v1/events/{id}")).await?, from));
             }
             cursor = page["cursor"].as_str().map(str::to_owned);
             if cursor.is_none() {
@@ -183,8 +218,8 @@ impl Server {
     }
 }
 
-fn lag(event: &Value) -> Option<f64> {
-    let accepted: Timestamp = event["accepted_at"].as_str().or_else(|| event["timestamp"].as_str())?.parse().ok()?;
+fn lag(event: &Value, from: &str) -> Option<f64> {
+    let accepted: Timestamp = event[from].as_str().or_else(|| event["timestamp"].as_str())?.parse().ok()?;
     let started: Timestamp = event["runs"][0]["actions"][0]["attempts"][0]["started_at"].as_str()?.parse().ok()?;
     Some((started.as_millisecond() - accepted.as_millisecond()) as f64)
 }

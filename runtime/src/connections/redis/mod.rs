@@ -74,8 +74,9 @@ impl Pool {
             // At worst somebody has put a new one there meanwhile, which ends with its commands.
             self.open.invalidate(identity).await;
         }
-        let connecting = async { Connection::open(&self.egress, server).await.map(Open::new) };
-        let connecting = self.open.try_get_with_by_ref(identity, connecting).await;
+        // Boxed, so that commands on a connection that is there do not carry what opening one takes.
+        let connecting = async { Box::pin(Connection::open(&self.egress, server)).await.map(Open::new) };
+        let connecting = Box::pin(self.open.try_get_with_by_ref(identity, connecting)).await;
         let open = connecting.map_err(|error| Error::clone(&error))?;
         // A command that came first may have been given up already.
         let connection = open.connection().ok_or(egress::Error::Reset)?;

@@ -44,6 +44,18 @@ impl Fault {
         Self { code: "DB_UNAVAILABLE", message: message.into(), retryable: true, gone: false }
     }
 
+    /// What PostgreSQL's complaint of that SQLSTATE means.
+    pub fn of_postgres(sqlstate: &str, message: impl Into<String>) -> Self {
+        let (code, retryable) = of_sqlstate(sqlstate);
+        Self { code, message: message.into(), retryable, gone: retryable && sqlstate.starts_with("57P") }
+    }
+
+    /// The connection broke.
+    #[must_use]
+    pub fn of_io(error: &std::io::Error) -> Self {
+        Self { gone: true, ..Self::unavailable(egress::Error::of_io(error).to_string()) }
+    }
+
     /// With the database's tag in front.
     #[must_use]
     pub fn failed(self, tag: &str) -> Failed {
@@ -82,7 +94,7 @@ impl From<sqlx::Error> for Fault {
                 };
                 Self { gone: meaning.1 && is_goodbye(&**fault), ..of(meaning, message) }
             }
-            sqlx::Error::Io(io) => Self { gone: true, ..Self::unavailable(egress::Error::of_io(io).to_string()) },
+            sqlx::Error::Io(io) => Self::of_io(io),
             sqlx::Error::Tls(why) => of(("EPROTO", true), format!("TLS: {why}")),
             sqlx::Error::Configuration(why) => of(REFUSED, why.to_string()),
             sqlx::Error::Encode(why) => of(VALUE, why.to_string()),
@@ -106,8 +118,8 @@ fn of_sqlstate(code: &str) -> (&'static str, bool) {
         "42703" => UNKNOWN_COLUMN,
         "42501" => DENIED,
         "42804" | "42846" | "428C9" | "21000" => VALUE,
-        // Lock not available, cancelled (statement timeout), a standby or a failover's old primary.
-        "55P03" | "57014" | "25006" => UNAVAILABLE,
+        // Lock not available, object in use, cancelled (statement timeout), a standby or a failover's old primary.
+        "55P03" | "55006" | "57014" | "25006" => UNAVAILABLE,
         _ => match code.get(..2).unwrap_or_default() {
             "22" => VALUE,
             "23" | "44" => CONSTRAINT,

@@ -7,6 +7,7 @@ mod pool;
 mod server;
 mod sqlite_files;
 mod tunnel;
+mod wire;
 
 pub use fault::{DELIVERED, Fault};
 pub use link::{Arg, Column, Link, Rows};
@@ -14,3 +15,4 @@ pub use listener::Listener;
 pub use pool::{Pool, Session};
 pub use server::{Engine, Server, Target, TlsMode, url_mistakes};
 pub use sqlite_files::SqliteFiles;
+pub use wire::Wire;

@@ -37,7 +37,7 @@ const STEPS: i32 = 10_000;
 /// The connections of all resources. Cheap to clone.
 #[derive(Clone)]
 pub struct Pool {
-    egress: Egress,
+    pub(super) egress: Egress,
     files: Arc<SqliteFiles>,
     sockets: Arc<Sockets>,
     open: moka::future::Cache<Identity, Arc<Entry>>,
@@ -98,7 +98,7 @@ impl Pool {
         let reused = kept.is_some();
         let link = match kept {
             Some((link, _)) => link,
-            None => self.connect(server).await?,
+            None => Box::pin(self.connect(server)).await?,
         };
         Ok(Session { link, entry: Some(entry), reused, timeout: server.statement_timeout, _place: Some(place) })
     }

@@ -116,7 +116,8 @@ fn change(cell: &dyn Fn(usize) -> Option<String>) -> Result<Change, String> {
 }
 
 /// SQLite's bytes as base64.
-fn with_bytes(row: Value) -> Value {
+#[must_use]
+pub fn with_bytes(row: Value) -> Value {
     let Value::Object(mut members) = row else { return row };
     for value in members.values_mut() {
         let hex = value.as_object().filter(|object| object.len() == 1).and_then(|object| object.get("$hex"));

@@ -9,6 +9,7 @@ use super::names::Names;
 use super::{mysql, postgres, sqlite};
 use crate::connections::sql::{Arg, Engine, Fault, Session};
 use crate::databases::{self, Table};
+use crate::sources::plan::{Plan, TableName};
 
 /// The most tables of a database that are looked at.
 const MAX_TABLES: usize = 10_000;
@@ -61,9 +62,11 @@ pub async fn outbox(session: &mut Session, names: &Names, owner: &str) -> Result
     match owned_by(session, names).await {
         Ok(Some(known)) if known == owner => return Ok(()),
         Ok(_) => {}
-        Err(fault) if fault.code == "DB_UNKNOWN_TABLE" || fault.code == "DB_REFUSED" => make(session, names).await?,
+        // Not there, or made by a write over the API alone.
+        Err(fault) if fault.code == "DB_UNKNOWN_TABLE" || fault.code == "DB_REFUSED" => {}
         Err(fault) => return Err(fault),
     }
+    make(session, names).await?;
     let (state, key) = (names.state(), key_name(session.engine()));
     let insert = match session.engine() {
         Engine::Postgres => format!("INSERT INTO {state} (key, value) VALUES ('owner', $1) ON CONFLICT DO NOTHING"),
@@ -91,11 +94,10 @@ async fn owned_by(session: &mut Session, names: &Names) -> Result<Option<String>
 }
 
 async fn make(session: &mut Session, names: &Names) -> Result<(), Fault> {
-    let statements = match session.engine() {
-        Engine::Postgres => postgres::outbox(names),
-        Engine::Mysql => mysql::outbox(names),
-        Engine::Sqlite => sqlite::outbox(names),
-    };
+    let mut statements = databases::outbox_table(session.engine(), &names.tables());
+    if session.engine() == Engine::Postgres {
+        statements.push(postgres::waking(names));
+    }
     for statement in &statements {
         if let Err(fault) = session.ddl(statement).await {
             if fault.retryable {
@@ -112,8 +114,24 @@ async fn make(session: &mut Session, names: &Names) -> Result<(), Fault> {
     Ok(())
 }
 
+/// The tables that a database has, seen from its connection's own schema.
+pub async fn tables_of(session: &mut Session, outbox: &str) -> Result<Vec<TableName>, Fault> {
+    let names = names(session, outbox).await?;
+    tables(session, &names).await
+}
+
+/// What is told of tables that a trigger names and that are not there.
+pub fn missing(plan: &Plan, tables: &[TableName]) -> Vec<State> {
+    let told = |table: String| State {
+        found: Found::Problem(format!("there is no table `{table}`; it is captured once there is one")),
+        table,
+        operations: Vec::new(),
+    };
+    plan.missing(tables).into_iter().map(told).collect()
+}
+
 /// The tables that there are: those of the connection's own schema without it, others with it.
-pub async fn tables(session: &mut Session, names: &Names) -> Result<Vec<(Option<String>, String)>, Fault> {
+pub async fn tables(session: &mut Session, names: &Names) -> Result<Vec<TableName>, Fault> {
     let sql = match session.engine() {
         Engine::Postgres => postgres::TABLES,
         Engine::Mysql => mysql::TABLES,

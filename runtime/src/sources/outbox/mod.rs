@@ -17,6 +17,9 @@ mod reader;
 mod row;
 mod sqlite;
 
+pub(super) use entry::with_bytes;
 pub use install::{Found, State};
+pub(super) use install::{missing, tables_of as tables};
 pub use names::Names;
-pub(super) use reader::{End, Reader};
+pub(super) use reader::{leave, run};
+pub(super) use row::row_json;

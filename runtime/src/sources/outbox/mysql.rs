@@ -11,35 +11,6 @@ use super::row;
 use crate::connections::sql::Engine;
 use crate::databases::Table;
 
-/// Makes the outbox. All of it may be there.
-pub(super) fn outbox(names: &Names) -> Vec<String> {
-    let (outbox, state) = (names.outbox(), names.state());
-    vec![
-        format!(
-            "CREATE TABLE IF NOT EXISTS {outbox} (
-  id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
-  operation VARCHAR(16),
-  schema_name VARCHAR(64),
-  table_name VARCHAR(64),
-  old_row LONGTEXT,
-  new_row LONGTEXT,
-  type VARCHAR(256),
-  payload LONGTEXT,
-  user_info TEXT,
-  context TEXT,
-  origin VARCHAR(256),
-  session_user_name VARCHAR(256),
-  transaction VARCHAR(64),
-  created_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)
-) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
-        ),
-        format!(
-            "CREATE TABLE IF NOT EXISTS {state} (`key` VARCHAR(64) NOT NULL PRIMARY KEY, value TEXT NOT NULL) \
-             ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
-        ),
-    ]
-}
-
 /// The names of the table's triggers, and what makes them.
 pub(super) fn capture(names: &Names, table: &Table, wanted: &Wanted) -> (Vec<String>, Vec<String>) {
     let on = Engine::Mysql.quoted_table(table);

@@ -1,7 +1,7 @@
 //! What things are called in a captured database: all after the outbox, so that two of them do not meet.
 
 use crate::connections::sql::Engine;
-use crate::databases::Table;
+use crate::databases::{OutboxNames, Table};
 
 /// Names of one outbox.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,6 +53,12 @@ impl Names {
     #[must_use]
     pub fn session(&self) -> String {
         self.qualified("triggerd_session")
+    }
+
+    /// The tables, as they stand in statements.
+    #[must_use]
+    pub fn tables(&self) -> OutboxNames {
+        OutboxNames { outbox: self.outbox(), state: self.state(), session: self.session() }
     }
 
     /// PostgreSQL: the channel that the reader is woken by.

@@ -8,24 +8,23 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, watch};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
 
 use super::entry::{self, Entry};
 use super::install::{self, Found, State};
 use super::names::Names;
-use crate::app::App;
 use crate::connections::sql::{Arg, Engine, Fault, Listener, Session};
+use crate::sources::Captured;
 use crate::sources::accept::accept;
-use crate::sources::plan::Plan;
-use crate::sources::status::Status;
-use crate::sources::{Captured, Place};
+use crate::sources::backfill::{self, Pace};
+use crate::sources::plan::{Plan, TableName};
+use crate::sources::task::{End, Task};
 
 /// Entries that are read at once.
 const MAX_BATCH: usize = 1000;
 const FIRST_BATCH: usize = 128;
 /// The pause between looks while changes come.
-const BUSY_PAUSE: Duration = Duration::from_millis(5);
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 /// For how long after the last change that is.
 const BUSY: Duration = Duration::from_secs(1);
 /// The longest pause where nobody wakes the reader.
@@ -37,39 +36,16 @@ const LOOK: Duration = Duration::from_secs(30);
 /// The same for MySQL, where a column that is gone fails every write to its table.
 const LOOK_MYSQL: Duration = Duration::from_secs(5);
 
-/// What a reader works with.
-pub struct Reader<'r> {
-    /// The program.
-    pub app: &'r Arc<App>,
-    /// Which database.
-    pub place: &'r Place,
-    /// What is told of it.
-    pub status: &'r Status,
-    /// Wakes it after a change that this program made.
-    pub nudge: &'r Notify,
-    /// Ends it.
-    pub stop: &'r CancellationToken,
-    /// Names this installation among those that may read the database.
-    pub owner: &'r str,
-}
-
-/// Why a reader ended well.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum End {
-    /// It was asked to.
-    Stopped,
-    /// Nothing is to be captured any more, and nothing is left of it.
-    Nothing,
-    /// The server or how it is captured has changed: for another connection.
-    Changed,
-}
-
 /// A reader with its connection.
 struct Reading<'r> {
-    with: &'r Reader<'r>,
+    with: &'r Task<'r>,
     session: Session,
     names: Names,
     listener: Option<Listener>,
+    /// The tables that there are.
+    tables: Vec<TableName>,
+    /// How fast backfills go.
+    pace: Pace,
     /// Entries that are asked for at once.
     limit: usize,
     /// The entries that are there may have been read before.
@@ -81,39 +57,67 @@ struct Reading<'r> {
     pause: Duration,
 }
 
-impl Reader<'_> {
-    /// Installs what the plan says and reads until something ends it; a fault means that the connection is of no more use.
-    pub async fn run(&self, plans: &mut watch::Receiver<Arc<Plan>>) -> Result<End, Fault> {
-        let plan = plans.borrow_and_update().clone();
-        let pool = &self.app.services.resources.connections().sql;
+/// Installs what the plan says and reads until something ends it; a fault means that the connection is of no more use.
+pub async fn run(task: &Task<'_>, plans: &mut watch::Receiver<Arc<Plan>>) -> Result<End, Fault> {
+    let plan = plans.borrow_and_update().clone();
+    let mut reading = Reading::open(task, &plan).await?;
+    reading.carry_out(plan, plans).await
+}
+
+/// Takes what triggers wrote, and the triggers away, where the log is read instead.
+pub async fn leave(task: &Task<'_>, plan: &Plan) -> Result<(), Fault> {
+    let pool = &task.app.services.resources.connections().sql;
+    let mut session = pool.single(&plan.server).await?;
+    let names = install::names(&mut session, &plan.capture.outbox).await?;
+    if install::installed(&mut session, &names, plan.capture.always).await?.is_empty() {
+        return Ok(());
+    }
+    session.close().await;
+    let nothing = Plan { triggers: Vec::new(), explicit: false, ..plan.clone() };
+    let mut reading = Reading::open(task, &nothing).await?;
+    reading.take_away().await
+}
+
+impl<'r> Reading<'r> {
+    async fn open(task: &'r Task<'r>, plan: &Plan) -> Result<Self, Fault> {
+        let pool = &task.app.services.resources.connections().sql;
         let mut session = pool.single(&plan.server).await?;
         if session.engine() == Engine::Postgres {
             // An entry whose removal is lost is read again, and recognised.
             session.control("SET synchronous_commit = off").await?;
         }
         let names = install::names(&mut session, &plan.capture.outbox).await?;
-        install::outbox(&mut session, &names, self.owner).await?;
+        install::outbox(&mut session, &names, task.owner).await?;
         let listener = match session.engine() {
             // Behind some poolers nobody can listen: looking again and again does as well.
             Engine::Postgres => pool.listen(&plan.server, names.channel()).await.ok(),
             _ => None,
         };
-        let mut reading = Reading {
-            with: self,
+        Ok(Self {
+            with: task,
             session,
             names,
             listener,
+            tables: Vec::new(),
+            pace: Pace::default(),
             limit: FIRST_BATCH,
             doubtful: true,
             busy: None,
             sleeps: false,
             pause: BUSY_PAUSE,
-        };
-        reading.carry_out(plan, plans).await
+        })
     }
-}
 
-impl Reading<'_> {
+    /// Takes the triggers away, then what they wrote.
+    async fn take_away(&mut self) -> Result<(), Fault> {
+        let none = std::collections::BTreeMap::new();
+        for state in install::reconcile(&mut self.session, &self.names, false, &none).await? {
+            self.tell(&state);
+        }
+        while self.read().await? > 0 {}
+        Ok(())
+    }
+
     async fn carry_out(&mut self, mut plan: Arc<Plan>, plans: &mut watch::Receiver<Arc<Plan>>) -> Result<End, Fault> {
         loop {
             self.set_up(&plan).await?;
@@ -132,7 +136,8 @@ impl Reading<'_> {
                     plan = next;
                     break;
                 }
-                if read == 0 {
+                let more = self.backfill(&plan).await?;
+                if read == 0 && !more {
                     if plan.is_idle() {
                         return Ok(End::Nothing);
                     }
@@ -151,11 +156,16 @@ impl Reading<'_> {
         let tables = install::tables(&mut self.session, &self.names).await?;
         let wanted = plan.wanted(self.with.place, &tables);
         let mut states = install::reconcile(&mut self.session, &self.names, plan.capture.always, &wanted).await?;
-        states.extend(plan.missing(&tables).into_iter().map(|table| State {
-            found: Found::Problem(format!("there is no table `{table}`; it is captured once there is one")),
-            table,
-            operations: Vec::new(),
-        }));
+        let stuck = states.iter().find_map(|state| match &state.found {
+            Found::Problem(problem) if plan.is_idle() => Some(format!("{}: {problem}", state.table)),
+            _ => None,
+        });
+        if let Some(problem) = stuck {
+            // Forgotten only once nothing is left of it.
+            return Err(Fault::unavailable(format!("the capture of table {problem} cannot be taken away")));
+        }
+        states.extend(install::missing(plan, &tables));
+        self.tables = tables;
         for state in &states {
             self.tell(state);
         }
@@ -180,8 +190,15 @@ impl Reading<'_> {
         }
     }
 
+    /// Reads some of the rows that exist, for the triggers that are run over them; whether there is more to be read at once.
+    async fn backfill(&mut self, plan: &Plan) -> Result<bool, Fault> {
+        let Self { with, session, names, pace, .. } = self;
+        backfill::step(with, plan, session, Some(names), pace, async || Ok(true)).await
+    }
+
     /// Takes the oldest entries; how many there were.
     async fn read(&mut self) -> Result<usize, Fault> {
+        backfill::prepare(self.with, &self.tables, &mut self.session).await?;
         let engine = self.session.engine();
         let select = entry::select(engine, &self.names, self.limit);
         let found = self.session.batch(&select, self.limit).await?;
@@ -195,20 +212,24 @@ impl Reading<'_> {
         let ids: Vec<i64> = entries.iter().map(|entry| entry.id).collect();
         let changes: Vec<Captured> = entries.into_iter().map(|entry| entry.captured).collect();
         let last = changes.last().map(|change| change.at).unwrap_or_default();
-        let Reader { app, place, stop, status, .. } = self.with;
+        let Task { app, place, stop, status, .. } = self.with;
+        backfill::note(self.with, &changes).await?;
+        // One whose trigger comes while these are kept may be told of them.
+        let again = app.sources.backfills.is_fresh(place).then(|| changes.clone());
         if !accept(app, place, changes, self.doubtful, stop).await {
             return Ok(0);
+        }
+        if let Some(changes) = again
+            && backfill::prepare(self.with, &self.tables, &mut self.session).await?
+        {
+            backfill::note(self.with, &changes).await?;
         }
         let (delete, args) = entry::delete(engine, &self.names, &ids);
         self.doubtful = true;
         self.session.execute(&delete, &args).await?;
         self.doubtful = false;
         let now = app.clock.now();
-        status.captured(count, last, now);
-        metrics::counter!("triggerd_captured_changes_total", "database" => place.database.clone())
-            .increment(count as u64);
-        metrics::histogram!("triggerd_capture_lag_seconds", "database" => place.database.clone())
-            .record((now.duration_since(last)).as_secs_f64().max(0.0));
+        status.captured(&place.database, count, last, now);
         self.busy = Some(Instant::now());
         self.pause = BUSY_PAUSE;
         Ok(count)

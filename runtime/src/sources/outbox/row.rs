@@ -17,6 +17,16 @@ pub fn told<'t>(table: &'t Table, wanted: &Columns) -> Vec<&'t Column> {
     told.collect()
 }
 
+/// The row that a statement calls `row`, as JSON text.
+#[must_use]
+pub fn row_json(engine: Engine, table: &Table, wanted: &Columns, row: &str) -> String {
+    match engine {
+        Engine::Postgres => format!("({})::text", postgres(table, wanted, row).0),
+        Engine::Mysql => format!("CAST({} AS CHAR)", mysql(table, wanted, row)),
+        Engine::Sqlite => sqlite(table, wanted, row),
+    }
+}
+
 /// PostgreSQL: `row` (`NEW` or `OLD`) as JSON. The flag says that columns are named one by one, so that it fails once one
 /// of them is gone.
 #[must_use]

@@ -12,36 +12,6 @@ use super::row;
 use crate::connections::sql::Engine;
 use crate::databases::Table;
 
-/// Makes the outbox. All of it may be there.
-pub(super) fn outbox(names: &Names) -> Vec<String> {
-    let (outbox, state, session) = (names.outbox(), names.state(), names.session());
-    vec![
-        format!(
-            "CREATE TABLE IF NOT EXISTS {outbox} (
-  id INTEGER PRIMARY KEY AUTOINCREMENT,
-  operation TEXT,
-  schema_name TEXT,
-  table_name TEXT,
-  old_row TEXT,
-  new_row TEXT,
-  type TEXT,
-  payload TEXT,
-  user_info TEXT,
-  context TEXT,
-  origin TEXT,
-  session_user_name TEXT,
-  \"transaction\" TEXT,
-  created_at INTEGER NOT NULL DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER))
-)"
-        ),
-        format!("CREATE TABLE IF NOT EXISTS {state} (\"key\" TEXT PRIMARY KEY, value TEXT NOT NULL)"),
-        format!(
-            "CREATE TABLE IF NOT EXISTS {session} (id INTEGER PRIMARY KEY CHECK (id = 1) DEFAULT 1, \"user\" TEXT, context TEXT, \
-             origin TEXT, suppress TEXT)"
-        ),
-    ]
-}
-
 /// The names of the table's triggers, and what makes them.
 pub(super) fn capture(names: &Names, table: &Table, wanted: &Wanted) -> (Vec<String>, Vec<String>) {
     let on = Engine::Sqlite.quoted_table(table);

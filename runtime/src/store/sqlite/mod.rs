@@ -2,6 +2,7 @@
 //!
 //! One file per table below; `writer.rs` tells how writes are kept, `hot.rs` what the hot path costs.
 
+mod backfill_seen;
 mod batch;
 mod checkpoint;
 mod claims;
@@ -33,4 +34,5 @@ mod triggers;
 mod work;
 mod writer;
 
+pub use backfill_seen::RowDigest;
 pub use open::{Options, Store};

@@ -6,7 +6,7 @@ mod injection;
 mod ledger;
 mod newest;
 mod operators;
-mod tls;
+pub mod tls;
 mod types;
 
 use std::time::Duration;

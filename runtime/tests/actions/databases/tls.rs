@@ -6,7 +6,7 @@ use crate::harness::sql_server::Database;
 use crate::harness::{Bench, done, retried};
 
 /// An authority, and a server's certificate and key for `name`.
-fn certificates(name: &str) -> (String, String, String) {
+pub fn certificates(name: &str) -> (String, String, String) {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);

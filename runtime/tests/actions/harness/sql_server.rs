@@ -39,8 +39,32 @@ impl Database {
         Self::postgres_in(tempfile::tempdir().unwrap(), &[]).await
     }
 
+    /// Whose log can be read (`wal_level` `logical`); settings that are named again hold as they are named last.
+    pub async fn postgres_with_log(settings: &[&str]) -> Self {
+        let settings = ["wal_level=logical"].iter().chain(settings).map(|setting| (*setting).to_owned());
+        Self::postgres_in(tempfile::tempdir().unwrap(), &settings.collect::<Vec<_>>()).await
+    }
+
+    /// Ends the server; the next start recovers it onto another timeline, as after a restore or a failover.
+    pub fn stop_for_recovery(&mut self) {
+        self.stop();
+        let data = self.dir.path().join("data");
+        std::fs::write(data.join("recovery.signal"), "").unwrap();
+        give(&data);
+        self.more.extend(["-c".to_owned(), "restore_command=false".to_owned()]);
+    }
+
+    /// How its clients log in: lines of `pg_hba.conf`, from the next start on.
+    pub fn set_logins(&self, lines: &str) {
+        std::fs::write(self.dir.path().join("data/pg_hba.conf"), lines).unwrap();
+    }
+
     /// That speaks TLS, with this certificate and key.
     pub async fn postgres_with_tls(certificate: &str, key: &str) -> Self {
+        Self::postgres_with_tls_and(certificate, key, &[]).await
+    }
+
+    pub async fn postgres_with_tls_and(certificate: &str, key: &str, more: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str| {
             let path = dir.path().join(name);
@@ -49,7 +73,9 @@ impl Database {
             path.display().to_string()
         };
         let (certificate, key) = (file("cert.pem", certificate), file("key.pem", key));
-        let settings = ["ssl=on".to_owned(), format!("ssl_cert_file={certificate}"), format!("ssl_key_file={key}")];
+        let mut settings = vec!["ssl=on".to_owned()];
+        settings.extend([format!("ssl_cert_file={certificate}"), format!("ssl_key_file={key}")]);
+        settings.extend(more.iter().map(|setting| (*setting).to_owned()));
         Self::postgres_in(dir, &settings).await
     }
 
@@ -143,6 +169,21 @@ impl Database {
         }
     }
 
+    /// Asks the server to end what is going on, and to stop; it must do so in time.
+    pub fn stop_gently(&mut self, patience: Duration) {
+        let mut child = self.child.take().unwrap();
+        let _ = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        let began = std::time::Instant::now();
+        while child.try_wait().unwrap().is_none() {
+            if began.elapsed() > patience {
+                self.child = Some(child);
+                self.stop();
+                panic!("the server does not stop");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     pub fn url(&self) -> String {
         self.url_of("owner", PASSWORD)
     }
@@ -164,7 +205,7 @@ impl Database {
         self.dir.path().join("test.db")
     }
 
-    async fn connect(&self) -> Result<Client, sqlx::Error> {
+    pub async fn connect(&self) -> Result<Client, sqlx::Error> {
         Ok(match self.engine {
             Engine::Postgres => Client::Postgres(PgConnection::connect(&self.url()).await?),
             Engine::MariaDb => Client::MariaDb(MySqlConnection::connect(&self.url()).await?),
@@ -222,6 +263,19 @@ pub enum Client {
     Postgres(PgConnection),
     MariaDb(MySqlConnection),
     Sqlite(SqliteConnection),
+}
+
+impl Client {
+    /// Runs statements on this connection.
+    #[allow(dead_code, reason = "tests of the whole server use it")]
+    pub async fn run(&mut self, sql: &str) -> Result<(), sqlx::Error> {
+        let sql = sqlx::raw_sql(AssertSqlSafe(sql));
+        match self {
+            Self::Postgres(c) => sql.execute(c).await.map(drop),
+            Self::MariaDb(c) => sql.execute(c).await.map(drop),
+            Self::Sqlite(c) => sql.execute(c).await.map(drop),
+        }
+    }
 }
 
 impl Drop for Database {

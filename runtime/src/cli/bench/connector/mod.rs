@@ -121,7 +121,8 @@ async fn rate(sender: &Sender, under_way: usize, time: Duration) -> anyhow::Resu
     Ok(done as f64 / began.elapsed().as_secs_f64())
 }
 
-fn median(mut rates: Vec<f64>) -> f64 {
+/// The middle one.
+pub(super) fn median(mut rates: Vec<f64>) -> f64 {
     rates.sort_by(f64::total_cmp);
     rates[rates.len() / 2]
 }

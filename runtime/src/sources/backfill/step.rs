@@ -1,0 +1,258 @@
+//! One step of a database's backfills: a page of rows becomes events.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, json};
+use triggerd_core::capture::{Columns, captures};
+use triggerd_core::definition::Trigger;
+use triggerd_core::event::{Change as RowChange, Moment, Operation};
+
+use super::page::{self, Page};
+use super::{Backfill, Progress, State};
+use crate::connections::sql::{Fault, Session};
+use crate::databases;
+use crate::resources::Extent;
+use crate::sources::accept::accept_for;
+use crate::sources::outbox::Names;
+use crate::sources::plan::{Plan, TableName};
+use crate::sources::task::Task;
+use crate::sources::{Captured, Change};
+use crate::store;
+
+/// Rows of a page, at most.
+const PAGE: usize = 500;
+/// With a rate, pages are as large as what comes in this time.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How fast a database's backfills go.
+#[derive(Default)]
+pub(in crate::sources) struct Pace(Option<Instant>);
+
+impl Pace {
+    /// How many rows may be read now.
+    fn room(&mut self, rate: Option<u32>) -> usize {
+        let Some(rate) = rate else { return PAGE };
+        let now = Instant::now();
+        if self.0.is_some_and(|last| now - last < TICK) {
+            return 0;
+        }
+        self.0 = Some(now);
+        // At least one: the slowest is ten rows a second.
+        ((rate as usize) / 10).clamp(1, PAGE)
+    }
+}
+
+/// Reads a page of the first backfill that runs here; whether there is more to be read at once. `outbox` is where inserts
+/// wait that were not told of. Without, `settle` tells of all that were committed before the page was read; `false` from it
+/// gives the page up.
+pub(in crate::sources) async fn step(
+    task: &Task<'_>,
+    plan: &Plan,
+    session: &mut Session,
+    outbox: Option<&Names>,
+    pace: &mut Pace,
+    settle: impl AsyncFnOnce() -> Result<bool, Fault>,
+) -> Result<bool, Fault> {
+    let backfills = &task.app.sources.backfills;
+    let Some(backfill) = backfills.running(task.place).into_iter().find(|b| b.state == State::Running) else {
+        return Ok(false);
+    };
+    let room = pace.room(backfill.rate);
+    if room == 0 {
+        return Ok(false);
+    }
+    let mut next = Backfill::clone(&backfill);
+    let stepped = advance(task, plan, session, outbox, room, settle, &mut next).await;
+    match stepped {
+        Ok(()) => {}
+        // The connection, or the database for the moment: tried again.
+        Err(fault) if fault.gone || fault.retryable => return Err(fault),
+        Err(fault) => {
+            next.state = State::Failed;
+            next.problem = Some(fault.message);
+        }
+    }
+    if next == *backfill {
+        return Ok(false);
+    }
+    if matches!(next.state, State::Done | State::Failed) {
+        next.ended_at = Some(task.app.clock.now());
+        tracing::info!(
+            trigger = next.trigger,
+            database = next.database,
+            "The backfill of trigger {} over {} has ended: {}",
+            next.trigger,
+            next.database,
+            next.problem.as_deref().unwrap_or("all rows were read")
+        );
+    }
+    let (id, is_over) = (next.id.clone(), next.ended_at.is_some());
+    backfills.advance(task.app, &task.place.tenant, next).await.map_err(of_store)?;
+    if is_over {
+        task.app.store.backfill_forget(&task.place.tenant, &id).await.map_err(of_store)?;
+    }
+    Ok(backfill.rate.is_none())
+}
+
+async fn advance(
+    task: &Task<'_>,
+    plan: &Plan,
+    session: &mut Session,
+    outbox: Option<&Names>,
+    room: usize,
+    settle: impl AsyncFnOnce() -> Result<bool, Fault>,
+    next: &mut Backfill,
+) -> Result<(), Fault> {
+    let trigger = task.app.definitions.index().get(&task.place.tenant, &next.trigger);
+    let Some(trigger) = trigger.filter(|trigger| captures(trigger, &next.database, &next.env)) else {
+        let message = format!("the trigger `{}` does not capture this database any more", next.trigger);
+        return Err(Fault::permanent("NOT_FOUND", message));
+    };
+    if next.tables.is_empty() {
+        // Not before inserts are noted.
+        return Ok(());
+    }
+    let columns = if plan.capture.columns == Extent::All { Columns::All } else { Columns::of(&trigger) };
+    let (id, started_at) = (next.id.clone(), next.started_at);
+    let Some(progress) = next.tables.iter_mut().find(|table| !table.done) else {
+        next.state = State::Done;
+        return Ok(());
+    };
+    let Some(page) = page::read(session, outbox, progress, &columns, room).await? else { return Ok(()) };
+    if !settle().await? {
+        return Ok(());
+    }
+    let digests: Vec<_> = page.rows.iter().map(|(row, _)| progress.digest(row)).collect();
+    let known: Vec<_> = digests.iter().flatten().copied().collect();
+    let seen = task.app.store.backfill_seen(&task.place.tenant, &id, &known).await.map_err(of_store)?;
+    let Page { rows, pending, is_last } = page;
+    let mut changes = Vec::with_capacity(rows.len());
+    let mut left_out = 0;
+    let mut after = progress.after.take();
+    for ((row, key), digest) in rows.into_iter().zip(digests) {
+        if digest.is_some_and(|digest| pending.contains(&digest) || seen.contains(&digest)) {
+            left_out += 1;
+        } else {
+            changes.push(Captured {
+                key: format!("backfill/{id}/{}", json!([progress.schema, progress.name, key])),
+                change: Change::Row {
+                    operation: Operation::Insert,
+                    schema: progress.schema.clone(),
+                    table: progress.name.clone(),
+                    record: row,
+                    previous: serde_json::Value::Null,
+                },
+                at: started_at,
+                transaction: None,
+                user: serde_json::Value::Null,
+                context: Map::from_iter([("backfill".to_owned(), id.clone().into())]),
+                origin: None,
+            });
+        }
+        after = Some(key);
+    }
+    let count = changes.len() as u64;
+    // The same page may have been taken before, where the process ended in between.
+    if !accept_for(task.app, task.place, changes, true, Some(trigger.tag.clone()), task.stop).await {
+        progress.after = after;
+        return Err(Fault::unavailable("the server is shutting down"));
+    }
+    progress.after = after;
+    progress.rows += count;
+    progress.left_out += left_out;
+    progress.done = is_last;
+    Ok(())
+}
+
+/// Looks up the tables of backfills that were begun just now: from then on inserts are noted. To be called before anything new
+/// is told of. Whether there was one.
+pub(in crate::sources) async fn prepare(
+    task: &Task<'_>,
+    tables: &[TableName],
+    session: &mut Session,
+) -> Result<bool, Fault> {
+    let mut prepared = false;
+    for backfill in task.app.sources.backfills.running(task.place).into_iter().filter(|b| b.tables.is_empty()) {
+        // Begun together with its trigger, which nothing matches before it is there.
+        let Some(trigger) = task.app.definitions.index().get(&task.place.tenant, &backfill.trigger) else { continue };
+        let mut next = Backfill::clone(&backfill);
+        match of_trigger(&trigger, &next, tables, session).await {
+            Ok(found) if found.is_empty() => {
+                next.state = State::Failed;
+                next.problem = Some("the trigger reacts to inserts into none of the tables there are".to_owned());
+            }
+            Ok(found) => next.tables = found,
+            Err(fault) if fault.gone || fault.retryable => return Err(fault),
+            Err(fault) => {
+                next.state = State::Failed;
+                next.problem = Some(fault.message);
+            }
+        }
+        next.ended_at = (next.state == State::Failed).then(|| task.app.clock.now());
+        task.app.sources.backfills.advance(task.app, &task.place.tenant, next).await.map_err(of_store)?;
+        prepared = true;
+    }
+    Ok(prepared)
+}
+
+/// The tables whose inserts the trigger reacts to.
+async fn of_trigger(
+    trigger: &Trigger,
+    backfill: &Backfill,
+    tables: &[TableName],
+    session: &mut Session,
+) -> Result<Vec<Progress>, Fault> {
+    let mut found = Vec::new();
+    for (schema, name) in tables {
+        let change = RowChange {
+            operation: Operation::Insert,
+            moment: Moment::After,
+            database: Some(backfill.database.clone()),
+            schema: schema.clone(),
+            table: name.clone(),
+        };
+        let reacts = trigger.covers_table(Some(&change))
+            && trigger.events.iter().any(|pattern| pattern.reacts_to(Some(&change), &change.event_type()));
+        if !reacts {
+            continue;
+        }
+        let table = databases::table_in(session, schema.as_deref(), name).await?;
+        let key: Vec<String> = table.primary_key().iter().map(|column| column.name.clone()).collect();
+        if key.is_empty() {
+            let message = format!("table `{name}` has no primary key to go by; give it one");
+            return Err(Fault::permanent("DB_NO_KEY", message));
+        }
+        found.push(Progress {
+            schema: schema.clone(),
+            name: name.clone(),
+            key,
+            after: None,
+            done: false,
+            rows: 0,
+            left_out: 0,
+        });
+    }
+    Ok(found)
+}
+
+/// Notes which rows the capture tells of, for the backfills that are not over: before it forgets them where they come from.
+pub(in crate::sources) async fn note(task: &Task<'_>, changes: &[Captured]) -> Result<(), Fault> {
+    for backfill in task.app.sources.backfills.running(task.place) {
+        let digest = |captured: &Captured| {
+            let Change::Row { operation: Operation::Insert, schema, table, record, .. } = &captured.change else {
+                return None;
+            };
+            let mut tables = backfill.tables.iter().filter(|progress| !progress.done);
+            tables.find(|progress| progress.is(schema.as_deref(), table))?.digest(record)
+        };
+        let rows: Vec<_> = changes.iter().filter_map(digest).collect();
+        if !rows.is_empty() {
+            task.app.store.backfill_see(&task.place.tenant, &backfill.id, rows).await.map_err(of_store)?;
+        }
+    }
+    Ok(())
+}
+
+fn of_store(error: store::Error) -> Fault {
+    Fault::unavailable(error.to_string())
+}
