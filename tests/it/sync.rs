@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::sql_server::{Database, Engine};
-use crate::harness::{Api, Home, Receiver, eventually, guest, home};
+use crate::harness::{Api, Home, Receiver, Server, Settings, eventually, guest, home};
 
 const TABLE: &str =
     "CREATE TABLE items (id INTEGER PRIMARY KEY, name VARCHAR(50), price DECIMAL(10,2), updated_at VARCHAR(40))";
@@ -335,4 +335,36 @@ async fn guests_turn_rows_into_the_other_side_s_and_merge_what_both_have_changed
     held(&a, &["id", "last", "notes"], &["1|King|a,left,right", "2|-|nobody"]).await;
     let lost = conflicts(&home, "contacts").await;
     assert_eq!((lost.len(), &lost[0]["winner"]), (2, &json!("merged")), "{lost:#?}");
+}
+
+#[tokio::test]
+async fn a_kill_between_the_other_side_s_commit_and_our_own_makes_no_conflict_and_no_second_entry() {
+    let (a, b) = (Database::postgres().await, Database::mariadb().await);
+    let mut server = Server::with(Settings::default().set("TEST_FAULT", "hang-after-sync-commit"));
+    let entries = "CREATE TABLE entries (action VARCHAR(50), direction VARCHAR(50))";
+    for db in [&a, &b] {
+        db.run(TABLE).await;
+        db.run(entries).await;
+    }
+    let api = server.api();
+    api.resource("databases", "a", a.settings()).await;
+    api.resource("databases", "b", b.settings()).await;
+    let columns = json!({"action": "{{metadata.action}}", "direction": "{{metadata.sync_direction}}"});
+    let settings = json!({"source": {"database": "a", "table": "items"}, "target": {"database": "b", "table": "items"},
+        "conflict": {"policy": "target-wins"}, "audit": {"database": "a", "table": "entries", "columns": columns}});
+    api.resource("syncs", "items", settings).await;
+    a.run("INSERT INTO items VALUES (1, 'first', 1, NULL)").await;
+    eventually(|| async { if b.count("items").await == 1 { Ok(()) } else { Err("not there".to_owned()) } }).await;
+    server.kill();
+    // Changed once more before anybody looks: what the target holds is the sync's own doing, and no rival.
+    a.run("UPDATE items SET name = 'second' WHERE id = 1").await;
+    server.set("TEST_FAULT", "");
+    server.up();
+    both_hold(&a, &b, "items", &["id", "name"], &["1|second"]).await;
+    eventually(|| async {
+        let made = rows(&a, "entries", &["action", "direction"]).await;
+        if made == ["items_synced|a_to_b", "items_synced|a_to_b"] { Ok(()) } else { Err(format!("{made:?}")) }
+    })
+    .await;
+    assert_eq!(conflicts(&server.api(), "items").await, Vec::<Value>::new());
 }

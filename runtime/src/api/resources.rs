@@ -1,4 +1,4 @@
-//! Resources of every kind (caches, brokers, databases, notifications, secrets): one shape for all.
+//! Resources of every kind (caches, brokers, databases, notifications, secrets, syncs): one shape for all.
 
 use axum::Json;
 use axum::extract::{Path, RawQuery, Request, State};
@@ -43,7 +43,7 @@ impl From<Error> for ApiError {
 
 /// List the resources of a kind
 #[utoipa::path(get, path = "/api/v1/{kind}", tag = "resources",
-    params(("kind" = String, Path, description = "`caches`, `brokers`, `databases`, `notifications`, `secrets`"),
+    params(("kind" = String, Path, description = "`caches`, `brokers`, `databases`, `notifications`, `secrets`, `storages`, `syncs`"),
         ("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query)),
     responses((status = 200, description = "`{<kind>, total, cursor, has_more}`"), (status = 404, body = Problem)))]
 async fn list(
