@@ -24,6 +24,7 @@ use crate::intake;
 use crate::sources::{self, Place, Sources};
 use crate::store::{self, Store};
 use crate::sweep;
+use crate::syncs;
 use crate::wasm::{CodeCacheConfig, Host, HostConfig, Limits, code_key};
 
 /// Runs in memory; more wait in the store.
@@ -114,6 +115,7 @@ impl App {
         let services = Services::open(config.clone(), settings, clock.clone(), store.clone(), components.clone());
         let services = Arc::new(services.await.map_err(anyhow::Error::msg)?);
         let definitions = Definitions::load(store.clone(), registry, components.clone()).await?;
+        syncs::install_all(&definitions, &services.resources).await;
         let dispatch = Dispatch::new(dispatch_limits(&config), engine);
         Ok(Arc::new(Self {
             config,

@@ -68,4 +68,10 @@ impl Clock {
     pub fn id_bits(&self) -> [u8; 10] {
         self.0.id_bits()
     }
+
+    /// A new UUIDv7.
+    #[must_use]
+    pub fn uuid(&self) -> uuid::Uuid {
+        triggerd_core::id::RunId::new(u64::try_from(self.now_ms()).unwrap_or(0), self.id_bits()).0
+    }
 }

@@ -37,6 +37,12 @@ pub enum Error {
     Store(#[from] store::Error),
 }
 
+/// Whether the trigger of that tag is one that this program made itself: nobody else's tag holds a colon.
+#[must_use]
+pub fn is_internal(tag: &str) -> bool {
+    tag.contains(':')
+}
+
 /// Names one version of one trigger.
 type VersionKey = (TenantId, Arc<str>, u32);
 
@@ -126,6 +132,20 @@ impl Definitions {
         Ok(())
     }
 
+    /// Puts triggers in force that this program makes itself, in place of those of these `tags`. They are stored nowhere:
+    /// whoever made them makes them again at the next start.
+    pub async fn put_internal(&self, tenant: &TenantId, tags: &[String], triggers: Vec<Arc<Trigger>>) {
+        let _one_at_a_time = self.change.lock().await;
+        let mut index = Index::clone(&self.index.load());
+        for tag in tags {
+            index = index.without(tenant, tag);
+        }
+        for trigger in triggers {
+            index = index.with(tenant, trigger);
+        }
+        self.index.store(Arc::new(index));
+    }
+
     /// The stored definition in force.
     pub async fn get(&self, tenant: &TenantId, tag: &str) -> Result<StoredTrigger, Error> {
         let absent = || Error::Absent(format!("trigger `{tag}`"));
@@ -139,7 +159,12 @@ impl Definitions {
         tag: &Arc<str>,
         version: u32,
     ) -> Result<Option<Arc<Trigger>>, store::Error> {
-        if let Some(current) = self.index.load().get(tenant, tag).filter(|t| t.version == version) {
+        let current = self.index.load().get(tenant, tag);
+        if is_internal(tag) {
+            // Of these there is one version: what they do is read from the resource anew each time.
+            return Ok(current);
+        }
+        if let Some(current) = current.filter(|t| t.version == version) {
             return Ok(Some(current));
         }
         let key = (tenant.clone(), tag.clone(), version);

@@ -36,6 +36,7 @@ pub mod sources;
 pub mod storages;
 pub mod store;
 pub mod sweep;
+pub mod syncs;
 pub mod telemetry;
 pub mod trial;
 pub mod usage;

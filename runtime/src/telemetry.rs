@@ -84,6 +84,9 @@ fn describe() {
     );
     describe_histogram!("triggerd_action_duration_seconds", Unit::Seconds, "How long attempts took, by type");
     describe_histogram!("triggerd_event_lag_seconds", Unit::Seconds, "From an event's acceptance to a run's end");
+    describe_counter!("triggerd_sync_changes_total", "Rows that syncs looked after, by sync, direction and outcome");
+    describe_counter!("triggerd_sync_conflicts_total", "Values that syncs did not carry over");
+    describe_histogram!("triggerd_sync_lag_seconds", Unit::Seconds, "From a change's commit to the other side's");
     describe_gauge!("triggerd_queue_depth", "Runs by state");
     describe_gauge!("triggerd_oldest_pending_age_seconds", Unit::Seconds, "Age of the oldest run that has not ended");
     describe_gauge!("triggerd_dlq_events", "Dead letters");

@@ -1,7 +1,7 @@
 //! Who uses a resource: what must be changed before it may go.
 //!
 //! Triggers name resources in their actions' settings, secrets in their templates and the database that they capture; components are granted caches,
-//! brokers and secrets; resources name secrets. What a template decides only when it is rendered is not known here.
+//! brokers and secrets; resources name secrets, and syncs databases. What a template decides only when it is rendered is not known here.
 
 use serde_json::Value;
 use triggerd_core::catalog::Catalog;
@@ -10,13 +10,14 @@ use triggerd_core::id::TenantId;
 
 use crate::actions::{Registry, Use, granted};
 use crate::app::App;
+use crate::definitions::is_internal;
 use crate::store;
 
 /// The users of a resource, as `trigger TAG`, `component NAME` and `KIND/TAG`, each once.
 pub async fn users(app: &App, tenant: &TenantId, kind: &str, tag: &str) -> Result<Vec<String>, store::Error> {
     let wanted = |used: &Use| used.0 == kind && used.1 == tag;
     let mut found: Vec<String> = Vec::new();
-    for trigger in app.definitions.index().all(tenant) {
+    for trigger in app.definitions.index().all(tenant).into_iter().filter(|trigger| !is_internal(&trigger.tag)) {
         let captures = kind == "databases" && trigger.database == Some(NamePattern::Exact(tag.to_owned()));
         if captures || of_trigger(app.registry, &trigger).iter().any(wanted) {
             found.push(format!("trigger {}", trigger.tag));
@@ -26,6 +27,9 @@ pub async fn users(app: &App, tenant: &TenantId, kind: &str, tag: &str) -> Resul
         if granted(&settings["capabilities"]).iter().any(wanted) {
             found.push(format!("component {name}"));
         }
+    }
+    if kind == "databases" {
+        found.extend(app.services.resources.syncs_of_database(tenant, tag));
     }
     if kind == "secrets" {
         found.extend(app.services.resources.naming_secret(tenant, tag));

@@ -24,4 +24,5 @@ pub mod plan;
 pub mod retry;
 pub mod run;
 pub mod schema;
+pub mod sync;
 pub mod template;

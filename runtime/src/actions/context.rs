@@ -27,6 +27,7 @@ use crate::resources::{Resources, Secrets};
 use crate::secrets::Vault;
 use crate::storages::Storages;
 use crate::store::Store;
+use crate::syncs::Syncs;
 
 /// What is kept of a request, and of an answer.
 pub const MAX_EXCERPT: usize = 16 * 1024;
@@ -95,6 +96,8 @@ pub struct Services {
     pub storages: Storages,
     /// The tenants' databases.
     pub databases: Databases,
+    /// What is known of the tenants' syncs.
+    pub syncs: Syncs,
     /// Messages that went to no mail server.
     pub mailbox: Mailbox,
     /// Development mode: messages stay on this machine.
@@ -181,6 +184,7 @@ impl Services {
             brokers: Brokers::new(resources.clone(), store.clone(), clock.clone()),
             storages: Storages::new(resources.clone(), resources.connections().folders.root()),
             databases: Databases::new(resources.clone()),
+            syncs: Syncs::default(),
             mailbox: Mailbox::new(&settings.data_dir),
             development: settings.development,
             resources,

@@ -21,6 +21,7 @@ pub mod record;
 mod registry;
 mod sms;
 mod storage;
+mod sync;
 mod trace;
 mod uses;
 
@@ -35,7 +36,7 @@ use triggerd_core::outcome::Outcome;
 
 pub use context::{Context, Emit, Emitted, Excerpt, MAX_EXCERPT, Services, Settings};
 pub use guest_services::GuestServices;
-pub use registry::{Kind, Ready, Registry};
+pub use registry::{Internal, Kind, Ready, Registry};
 pub use uses::{Use, granted};
 
 /// Every action type. A new one is a file and its lines here.
@@ -70,6 +71,9 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<storage::Upload>(),
     Kind::of::<sms::Sms>(),
 ];
+
+/// Types of triggers that this program makes itself: nobody can write them, and no list shows them.
+const INTERNAL: &[Kind] = &[Kind::of::<sync::Apply>()];
 
 /// One action type.
 pub trait Action: 'static {

@@ -9,7 +9,7 @@ use triggerd_core::catalog::{Catalog, Place};
 use triggerd_core::mistake::Mistake;
 use triggerd_core::outcome::{Failure, Outcome};
 
-use super::{Action, Context, KINDS, Use};
+use super::{Action, Context, INTERNAL, KINDS, Use};
 
 /// One action type with its types erased.
 pub struct Kind {
@@ -107,11 +107,11 @@ impl Registry {
 
     /// Reads rendered settings: the attempt, ready to begin. One look-up; called for every attempt.
     pub fn ready(&self, kind: &str, cx: &Context, config: Value) -> Result<Ready, Failure> {
-        let index = self
-            .by_name
-            .get(kind)
+        let own = || INTERNAL.iter().find(|known| known.name == kind);
+        let found = self.by_name.get(kind).map(|index| &self.kinds[*index]).or_else(own);
+        let found = found
             .ok_or_else(|| Failure::new("CONFIG_INVALID", format!("this server knows no action type `{kind}`")))?;
-        (self.kinds[*index].ready)(cx, config)
+        (found.ready)(cx, config)
     }
 
     /// The resources that unrendered settings of `kind` name by a literal tag.
@@ -166,6 +166,35 @@ impl Catalog for Registry {
     }
 }
 
+/// The catalog of triggers that this program makes itself: its own types, and no others.
+pub struct Internal;
+
+impl Catalog for Internal {
+    fn kinds(&self) -> Vec<&'static str> {
+        INTERNAL.iter().map(|kind| kind.name).collect()
+    }
+
+    fn canonical(&self, kind: &str, _config: &Value) -> Option<&'static str> {
+        INTERNAL.iter().find(|known| known.name == kind).map(|known| known.name)
+    }
+
+    fn check(&self, _kind: &str, _config: &Value) -> Vec<Mistake> {
+        Vec::new()
+    }
+
+    fn place(&self, _kind: &str, _config: &Value, _pointer: &str) -> Place {
+        Place::Plain
+    }
+
+    fn reads_event(&self, _kind: &str, _config: &Value) -> bool {
+        true
+    }
+
+    fn before_only(&self, _kind: &str) -> bool {
+        false
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -177,7 +206,7 @@ mod tests {
     fn every_file_of_this_folder_is_listed() {
         let support = ["mod", "context", "registry", "guest_services", "notification", "recipients", "trace", "uses"];
         let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/src/actions");
-        let families: Vec<&str> = KINDS.iter().map(|kind| family(kind.name)).collect();
+        let families: Vec<&str> = KINDS.iter().chain(INTERNAL).map(|kind| family(kind.name)).collect();
         for entry in std::fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
             let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
@@ -211,6 +240,14 @@ mod tests {
         assert_eq!(canonical("http.get", json!({})), Some("http.get"));
         assert_eq!(canonical("http.got", json!({})), None);
         assert!(registry.before_only("record.set") && !registry.before_only("http.get"));
+    }
+
+    #[test]
+    fn what_this_program_makes_itself_nobody_can_write() {
+        let registry = Registry::built_in();
+        assert_eq!(registry.canonical("sync.apply", &json!({})), None);
+        assert!(!Catalog::kinds(registry).contains(&"sync.apply"));
+        assert_eq!(Internal.canonical("http.post", &json!({})), None);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::problem::{Answer, ApiError, Problem};
 use super::{Router, body};
 use crate::access::Caller;
 use crate::app::App;
+use crate::definitions::is_internal;
 use crate::sources::Place;
 use crate::sources::backfill::{Backfill, State};
 
@@ -60,7 +61,7 @@ async fn begin(
     if asked.rate.is_some_and(|rate| !(10..=1_000_000).contains(&rate)) {
         return Err(ApiError::invalid(vec![Mistake::new("/rate", "10 to 1,000,000 rows a second")]));
     }
-    let trigger = app.definitions.index().get(&caller.tenant, &tag);
+    let trigger = app.definitions.index().get(&caller.tenant, &tag).filter(|found| !is_internal(&found.tag));
     let trigger = trigger.ok_or_else(|| ApiError::absent(&format!("trigger `{tag}`")))?;
     let places: Vec<Place> = app.sources.places(&caller.tenant);
     let places = places.into_iter().filter(|place| captures(&trigger, &place.database, &place.env));

@@ -37,6 +37,7 @@ mod sample;
 mod schemas;
 pub mod serve;
 mod stream;
+mod syncs;
 mod tenants;
 mod test_customer;
 mod topics;
@@ -54,6 +55,7 @@ use utoipa::OpenApi as _;
 
 use crate::access::Caller;
 use crate::app::App;
+use crate::definitions::is_internal;
 use idempotency::InProgress;
 use problem::ApiError;
 use routes::Needs;
@@ -99,6 +101,7 @@ fn resources() -> Vec<(Router, utoipa::openapi::OpenApi)> {
         (backfills::routes(), backfills::Doc::openapi()),
         (captures::routes(), captures::Doc::openapi()),
         (destinations::routes(), destinations::Doc::openapi()),
+        (syncs::routes(), syncs::Doc::openapi()),
         (previews::routes(), previews::Doc::openapi()),
         (topics::routes(), topics::Doc::openapi()),
         (caches::routes(), caches::Doc::openapi()),
@@ -139,7 +142,8 @@ impl Api {
         let Some(most) = caller.limits.quotas().max_triggers else { return Ok(()) };
         let index = self.app.definitions.index();
         let tag = definition.get("tag").and_then(Value::as_str).unwrap_or_default();
-        if index.get(&caller.tenant, tag).is_some() || (index.all(&caller.tenant).len() as u64) < most {
+        let own = index.all(&caller.tenant).iter().filter(|trigger| !is_internal(&trigger.tag)).count() as u64;
+        if index.get(&caller.tenant, tag).is_some() || own < most {
             return Ok(());
         }
         Err(used_up(most, "triggers"))

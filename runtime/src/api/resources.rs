@@ -1,4 +1,4 @@
-//! Resources of every kind (caches, brokers, databases, notifications, secrets): one shape for all.
+//! Resources of every kind (caches, brokers, databases, notifications, secrets, syncs): one shape for all.
 
 use axum::Json;
 use axum::extract::{Path, RawQuery, Request, State};
@@ -12,8 +12,9 @@ use super::params::{PAGING, Paged, Params};
 use super::problem::{Answer, ApiError, Problem};
 use super::{Api, Router, body, captures};
 use crate::access::Caller;
-use crate::resources::{Error, Kind};
+use crate::resources::{Check, Error, Kind, SyncSettings};
 use crate::store::StoredResource;
+use crate::syncs;
 use crate::usage;
 
 /// The routes.
@@ -42,7 +43,7 @@ impl From<Error> for ApiError {
 
 /// List the resources of a kind
 #[utoipa::path(get, path = "/api/v1/{kind}", tag = "resources",
-    params(("kind" = String, Path, description = "`caches`, `brokers`, `databases`, `notifications`, `secrets`"),
+    params(("kind" = String, Path, description = "`caches`, `brokers`, `databases`, `notifications`, `secrets`, `storages`, `syncs`"),
         ("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query)),
     responses((status = 200, description = "`{<kind>, total, cursor, has_more}`"), (status = 404, body = Problem)))]
 async fn list(
@@ -91,10 +92,12 @@ async fn replace(
     let settings = body::document(request, api.app.config.server.body_timeout).await?;
     let (resource, made) = api.app.services.resources.put(&caller.tenant, kind.name, &tag, settings).await?;
     let status = if made { StatusCode::CREATED } else { StatusCode::OK };
-    if kind.name == "databases" {
-        captures::settled(&api.app, &caller.tenant, &[]).await;
+    let problem = changed(&api, &caller, kind, &tag).await;
+    let mut response = (status, Json(shown(&resource))).into_response();
+    if let Some(problem) = problem.and_then(|problem| captures::header(&problem)) {
+        response.headers_mut().insert(captures::HEADER, problem);
     }
-    Ok((status, Json(shown(&resource))).into_response())
+    Ok(response)
 }
 
 /// Merge a patch (RFC 7396) into a resource's settings
@@ -110,9 +113,7 @@ async fn patch(
     let kind = known(&kind)?;
     let patch = Value::Object(body::object(request, api.app.config.server.body_timeout).await?);
     let changed = api.app.services.resources.patch(&caller.tenant, kind.name, &tag, &patch).await?;
-    if kind.name == "databases" {
-        captures::settled(&api.app, &caller.tenant, &[]).await;
-    }
+    self::changed(&api, &caller, kind, &tag).await;
     Ok(Json(shown(&changed)))
 }
 
@@ -133,6 +134,10 @@ async fn remove(
         return Err(ApiError::conflict(format!("{what} `{tag}` is used by {}", users.join(", "))));
     }
     let deleted = api.app.services.resources.delete(&caller.tenant, kind.name, &tag).await?;
+    if deleted && kind.name == "syncs" {
+        changed(&api, &caller, kind, &tag).await;
+        api.app.store.sync_forget(&caller.tenant, &tag).await?;
+    }
     if deleted { Ok(StatusCode::NO_CONTENT) } else { Err(absent(kind, &tag)) }
 }
 
@@ -159,7 +164,32 @@ async fn check(
             found.detail = format!("{}; capture: {problem}", found.detail);
         }
     }
+    if kind.name == "syncs" {
+        let problems = syncs::problems(&api.app.services, &caller.tenant, &tag).await.unwrap_or_default();
+        if !problems.is_empty() {
+            found = Check { ok: false, detail: problems.join("; ") };
+        }
+    }
     Ok(Json(json!({"ok": found.ok, "detail": found.detail})))
+}
+
+/// What a changed resource means for capture is carried out before its change is answered; what is wrong then.
+async fn changed(api: &Api, caller: &Caller, kind: &Kind, tag: &str) -> Option<String> {
+    match kind.name {
+        "databases" => {
+            captures::settled(&api.app, &caller.tenant, &[]).await;
+            None
+        }
+        "syncs" => {
+            let resources = &api.app.services.resources;
+            syncs::install(&api.app.definitions, resources, &caller.tenant, tag).await;
+            let settings = resources.get(&caller.tenant, "syncs", tag).map(|stored| stored.settings);
+            let sync = settings.and_then(|settings| serde_json::from_value::<SyncSettings>(settings).ok());
+            let databases = sync.as_ref().map(SyncSettings::databases).unwrap_or_default();
+            captures::settled(&api.app, &caller.tenant, &databases).await
+        }
+        _ => None,
+    }
 }
 
 fn known(kind: &str) -> Answer<&'static Kind> {

@@ -77,6 +77,12 @@ pub const ROUTES: &[Route] = &[
     post("/api/v1/{kind}/{tag}/check", WRITE_RESOURCES),
     post("/api/v1/notifications/{tag}/messages/{name}/preview", READ_RESOURCES),
 
+    get("/api/v1/syncs/{tag}/status", READ_RESOURCES),
+    post("/api/v1/syncs/{tag}/verify", WRITE_RESOURCES),
+    get("/api/v1/syncs/{tag}/conflicts", READ_EVENTS),
+    delete("/api/v1/syncs/{tag}/conflicts/{id}", WRITE_RESOURCES),
+    post("/api/v1/syncs/{tag}/conflicts/{id}/restore", WRITE_RESOURCES),
+
     get("/api/v1/brokers/{tag}/topics", READ_EVENTS),
     get("/api/v1/brokers/{tag}/topics/{topic}/messages", READ_EVENTS),
     get("/api/v1/caches/{tag}/entries/{key}", READ_EVENTS),

@@ -17,7 +17,7 @@ use super::params::{Paged, Params};
 use super::problem::{Answer, ApiError, Problem};
 use super::{Api, Router, body, captures, merge, sample};
 use crate::access::Caller;
-use crate::definitions::Error;
+use crate::definitions::{Error, is_internal};
 use crate::store::{PutMode, PutOutcome, StoredTrigger};
 use crate::trial;
 
@@ -81,7 +81,10 @@ async fn list(State(api): State<Api>, caller: Caller, RawQuery(query): RawQuery)
     let event = event.transpose()?;
     let enabled = params.get("enabled").map(|_| params.flag("enabled")).transpose()?;
     let wanted = |trigger: &Trigger| {
-        params.get("database").is_none_or(|name| trigger.database.as_ref().is_none_or(|pattern| pattern.matches(name)))
+        !is_internal(&trigger.tag)
+            && params
+                .get("database")
+                .is_none_or(|name| trigger.database.as_ref().is_none_or(|pattern| pattern.matches(name)))
             && params.get("table").is_none_or(|name| {
                 trigger.tables.is_empty() || trigger.tables.iter().any(|pattern| pattern.matches(name))
             })
@@ -270,7 +273,7 @@ async fn backtest(
 }
 
 async fn compiled(api: &Api, caller: &Caller, tag: &str) -> Answer<std::sync::Arc<Trigger>> {
-    let found = api.app.definitions.index().get(&caller.tenant, tag);
+    let found = api.app.definitions.index().get(&caller.tenant, tag).filter(|found| !is_internal(&found.tag));
     match found {
         Some(trigger) => Ok(trigger),
         // It may be stored and no longer compile: then that is what is said.
@@ -340,7 +343,7 @@ async fn list_for_table(
     let mut found: Vec<_> = api.app.definitions.index().all(&caller.tenant);
     found.retain(|trigger| {
         let env = params.get("env").is_none_or(|env| trigger.env.as_deref().is_none_or(|wanted| wanted == env));
-        env && trigger.enabled && changes.iter().any(|change| reacts_to(trigger, change))
+        env && trigger.enabled && !is_internal(&trigger.tag) && changes.iter().any(|change| reacts_to(trigger, change))
     });
     found.sort_by(|a, b| (a.priority, &a.tag).cmp(&(b.priority, &b.tag)));
     let mut triggers = Vec::with_capacity(found.len());

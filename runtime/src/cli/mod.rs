@@ -10,6 +10,7 @@ mod keys;
 mod new_action;
 mod output;
 mod serve;
+mod syncs;
 mod triggers;
 
 use std::process::ExitCode;
@@ -71,6 +72,9 @@ enum Command {
     /// Wasm components: list, push, test.
     #[command(subcommand)]
     Component(components::Component),
+    /// Syncs: verify, status, conflicts, restore.
+    #[command(subcommand)]
+    Sync(syncs::Sync),
     /// Begin something new.
     #[command(subcommand)]
     New(new_action::New),
@@ -128,6 +132,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Replay(replay) => replay.run(&client, output).await,
             Command::Component(component) => component.run(&client, output).await,
             Command::Key(key) => key.run(&client, output).await,
+            Command::Sync(sync) => sync.run(&client, output).await,
             Command::Serve(_) | Command::Config(_) | Command::Openapi | Command::New(_) | Command::Bench(_) => {
                 unreachable!("answered above, without a client")
             }

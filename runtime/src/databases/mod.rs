@@ -6,6 +6,7 @@
 
 mod catalog;
 mod catalog_query;
+mod exchange;
 mod filter;
 mod guest;
 mod ledger;
@@ -14,6 +15,7 @@ mod outbox_entry;
 mod outbox_table;
 mod records;
 mod returning;
+mod rows;
 mod run;
 mod scan;
 mod statement;
@@ -29,6 +31,7 @@ use parking_lot::Mutex;
 use triggerd_core::id::TenantId;
 
 pub use catalog::{Column, Kind, Table};
+pub use exchange::{BeforeCommit, Exchange, Exchanged};
 pub use filter::Filter;
 pub use guest::Question;
 pub use outbox_entry::Author;

@@ -133,7 +133,7 @@ async fn perform(app: &Arc<App>, cx: &mut Context, action: &Action) -> Result<Ou
 /// What an outcome says about the destination. A refusal is an answer; what went wrong on this side says nothing.
 fn about_destination(outcome: &Outcome) -> Verdict {
     const OURS: &[&str] = &["INTERNAL", "STORE_UNAVAILABLE", "EGRESS_DENIED", "URL_INVALID", "CONFIG_INVALID"];
-    const OURS_BEGIN: &[&str] = &["TEMPLATE", "SECRET_", "SIGNING_", "RESOURCE_", "COMPONENT_", "WASM_"];
+    const OURS_BEGIN: &[&str] = &["TEMPLATE", "SECRET_", "SIGNING_", "RESOURCE_", "COMPONENT_", "WASM_", "SYNC_"];
     let (failure, transient) = match outcome {
         Outcome::Done(_) => return Verdict::Answered,
         Outcome::Retry { failure, .. } => (failure, true),
@@ -245,6 +245,7 @@ mod tests {
             ("HTTP_408", Answered),
             ("STORE_UNAVAILABLE", Nothing),
             ("INTERNAL", Nothing),
+            ("SYNC_WAITS", Nothing),
         ] {
             assert_eq!(of(Outcome::retry(code, "")), verdict, "{code}");
         }

@@ -15,6 +15,7 @@ mod sealing;
 mod secrets;
 mod settings;
 mod storages;
+mod syncs;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,6 +39,10 @@ pub use resolved::Resolved;
 pub use rotation::{Rotated, RotationError, Seals};
 pub use secrets::Secrets;
 pub use storages::{Storage, StorageKind};
+pub use syncs::{
+    Conversion, Mode as SyncMode, Policy as SyncPolicy, SyncAudit, SyncColumn, SyncColumns, SyncHttp, SyncMade,
+    SyncSettings, SyncTable,
+};
 
 use crate::clock::Clock;
 use crate::connections::Connections;
@@ -46,7 +51,7 @@ use crate::store::{self, Store, StoredResource};
 
 /// All kinds of resources, by name.
 pub const KINDS: &[Kind] =
-    &[brokers::KIND, caches::KIND, databases::KIND, notifications::KIND, secrets::KIND, storages::KIND];
+    &[brokers::KIND, caches::KIND, databases::KIND, notifications::KIND, secrets::KIND, storages::KIND, syncs::KIND];
 
 type Key = (TenantId, &'static str, String);
 pub(crate) type Snapshot = Arc<ArcSwap<BTreeMap<Key, Arc<StoredResource>>>>;
@@ -217,6 +222,17 @@ impl Resources {
             settings::secrets(&known.settings, raw).contains(name)
         });
         naming.map(|((_, kind, tag), _)| format!("{kind}/{tag}")).collect()
+    }
+
+    /// The tenant's syncs that read or write a database, as `syncs/TAG`.
+    #[must_use]
+    pub fn syncs_of_database(&self, tenant: &TenantId, database: &str) -> Vec<String> {
+        let all = self.list(tenant, "syncs");
+        let uses = |known: &&StoredResource| {
+            let settings = serde_json::from_value::<SyncSettings>(known.settings.clone());
+            settings.is_ok_and(|settings| settings.databases().contains(&database))
+        };
+        all.iter().filter(uses).map(|known| format!("syncs/{}", known.tag)).collect()
     }
 
     /// Tries the connection, with the settings of `env`; `None` where there is no such resource.

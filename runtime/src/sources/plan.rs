@@ -35,11 +35,15 @@ impl Plan {
     /// Whether it is the same but for its number.
     #[must_use]
     pub fn is_like(&self, other: &Self) -> bool {
-        let tags = |plan: &Self| plan.triggers.iter().map(|t| (t.tag.clone(), t.version)).collect::<Vec<_>>();
+        // What triggers say is compared too: those of a sync that was deleted and made again have the same versions.
+        let same = |a: &Arc<Trigger>, b: &Arc<Trigger>| {
+            a.tag == b.tag && a.version == b.version && (Arc::ptr_eq(a, b) || a.source == b.source)
+        };
         self.server == other.server
             && self.capture == other.capture
             && self.explicit == other.explicit
-            && tags(self) == tags(other)
+            && self.triggers.len() == other.triggers.len()
+            && self.triggers.iter().zip(&other.triggers).all(|(a, b)| same(a, b))
     }
 
     /// What is wanted of each of `tables`. `place` is where they are.

@@ -14,6 +14,8 @@ use serde_json::Value;
 use triggerd_core::event::Event;
 use triggerd_core::id::{EventId, RunId, TenantId};
 use triggerd_core::run::{Progress, RunState};
+use triggerd_core::sync::Base;
+use uuid::Uuid;
 
 pub use sqlite::{Options, RowDigest, Store};
 
@@ -283,6 +285,49 @@ pub struct StoredComponent {
     pub description: Value,
     /// When it was stored.
     pub created_at: Timestamp,
+}
+
+/// What is remembered of a row that a sync keeps equal.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct SyncRow {
+    /// What both sides held when they last agreed; `None` where they never did.
+    pub base: Option<Base>,
+    /// A write that was begun.
+    pub intent: Option<Value>,
+}
+
+/// What a sync came to with a row.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct SyncSettled {
+    /// What both sides hold now; `None` for a row that they were never agreed on.
+    pub base: Option<Base>,
+    /// Values that are lost.
+    pub lost: Vec<SyncConflict>,
+    /// Values that turned out not to be lost.
+    pub dropped: Vec<Uuid>,
+}
+
+/// A value that a sync did not carry over.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SyncConflict {
+    /// UUIDv7.
+    pub id: Uuid,
+    /// The row's key: a JSON array of texts.
+    pub key: String,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// `conflict` or `stale`.
+    pub reason: String,
+    /// The side whose value stays: `source`, `target`, or `merged` of both.
+    pub winner: String,
+    /// The side whose value is lost.
+    pub loser: String,
+    /// That value, as its side had it; null where the row was deleted there.
+    pub lost: Value,
+    /// The value that stays, as its side has it.
+    pub won: Value,
+    /// `restored` once a person has put it back.
+    pub resolved: Option<String>,
 }
 
 /// A stored resource.

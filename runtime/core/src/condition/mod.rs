@@ -13,7 +13,7 @@ mod change;
 mod clause;
 mod compile;
 mod compile_field;
-mod equality;
+pub mod equality;
 mod explain;
 mod index_value;
 mod instant;
