@@ -11,7 +11,7 @@ use serde_json::json;
 use sqlx::Connection;
 
 use crate::harness::sql_server::{Client, Database, Engine};
-use crate::harness::{Api, Server, Settings, eventually};
+use crate::harness::{Api, Server, Settings};
 
 /// Rows that the writers fight over.
 const ROWS: u32 = 50;
@@ -77,11 +77,16 @@ async fn chaos(mut db: Database, from: &str, writers: u32) {
     let changes: u64 = db.text("SUM(version)", "FROM counters").await.unwrap().parse().unwrap();
     assert!(changes > 100, "only {changes} changes were committed");
     let api = server.api();
-    eventually(|| async {
+    // A long run leaves much to be taken.
+    let (waited, patience) = (Instant::now(), Duration::from_secs(45 + changes / 1000));
+    loop {
         let total = api.get("/api/v1/inbox?source=databases/shop&limit=1").await.expect(200)["total"].clone();
-        if total.as_u64() >= Some(changes) { Ok(()) } else { Err(format!("{from}: {total} of {changes}")) }
-    })
-    .await;
+        if total.as_u64() >= Some(changes) {
+            break;
+        }
+        assert!(waited.elapsed() < patience, "{from}: {total} of {changes} after {patience:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     let told = told(&api).await;
     for id in 0..ROWS {
         let version = db.text("version", &format!("FROM counters WHERE id = {id}")).await.unwrap();

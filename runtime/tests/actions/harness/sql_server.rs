@@ -123,7 +123,7 @@ impl Database {
             Engine::Postgres => {
                 let mut command = as_server(&postgres_program("postgres"));
                 command.arg("-D").arg(&data).args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
-                command.args(["-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "max_connections=60"]);
+                command.args(["-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "max_connections=120"]);
                 command
             }
             Engine::MariaDb => {
