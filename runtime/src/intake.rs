@@ -17,7 +17,7 @@ use crate::store::{self, Append, AppendOutcome, Idempotency, NewRun};
 #[derive(Debug)]
 pub struct Submission {
     /// The event.
-    pub event: Event,
+    pub event: Arc<Event>,
     /// The first answer to an `Idempotency-Key`, to be kept with it.
     pub idempotency: Option<Idempotency>,
     /// The caller wants to wait for the runs.
@@ -28,6 +28,12 @@ pub struct Submission {
 
 impl From<Event> for Submission {
     fn from(event: Event) -> Self {
+        Self::from(Arc::new(event))
+    }
+}
+
+impl From<Arc<Event>> for Submission {
+    fn from(event: Arc<Event>) -> Self {
         Self { event, idempotency: None, wait: false, only: None }
     }
 }
@@ -108,7 +114,7 @@ struct Prepared {
 
 /// Matches and plans: the one place where intake calls the core.
 fn prepare(app: &Arc<App>, submission: Submission) -> (Append, Prepared) {
-    let event = Arc::new(submission.event);
+    let event = submission.event;
     debug_assert!(event.change.as_ref().is_none_or(|c| c.moment == Moment::After), "before-events are not kept");
     let mut matches = app.definitions.index().matches(&event);
     if let Some(only) = &submission.only {

@@ -18,8 +18,8 @@ use super::{Router, body};
 use crate::access::Caller;
 use crate::app::App;
 use crate::definitions::is_internal;
-use crate::sources::Place;
 use crate::sources::backfill::{Backfill, State};
+use crate::sources::{Place, shown as shown_table};
 
 /// The OpenAPI fragment.
 #[derive(OpenApi)]
@@ -145,8 +145,7 @@ fn shown(app: &App, tenant: &TenantId, tag: &str) -> Value {
     let at = |instant: Option<jiff::Timestamp>| instant.map(|at| format!("{at:.3}"));
     let view = |backfill: Arc<Backfill>| {
         let table = |table: &crate::sources::backfill::Progress| {
-            let name =
-                table.schema.as_ref().map_or_else(|| table.name.clone(), |schema| format!("{schema}.{}", table.name));
+            let name = shown_table(table.schema.as_deref(), &table.name);
             json!({"table": name, "rows": table.rows, "left_out": table.left_out, "done": table.done})
         };
         json!({

@@ -35,7 +35,7 @@ pub use exchange::{BeforeCommit, Exchange, Exchanged};
 pub use filter::Filter;
 pub use guest::Question;
 pub use outbox_entry::Author;
-pub use outbox_table::{OutboxNames, outbox_table};
+pub use outbox_table::{OutboxNames, make_outbox};
 pub use records::{Ask, Change, Delivery, Done, Found, Lookup, MAX_ROWS, Outcome, Page, Records, Step};
 pub use statement::{Assignment, Operator, assignments};
 pub use write::{Conflict, Verb, Write};

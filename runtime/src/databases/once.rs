@@ -41,8 +41,7 @@ pub(super) async fn write(
     let text = returning::entered(&planned.sql, &columns, args.len());
     match session.rows(&text, &args, 1).await {
         Ok(answer) => {
-            let result = answer.rows.first().and_then(|row| row.first()).and_then(Arg::text);
-            let result = result.and_then(|text| serde_json::from_str(text).ok());
+            let result = answer.text().and_then(|text| serde_json::from_str(text).ok());
             result.map(Once::Done).ok_or_else(|| Fault::permanent("DB_REFUSED", "the server counted no rows"))
         }
         Err(fault) if fault.code == "DB_UNKNOWN_TABLE" => {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use triggerd_core::event::Operation;
 
 use super::catalog::Table;
-use super::outbox_table::{OutboxNames, SESSION, outbox_table};
+use super::outbox_table::{OutboxNames, SESSION, make_outbox};
 use crate::connections::sql::{Arg, Engine, Fault, Session};
 
 /// Entries of one statement.
@@ -51,22 +51,12 @@ pub(super) async fn ensure(session: &mut Session, outbox: &str) -> Result<(), Fa
     if exists(session, outbox).await? {
         return Ok(());
     }
-    let engine = session.engine();
-    let statements = outbox_table(engine, &OutboxNames::plain(engine, outbox));
-    for statement in &statements {
-        let Err(fault) = session.ddl(statement).await else { continue };
+    let names = OutboxNames::plain(session.engine(), outbox);
+    match make_outbox(session, &names).await {
         // Somebody else may have made it at the same moment.
-        if fault.retryable || exists(session, outbox).await? {
-            return if fault.retryable { Err(fault) } else { Ok(()) };
-        }
-        let message = format!(
-            "the outbox cannot be made ({}); run this with the rights for it:\n{};",
-            fault.message,
-            statements.join(";\n")
-        );
-        return Err(Fault::permanent("DB_DENIED", message));
+        Err(fault) if !fault.retryable && exists(session, outbox).await? => Ok(()),
+        made => made,
     }
-    Ok(())
 }
 
 /// Tells the table's row triggers who makes the change.

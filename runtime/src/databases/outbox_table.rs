@@ -1,6 +1,6 @@
 //! The outbox in a tenant's database: what it is made of, whoever writes into it.
 
-use crate::connections::sql::Engine;
+use crate::connections::sql::{Engine, Fault, Session};
 
 /// What the tables are called, as they stand in statements.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,9 +25,25 @@ impl OutboxNames {
 /// Where SQLite's row triggers read what a session says of itself.
 pub(super) const SESSION: &str = "triggerd_session";
 
-/// The statements that make the tables. All of them may be there.
-#[must_use]
-pub fn outbox_table(engine: Engine, names: &OutboxNames) -> Vec<String> {
+/// Makes the tables. All of them may be there.
+pub async fn make_outbox(session: &mut Session, names: &OutboxNames) -> Result<(), Fault> {
+    let statements = statements(session.engine(), names);
+    for statement in &statements {
+        let Err(fault) = session.ddl(statement).await else { continue };
+        if fault.retryable {
+            return Err(fault);
+        }
+        let message = format!(
+            "the outbox cannot be made ({}); let the role create tables, or run this with the rights for it:\n{};",
+            fault.message,
+            statements.join(";\n")
+        );
+        return Err(Fault::permanent("DB_DENIED", message));
+    }
+    Ok(())
+}
+
+fn statements(engine: Engine, names: &OutboxNames) -> Vec<String> {
     let OutboxNames { outbox, state, session } = names;
     match engine {
         Engine::Postgres => vec![

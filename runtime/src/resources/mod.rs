@@ -87,6 +87,16 @@ pub enum Error {
     Store(#[from] store::Error),
 }
 
+/// Resources at one moment. Keeps them, so that no later ones can come to lie where they did and be taken for them.
+#[derive(Clone)]
+pub struct Mark(Arc<BTreeMap<Key, Arc<StoredResource>>>);
+
+impl PartialEq for Mark {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 /// What a try to connect showed.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
 pub struct Check {
@@ -195,10 +205,10 @@ impl Resources {
         of_kind.map(place).collect()
     }
 
-    /// Names the resources as they are: another number means that one of them has changed.
+    /// Names the resources as they are: another mark means that one of them has changed.
     #[must_use]
-    pub fn mark(&self) -> usize {
-        Arc::as_ptr(&self.snapshot.load_full()) as usize
+    pub fn mark(&self) -> Mark {
+        Mark(self.snapshot.load_full())
     }
 
     /// Deletes; whether it was there.

@@ -14,30 +14,23 @@ use crate::store;
 /// The pause before what could not be kept is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Keeps changes for whichever triggers they match.
+/// The events that changes become.
+pub fn events(app: &App, place: &Place, changes: Vec<Captured>) -> Vec<Arc<Event>> {
+    let now = app.clock.now();
+    changes.into_iter().map(|change| Arc::new(change.into_event(place, now))).collect()
+}
+
+/// Keeps the events of one database, in order, for one trigger or for whichever they match, before anything is forgotten
+/// where they come from. `seen_before` says that some of them may be kept already, because they were read before and not
+/// forgotten. Tries until the store takes them; `false` where `stop` came first: then nothing is known to be kept.
 pub async fn accept(
     app: &Arc<App>,
     place: &Place,
-    changes: Vec<Captured>,
-    seen_before: bool,
-    stop: &CancellationToken,
-) -> bool {
-    accept_for(app, place, changes, seen_before, None, stop).await
-}
-
-/// Keeps the changes of one database, in order, for one trigger or for whichever they match, before anything is forgotten where they come from. `seen_before` says
-/// that some of them may be kept already, because they were read before and not forgotten. Tries until the store takes
-/// them; `false` where `stop` came first: then nothing is known to be kept.
-pub async fn accept_for(
-    app: &Arc<App>,
-    place: &Place,
-    changes: Vec<Captured>,
+    mut events: Vec<Arc<Event>>,
     seen_before: bool,
     only: Option<Arc<str>>,
     stop: &CancellationToken,
 ) -> bool {
-    let now = app.clock.now();
-    let mut events: Vec<Event> = changes.into_iter().map(|change| change.into_event(place, now)).collect();
     let mut doubtful = seen_before;
     loop {
         if doubtful {
@@ -56,7 +49,7 @@ pub async fn accept_for(
         if events.is_empty() {
             return true;
         }
-        let submission = |event: &Event| Submission { only: only.clone(), ..Submission::from(event.clone()) };
+        let submission = |event: &Arc<Event>| Submission { only: only.clone(), ..Submission::from(event.clone()) };
         let submissions: Vec<Submission> = events.iter().map(submission).collect();
         match intake::accept_batch(app, submissions).await {
             Ok(_) => return true,

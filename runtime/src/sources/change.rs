@@ -62,18 +62,22 @@ pub enum Change {
     },
 }
 
+/// SHA-256 of several texts, so that it matters where one ends and the next begins.
+pub(super) fn digest<'p>(parts: impl IntoIterator<Item = &'p str>) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
 impl Captured {
     /// The id of the event that this becomes: the same whenever it is read.
     #[must_use]
     pub fn event_id(&self, place: &Place) -> EventId {
-        let parts = [&*place.tenant.0, &place.database, &place.env, &self.key];
-        let mut hash = Sha256::new();
-        for part in parts {
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
         let mut random = [0; 10];
-        random.copy_from_slice(&hash.finalize()[..10]);
+        random.copy_from_slice(&digest([&*place.tenant.0, &place.database, &place.env, &self.key])[..10]);
         EventId::new(u64::try_from(self.at.as_millisecond()).unwrap_or(0), random)
     }
 

@@ -13,7 +13,7 @@ pub mod wal;
 
 pub use change::{Captured, Change, Place};
 pub use outbox::{Found, Names, State};
-pub use plan::{Plan, TableName, place_of};
+pub use plan::{Plan, TableName, place_of, shown};
 pub use status::{Status, Told};
 pub use supervise::supervise;
 

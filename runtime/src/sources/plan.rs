@@ -11,10 +11,16 @@ use triggerd_core::id::TenantId;
 use super::Place;
 use crate::app::App;
 use crate::connections::sql::Server;
-use crate::resources::{Capture, Database, Extent, Resources};
+use crate::resources::{Capture, Database, Extent, Resolved, Resources};
 
 /// A table by its schema, where that is not the connection's own, and its name.
 pub type TableName = (Option<String>, String);
+
+/// A table's name as people write it.
+#[must_use]
+pub fn shown(schema: Option<&str>, name: &str) -> String {
+    schema.map_or_else(|| name.to_owned(), |schema| format!("{schema}.{name}"))
+}
 
 /// What is to be captured of one database.
 #[derive(Clone)]
@@ -105,8 +111,9 @@ pub(super) fn all(
             of_tenant = Some((tenant.clone(), capturing.collect()));
         }
         let triggers = of_tenant.as_ref().map(|(_, triggers)| triggers.as_slice()).unwrap_or_default();
-        for variant in std::iter::once(None).chain(envs.iter().map(|env| Some(env.as_str()))) {
-            let Some((place, mut plan)) = one(app, generation, &tenant, &tag, variant, triggers) else { continue };
+        // A variant that is the base's own database comes to the base's place, and to the same plan.
+        for env in std::iter::once(DEFAULT_ENV).chain(envs.iter().map(String::as_str)) {
+            let Some((place, mut plan)) = one(app, generation, &tenant, &tag, env, triggers) else { continue };
             plan.explicit |= written.contains(&place);
             if !plan.is_idle() || known.contains(&place) {
                 plans.insert(place, plan);
@@ -119,37 +126,36 @@ pub(super) fn all(
 /// Where changes of a database are captured, as events of `env` know it. `None` where it cannot be told.
 #[must_use]
 pub fn place_of(resources: &Resources, tenant: &TenantId, tag: &str, env: &str) -> Option<Place> {
-    let of = |env: &str| resources.resolve::<Database>(tenant, "databases", tag, env)?.ok();
-    let (own, base) = (of(env)?, of(DEFAULT_ENV)?);
-    // A variant that names no other server is the same database: it is captured once.
-    let env = if own.settings.url == base.settings.url { DEFAULT_ENV } else { env };
-    let settings = if env == DEFAULT_ENV { &base.settings } else { &own.settings };
-    let env = settings.capture.as_ref().and_then(|capture| capture.env.clone()).unwrap_or_else(|| env.to_owned());
-    Some(Place { tenant: tenant.clone(), database: tag.to_owned(), env })
+    found(resources, tenant, tag, env).map(|(place, _)| place)
 }
 
-/// The plan of a database as it is in one environment; `None` is the one that no variant is for.
+/// Where a database is captured that events of `env` know, and the settings that say how. A variant that names no other
+/// server than the base does is the same database: it is captured once, as the base.
+fn found(resources: &Resources, tenant: &TenantId, tag: &str, env: &str) -> Option<(Place, Arc<Resolved<Database>>)> {
+    let of = |env: &str| resources.resolve::<Database>(tenant, "databases", tag, env)?.ok();
+    let own = of(env)?;
+    // All may be in variants: then there is no base.
+    let (name, resolved) = match of(DEFAULT_ENV) {
+        Some(base) if base.settings.url == own.settings.url => (DEFAULT_ENV, base),
+        _ => (env, own),
+    };
+    let env = resolved.settings.capture.as_ref().and_then(|capture| capture.env.clone());
+    let env = env.unwrap_or_else(|| name.to_owned());
+    Some((Place { tenant: tenant.clone(), database: tag.to_owned(), env }, resolved))
+}
+
+/// The plan of a database as it is in one environment.
 fn one(
     app: &Arc<App>,
     generation: u64,
     tenant: &TenantId,
     tag: &str,
-    variant: Option<&str>,
+    env: &str,
     triggers: &[Arc<Trigger>],
 ) -> Option<(Place, Plan)> {
-    let resources = &app.services.resources;
-    let env = variant.unwrap_or(DEFAULT_ENV);
-    let settings = &resources.resolve::<Database>(tenant, "databases", tag, env)?.ok()?.settings;
-    if variant.is_some() {
-        // A variant that names no other server is the same database: it is captured once.
-        let base = resources.resolve::<Database>(tenant, "databases", tag, DEFAULT_ENV);
-        if base.and_then(Result::ok).is_some_and(|base| base.settings.url == settings.url) {
-            return None;
-        }
-    }
+    let (place, resolved) = found(&app.services.resources, tenant, tag, env)?;
+    let settings = &resolved.settings;
     let capture = settings.capture.clone().unwrap_or_default();
-    let env = capture.env.clone().unwrap_or_else(|| env.to_owned());
-    let place = Place { tenant: tenant.clone(), database: tag.to_owned(), env };
     let captures = |trigger: &&Arc<Trigger>| capture::captures(trigger, tag, &place.env);
     let plan = Plan {
         generation,

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use triggerd_core::id::TenantId;
+use triggerd_core::index::Index;
 
 use super::plan::{self, Plan};
 use super::status::{Status, Told};
@@ -18,7 +19,7 @@ use super::task::{End, Task};
 use super::{Place, Sources, outbox, wal};
 use crate::app::App;
 use crate::connections::sql::Fault;
-use crate::resources::CaptureFrom;
+use crate::resources::{CaptureFrom, Mark};
 use crate::store;
 
 /// How often definitions and resources are looked at for changes.
@@ -133,11 +134,13 @@ pub async fn supervise(app: Arc<App>, stop: CancellationToken) {
     }
     let mut known = remembered(&app).await;
     // Between two of them a look may be asked for.
-    let (mut generation, mut seen) = (0, None);
+    let (mut generation, mut seen): (u64, Option<(Arc<Index>, Mark)>) = (0, None);
     while !stop.is_cancelled() {
         let asked = app.sources.workers.asked.load(Ordering::SeqCst);
-        let now = (Arc::as_ptr(&app.definitions.index()) as usize, app.services.resources.mark());
-        if app.sources.workers.stale.swap(false, Ordering::SeqCst) || seen != Some(now) {
+        let now = (Arc::clone(&app.definitions.index()), app.services.resources.mark());
+        // What was seen is kept: something new cannot come to lie where it did.
+        let same = seen.as_ref().is_some_and(|(index, mark)| Arc::ptr_eq(index, &now.0) && *mark == now.1);
+        if app.sources.workers.stale.swap(false, Ordering::SeqCst) || !same {
             generation += 1 << 20;
             seen = Some(now);
             let written = app.sources.workers.written.lock().clone();

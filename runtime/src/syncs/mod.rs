@@ -47,7 +47,7 @@ pub use verify::{Report, verify};
 
 use crate::actions::Services;
 use crate::failed::Failed;
-use crate::resources::SyncSettings;
+use crate::resources::{Mark, SyncSettings};
 use told::Told;
 
 /// Rows share locks by their digest: more than there are attempts at once.
@@ -65,7 +65,7 @@ pub struct Syncs {
 struct Made {
     plan: Arc<Plan>,
     /// The resources that it was made of.
-    mark: usize,
+    mark: Mark,
     at: Instant,
 }
 

@@ -78,6 +78,12 @@ impl Drop for Stop {
 }
 
 impl Rows {
+    /// The first cell of the first row, where it is a text: the answer of a statement that asks for one thing.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        self.rows.first()?.first()?.text()
+    }
+
     fn push(&mut self, row: Vec<Arg>) {
         self.bytes += row.iter().map(Arg::bytes).sum::<usize>();
         self.cut = self.bytes > MAX_BYTES;

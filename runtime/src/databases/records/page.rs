@@ -244,6 +244,8 @@ async fn count(session: &mut Session, table: &Table, ask: &Ask) -> Result<u64, F
     meant(&mut sql, table, ask)?;
     sql.push(&format!(" LIMIT {}) counted", MAX_COUNTED + 1));
     let answer = session.rows(&sql.text, &sql.args, 1).await?;
-    let text = answer.rows.first().and_then(|row| row.first()).and_then(Arg::text);
-    text.and_then(|text| text.parse().ok()).ok_or_else(|| Fault::permanent("DB_REFUSED", "the server counted no rows"))
+    answer
+        .text()
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| Fault::permanent("DB_REFUSED", "the server counted no rows"))
 }

@@ -16,10 +16,10 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use triggerd_core::id::TenantId;
 
 use super::Place;
+use super::change::digest;
 use crate::app::App;
 use crate::store::{self, RowDigest};
 
@@ -164,19 +164,12 @@ impl Backfills {
 impl Progress {
     /// Names a row of the table by its key; `None` where the row does not have all of it.
     fn digest(&self, row: &Value) -> Option<RowDigest> {
-        let mut hash = Sha256::new();
-        for part in [self.schema.as_deref().unwrap_or_default(), &self.name] {
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
-        for column in &self.key {
-            let text = row.get(column)?.to_string();
-            hash.update((text.len() as u64).to_be_bytes());
-            hash.update(text);
-        }
-        let mut digest = RowDigest::default();
-        digest.copy_from_slice(&hash.finalize()[..16]);
-        Some(digest)
+        let key: Option<Vec<String>> = self.key.iter().map(|column| row.get(column).map(Value::to_string)).collect();
+        let key = key?;
+        let table = [self.schema.as_deref().unwrap_or_default(), &self.name];
+        let mut named = RowDigest::default();
+        named.copy_from_slice(&digest(table.into_iter().chain(key.iter().map(String::as_str)))[..16]);
+        Some(named)
     }
 
     fn is(&self, schema: Option<&str>, name: &str) -> bool {

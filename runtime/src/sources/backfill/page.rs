@@ -44,7 +44,7 @@ pub(super) async fn read(
     };
     session.control(begin).await?;
     let read = in_snapshot(session, outbox, progress, &table, columns, limit).await;
-    if read.as_ref().is_ok_and(|_| true) || read.as_ref().is_err_and(|fault| !fault.gone) {
+    if !matches!(&read, Err(fault) if fault.gone) {
         session.control("ROLLBACK").await?;
     }
     read
@@ -150,7 +150,7 @@ fn placeholder(engine: Engine, table: &Table, key: &str, number: usize) -> Strin
             format!("${number}::text{cast}")
         }
         Engine::Mysql => match column {
-            Some(column) if column.kind.is_number() => "CAST(? AS DECIMAL(65,0))".to_owned(),
+            Some(column) if column.kind.is_number() => "CAST(? AS DECIMAL(65,30))".to_owned(),
             _ => "?".to_owned(),
         },
         Engine::Sqlite => match column {

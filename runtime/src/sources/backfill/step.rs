@@ -3,16 +3,16 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, json};
-use triggerd_core::capture::{Columns, captures};
+use triggerd_core::capture::{self, Columns, captures};
 use triggerd_core::definition::Trigger;
-use triggerd_core::event::{Change as RowChange, Moment, Operation};
+use triggerd_core::event::Operation;
 
 use super::page::{self, Page};
 use super::{Backfill, Progress, State};
 use crate::connections::sql::{Fault, Session};
 use crate::databases;
 use crate::resources::Extent;
-use crate::sources::accept::accept_for;
+use crate::sources::accept::{accept, events};
 use crate::sources::outbox::Names;
 use crate::sources::plan::{Plan, TableName};
 use crate::sources::task::Task;
@@ -128,7 +128,7 @@ async fn advance(
     let Page { rows, pending, is_last } = page;
     let mut changes = Vec::with_capacity(rows.len());
     let mut left_out = 0;
-    let mut after = progress.after.take();
+    let after = rows.last().map(|(_, key)| key.clone());
     for ((row, key), digest) in rows.into_iter().zip(digests) {
         if digest.is_some_and(|digest| pending.contains(&digest) || seen.contains(&digest)) {
             left_out += 1;
@@ -149,15 +149,14 @@ async fn advance(
                 origin: None,
             });
         }
-        after = Some(key);
     }
     let count = changes.len() as u64;
     // The same page may have been taken before, where the process ended in between.
-    if !accept_for(task.app, task.place, changes, true, Some(trigger.tag.clone()), task.stop).await {
-        progress.after = after;
+    let events = events(task.app, task.place, changes);
+    if !accept(task.app, task.place, events, true, Some(trigger.tag.clone()), task.stop).await {
         return Err(Fault::unavailable("the server is shutting down"));
     }
-    progress.after = after;
+    progress.after = after.or(progress.after.take());
     progress.rows += count;
     progress.left_out += left_out;
     progress.done = is_last;
@@ -204,16 +203,8 @@ async fn of_trigger(
 ) -> Result<Vec<Progress>, Fault> {
     let mut found = Vec::new();
     for (schema, name) in tables {
-        let change = RowChange {
-            operation: Operation::Insert,
-            moment: Moment::After,
-            database: Some(backfill.database.clone()),
-            schema: schema.clone(),
-            table: name.clone(),
-        };
-        let reacts = trigger.covers_table(Some(&change))
-            && trigger.events.iter().any(|pattern| pattern.reacts_to(Some(&change), &change.event_type()));
-        if !reacts {
+        let wanted = capture::wanted([trigger], &backfill.database, &backfill.env, schema.as_deref(), name);
+        if wanted.insert.is_none() {
             continue;
         }
         let table = databases::table_in(session, schema.as_deref(), name).await?;

@@ -84,6 +84,16 @@ pub fn signature_in(text: &str) -> Option<&str> {
 pub(super) const OPERATIONS: [(Operation, &str); 3] =
     [(Operation::Insert, "insert"), (Operation::Update, "update"), (Operation::Delete, "delete")];
 
+/// What an entry has for the row as it was and as it is: `told` writes one of them, by what the trigger calls it.
+pub(super) fn rows(operation: Operation, told: impl Fn(&str) -> String) -> (String, String) {
+    let none = || "NULL".to_owned();
+    match operation {
+        Operation::Insert => (none(), told("NEW")),
+        Operation::Delete => (told("OLD"), none()),
+        _ => (told("OLD"), told("NEW")),
+    }
+}
+
 impl Installation {
     /// Whether `there`, the triggers of its table, are what should be.
     #[must_use]

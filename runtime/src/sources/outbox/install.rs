@@ -9,12 +9,12 @@ use super::names::Names;
 use super::{mysql, postgres, sqlite};
 use crate::connections::sql::{Arg, Engine, Fault, Session};
 use crate::databases::{self, Table};
-use crate::sources::plan::{Plan, TableName};
+use crate::sources::plan::{Plan, TableName, shown};
 
 /// The most tables of a database that are looked at.
 const MAX_TABLES: usize = 10_000;
-/// The most triggers that are looked at: four and one that wakes for each table.
-const MAX_TRIGGERS: usize = 5 * MAX_TABLES;
+/// The most triggers that are looked at: four for each table.
+const MAX_TRIGGERS: usize = 4 * MAX_TABLES;
 
 /// What became of one table.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -66,7 +66,7 @@ pub async fn outbox(session: &mut Session, names: &Names, owner: &str) -> Result
         Err(fault) if fault.code == "DB_UNKNOWN_TABLE" || fault.code == "DB_REFUSED" => {}
         Err(fault) => return Err(fault),
     }
-    make(session, names).await?;
+    databases::make_outbox(session, &names.tables()).await?;
     let (state, key) = (names.state(), key_name(session.engine()));
     let insert = match session.engine() {
         Engine::Postgres => format!("INSERT INTO {state} (key, value) VALUES ('owner', $1) ON CONFLICT DO NOTHING"),
@@ -91,24 +91,6 @@ pub async fn outbox(session: &mut Session, names: &Names, owner: &str) -> Result
 async fn owned_by(session: &mut Session, names: &Names) -> Result<Option<String>, Fault> {
     let key = key_name(session.engine());
     one(session, &format!("SELECT value FROM {} WHERE {key} = 'owner'", names.state())).await
-}
-
-async fn make(session: &mut Session, names: &Names) -> Result<(), Fault> {
-    let statements = databases::outbox_table(session.engine(), &names.tables());
-    for statement in &statements {
-        if let Err(fault) = session.ddl(statement).await {
-            if fault.retryable {
-                return Err(fault);
-            }
-            let message = format!(
-                "the outbox cannot be made ({}); let the role create tables, or run this with the rights for it:\n{};",
-                fault.message,
-                statements.join(";\n")
-            );
-            return Err(Fault::permanent("DB_DENIED", message));
-        }
-    }
-    Ok(())
 }
 
 /// The tables that a database has, seen from its connection's own schema.
@@ -293,10 +275,6 @@ fn operations(wanted: &Wanted) -> Vec<&'static str> {
     rows.chain(wanted.truncate.then_some("truncate")).collect()
 }
 
-fn shown(schema: Option<&str>, name: &str) -> String {
-    schema.map_or_else(|| name.to_owned(), |schema| format!("{schema}.{name}"))
-}
-
 /// What is wrong, and what to do about it.
 fn remedy(fault: &Fault) -> String {
     let remedy = match fault.code {
@@ -317,5 +295,5 @@ pub(super) fn key_name(engine: Engine) -> String {
 
 async fn one(session: &mut Session, sql: &str) -> Result<Option<String>, Fault> {
     let found = session.rows(sql, &[], 1).await?;
-    Ok(found.rows.first().and_then(|row| row.first()).and_then(Arg::text).map(str::to_owned))
+    Ok(found.text().map(str::to_owned))
 }

@@ -2,9 +2,8 @@
 //! had in a trigger: the connection's number is told in its place.
 
 use triggerd_core::capture::Wanted;
-use triggerd_core::event::Operation;
 
-use super::ddl::{OPERATIONS, mark};
+use super::ddl::{OPERATIONS, mark, rows};
 use super::filter::{self, Sql};
 use super::names::Names;
 use super::row;
@@ -26,11 +25,7 @@ pub(super) fn capture(names: &Names, table: &Table, wanted: &Wanted) -> (Vec<Str
             Sql::False => "FALSE".clone_into(&mut when),
             Sql::Text(text) => when = format!("({when}) AND {text}"),
         }
-        let (old, new) = match operation {
-            Operation::Insert => ("NULL".to_owned(), row::mysql(table, &want.columns, "NEW")),
-            Operation::Delete => (row::mysql(table, &want.columns, "OLD"), "NULL".to_owned()),
-            _ => (row::mysql(table, &want.columns, "OLD"), row::mysql(table, &want.columns, "NEW")),
-        };
+        let (old, new) = rows(operation, |row| row::mysql(table, &want.columns, row));
         let own = table.schema.as_deref() == names.schema();
         let schema = if own { "NULL".to_owned() } else { text(table.schema.as_deref().unwrap_or_default()) };
         statements.push(format!(

@@ -37,7 +37,7 @@ impl Names {
         self.qualified(&self.outbox)
     }
 
-    /// The table of what is remembered beside it: whose it is, and whether its reader sleeps.
+    /// The table of what is remembered beside it: whose it is.
     #[must_use]
     pub fn state(&self) -> String {
         self.qualified(&self.state_plain())

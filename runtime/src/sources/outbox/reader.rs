@@ -13,9 +13,9 @@ use tokio::sync::watch;
 use super::entry::{self, Entry};
 use super::install::{self, Found, State};
 use super::names::Names;
-use crate::connections::sql::{Arg, Engine, Fault, Listener, Session};
+use crate::connections::sql::{Engine, Fault, Listener, Session};
 use crate::sources::Captured;
-use crate::sources::accept::accept;
+use crate::sources::accept::{accept, events};
 use crate::sources::backfill::{self, Pace};
 use crate::sources::plan::{Plan, TableName};
 use crate::sources::task::{End, Task};
@@ -64,18 +64,19 @@ pub async fn run(task: &Task<'_>, plans: &mut watch::Receiver<Arc<Plan>>) -> Res
     reading.carry_out(plan, plans).await
 }
 
-/// Takes what triggers wrote, and the triggers away, where the log is read instead.
-pub async fn leave(task: &Task<'_>, plan: &Plan) -> Result<(), Fault> {
+/// Takes what triggers wrote, and the triggers away, where the log is read instead; whether there were any.
+pub async fn leave(task: &Task<'_>, plan: &Plan) -> Result<bool, Fault> {
     let pool = &task.app.services.resources.connections().sql;
     let mut session = pool.single(&plan.server).await?;
     let names = install::names(&mut session, &plan.capture.outbox).await?;
     if install::installed(&mut session, &names, plan.capture.always).await?.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     session.close().await;
     let nothing = Plan { triggers: Vec::new(), explicit: false, ..plan.clone() };
     let mut reading = Reading::open(task, &nothing).await?;
-    reading.take_away().await
+    reading.take_away().await?;
+    Ok(true)
 }
 
 impl<'r> Reading<'r> {
@@ -216,7 +217,7 @@ impl<'r> Reading<'r> {
         backfill::note(self.with, &changes).await?;
         // One whose trigger comes while these are kept may be told of them.
         let again = app.sources.backfills.is_fresh(place).then(|| changes.clone());
-        if !accept(app, place, changes, self.doubtful, stop).await {
+        if !accept(app, place, events(app, place, changes), self.doubtful, None, stop).await {
             return Ok(0);
         }
         if let Some(changes) = again
@@ -289,6 +290,6 @@ impl<'r> Reading<'r> {
     /// Takes or gives back the lock that says that this side sleeps; whether that was done.
     async fn lock(&mut self, function: &str) -> Result<bool, Fault> {
         let found = self.session.rows(&format!("SELECT {function}({})::text", self.names.lock()), &[], 1).await?;
-        Ok(found.rows.first().and_then(|row| row.first()).and_then(Arg::text) == Some("true"))
+        Ok(found.text() == Some("true"))
     }
 }

@@ -3,9 +3,8 @@
 //! the commit, and which has to be empty by then.
 
 use triggerd_core::capture::Wanted;
-use triggerd_core::event::Operation;
 
-use super::ddl::{OPERATIONS, mark};
+use super::ddl::{OPERATIONS, mark, rows};
 use super::filter::{self, Sql};
 use super::names::Names;
 use super::row;
@@ -28,11 +27,7 @@ pub(super) fn capture(names: &Names, table: &Table, wanted: &Wanted) -> (Vec<Str
             Sql::False => "0".clone_into(&mut when),
             Sql::Text(text) => when = format!("{text} AND {when}"),
         }
-        let (old, new) = match operation {
-            Operation::Insert => ("NULL".to_owned(), row::sqlite(table, &want.columns, "NEW")),
-            Operation::Delete => (row::sqlite(table, &want.columns, "OLD"), "NULL".to_owned()),
-            _ => (row::sqlite(table, &want.columns, "OLD"), row::sqlite(table, &want.columns, "NEW")),
-        };
+        let (old, new) = rows(operation, |row| row::sqlite(table, &want.columns, row));
         statements.push(format!(
             "CREATE TRIGGER {quoted} AFTER {event} ON {on} FOR EACH ROW WHEN {when} BEGIN /* {mark} */ \
              INSERT INTO {outbox} (operation, table_name, old_row, new_row, user_info, context, origin) \

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use triggerd_core::event::Operation;
 
 use super::{Batch, Lsn, Names, Status as Slot, Stream, Wanted, WantedTable, remove, status};
-use crate::connections::sql::{Arg, Fault, Pool, Session};
+use crate::connections::sql::{Fault, Pool, Session};
 use crate::resources::Extent;
-use crate::sources::accept::accept;
+use crate::sources::accept::{accept, events};
 use crate::sources::backfill::{self, Pace};
+use crate::sources::change::digest;
 use crate::sources::outbox;
-use crate::sources::plan::{Plan, TableName};
+use crate::sources::plan::{Plan, TableName, shown};
 use crate::sources::task::{End, Task};
-use crate::sources::{Captured, Change, Found, Place, State};
+use crate::sources::{Captured, Found, Place, State};
 
 /// Changes that are kept in one commit, at most.
 const MAX_BATCH: usize = 1000;
@@ -28,12 +28,8 @@ const LOOK: Duration = Duration::from_secs(30);
 
 /// The slot and the publications of a database, named after who captures it: one cluster may be captured by several.
 pub fn names(owner: &str, place: &Place) -> Names {
-    let mut hash = Sha256::new();
-    for part in [owner, &place.tenant.0, &place.database, &place.env] {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
-    Names::of(&format!("triggerd_{}", hex::encode(&hash.finalize()[..8])))
+    let digest = digest([owner, &place.tenant.0, &place.database, &place.env]);
+    Names::of(&format!("triggerd_{}", hex::encode(&digest[..8])))
 }
 
 /// Reads until something ends it; a fault means that the connection is of no more use.
@@ -49,15 +45,15 @@ pub async fn run(task: &Task<'_>, plans: &mut watch::Receiver<Arc<Plan>>) -> Res
     let tables = outbox::tables(&mut session, &plan.capture.outbox).await?;
     let wanted = wanted(&plan, task.place, &tables);
     let mut stream = Stream::open(&pool, &plan.server, &names, &wanted).await?;
-    if task.known && stream.is_new() {
+    // What triggers wrote before is taken, and they are taken away, now that the log is kept.
+    let was_outbox = outbox::leave(task, &plan).await?;
+    if task.known && stream.is_new() && !was_outbox {
         tracing::error!(
             tenant = %task.place.tenant, database = task.place.database,
             "The slot {} of database {} was gone: what changed since it was read last is not captured; a backfill makes up \
              for it", names.slot, task.place.database
         );
     }
-    // What triggers wrote before is taken, and they are taken away, now that the log is kept.
-    outbox::leave(task, &plan).await?;
     tell(task, &plan, &wanted, &stream, &tables);
     let mut looked = Instant::now();
     let mut doubtful = true;
@@ -117,8 +113,7 @@ async fn told_up_to_now(task: &Task<'_>, plan: &Plan, pool: &Pool, stream: &mut 
     let mut session = pool.single(&plan.server).await?;
     let found = session.rows("SELECT pg_current_wal_insert_lsn()::text", &[], 1).await?;
     session.close().await;
-    let now =
-        found.rows.first().and_then(|row| row.first()).and_then(Arg::text).and_then(|text| text.parse::<Lsn>().ok());
+    let now = found.text().and_then(|text| text.parse::<Lsn>().ok());
     let now = now.ok_or_else(|| Fault::unavailable("the server does not say how far its log goes"))?;
     loop {
         if task.stop.is_cancelled() || task.app.sources.backfills.is_fresh(task.place) {
@@ -136,18 +131,16 @@ async fn told_up_to_now(task: &Task<'_>, plan: &Plan, pool: &Pool, stream: &mut 
 }
 
 /// Keeps the changes; `false` where the end came first.
-async fn keep(task: &Task<'_>, plan: &Plan, mut changes: Vec<Captured>, doubtful: bool) -> bool {
-    let now = task.app.clock.now();
+async fn keep(task: &Task<'_>, plan: &Plan, changes: Vec<Captured>, doubtful: bool) -> bool {
+    let mut events = events(task.app, task.place, changes);
     if plan.capture.rows == Extent::Wanted {
         let index = task.app.definitions.index();
-        changes.retain(|change| {
-            let own = matches!(change.change, Change::Event { .. });
-            own || !index.matches(&change.clone().into_event(task.place, now)).is_empty()
-        });
+        // The application's own events are nobody's row.
+        events.retain(|event| event.change.is_none() || !index.matches(event).is_empty());
     }
-    let Some(last) = changes.last().map(|change| change.at) else { return true };
-    let count = changes.len();
-    if !accept(task.app, task.place, changes, doubtful, task.stop).await {
+    let Some(last) = events.last().map(|event| event.timestamp) else { return true };
+    let count = events.len();
+    if !accept(task.app, task.place, events, doubtful, None, task.stop).await {
         return false;
     }
     task.status.captured(&task.place.database, count, last, task.app.clock.now());
@@ -179,10 +172,7 @@ fn tell(task: &Task<'_>, plan: &Plan, wanted: &Wanted, stream: &Stream, tables: 
                 ("truncate", table.truncate),
             ];
             State {
-                table: table
-                    .schema
-                    .as_ref()
-                    .map_or_else(|| table.name.clone(), |schema| format!("{schema}.{}", table.name)),
+                table: shown(table.schema.as_deref(), &table.name),
                 operations: operations.into_iter().filter(|(_, wanted)| *wanted).map(|(name, _)| name).collect(),
                 found: Found::Good,
             }
