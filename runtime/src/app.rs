@@ -20,7 +20,9 @@ use crate::config::{self, Config};
 use crate::definitions::Definitions;
 use crate::dispatch::{self, Caps, Dispatch, Lane};
 use crate::feed::Feed;
+use crate::follow::{self, Freshness};
 use crate::intake;
+use crate::nodes;
 use crate::sources::{self, Place, Sources};
 use crate::store::{self, Store};
 use crate::sweep;
@@ -52,6 +54,8 @@ pub struct App {
     pub dispatch: Dispatch,
     /// What happens, for those who listen.
     pub feed: Feed,
+    /// Whether this node has seen what others have changed.
+    pub freshness: Freshness,
     /// The captured databases.
     pub sources: Sources,
 }
@@ -94,17 +98,33 @@ pub struct Background {
     tasks: TaskTracker,
 }
 
+/// Opens the store that the configuration names.
+async fn open_store(config: &Config, clock: Clock) -> anyhow::Result<Store> {
+    let settings = &config.store;
+    let Some(url) = &settings.url else {
+        return Ok(Store::open(config.data_dir(), store::Options { clock, ..Default::default() }).await?);
+    };
+    if !["postgres://", "postgresql://"].iter().any(|scheme| url.expose().starts_with(scheme)) {
+        anyhow::bail!(
+            "`store_url` (TRIGGERD_STORE_URL) begins with `postgres://`; leave it out for SQLite in the data directory"
+        );
+    }
+    let shared = store::open::Shared {
+        lease: config.engine.lease,
+        writers: settings.writers,
+        notify: settings.notify,
+        allow_degraded: settings.allow_degraded,
+        retention: settings.retention,
+    };
+    let options = store::Options { clock, readers: settings.connections, shared, ..Default::default() };
+    Ok(Store::connect(url.expose(), options).await?)
+}
+
 impl App {
     /// Opens the store and everything on it. Runs are walked on `engine`.
     pub async fn open(config: Arc<Config>, engine: tokio::runtime::Handle) -> anyhow::Result<Arc<Self>> {
-        if config.store.url.as_ref().is_some_and(|url| !url.expose().starts_with("sqlite:")) {
-            anyhow::bail!(
-                "`store.url` (TRIGGERD_STORE_URL): this version keeps its data in SQLite in the data directory; leave the setting out"
-            );
-        }
         let clock = Clock::system();
-        let options = store::sqlite::Options { clock: clock.clone(), ..Default::default() };
-        let store = Store::open(config.data_dir(), options).await?;
+        let store = open_store(&config, clock.clone()).await?;
         let (access, admin) = Access::load(store.clone(), clock.clone(), &config).await?;
         admin.announce();
         let host = Arc::new(Host::new(host_config(&config)?)?);
@@ -114,9 +134,13 @@ impl App {
         let settings = Settings::of(&config);
         let services = Services::open(config.clone(), settings, clock.clone(), store.clone(), components.clone());
         let services = Arc::new(services.await.map_err(anyhow::Error::msg)?);
+        if store.is_shared() {
+            nodes::agree(&store, &config, &access.admin_digest(), &services.resources.seals(), clock.now()).await?;
+        }
         let definitions = Definitions::load(store.clone(), registry, components.clone()).await?;
         syncs::install_all(&definitions, &services.resources).await;
         let dispatch = Dispatch::new(dispatch_limits(&config), engine);
+        let freshness = Freshness::new(clock.now_ms());
         Ok(Arc::new(Self {
             config,
             clock,
@@ -128,6 +152,7 @@ impl App {
             services,
             dispatch,
             feed: Feed::default(),
+            freshness,
             sources: Sources::default(),
         }))
     }
@@ -142,6 +167,9 @@ impl App {
         tasks.spawn(sweep::tend_leases(self.clone(), stop.clone()));
         tasks.spawn(sweep::retire(self.clone(), stop.clone()));
         tasks.spawn(sources::supervise(self.clone(), stop.clone()));
+        if self.store.is_shared() {
+            tasks.spawn(follow::follow(self.clone(), stop.clone()));
+        }
         Ok(Background { stop, tasks })
     }
 

@@ -20,7 +20,7 @@ use crate::store::{self, Store, StoredComponent};
 use crate::wasm::{Call, CallReport, Capabilities, Export, GuestAnswer, Host, Invocation, Limits, Prepared, Refusal};
 
 /// The resource kind that a component's own settings (capabilities, limits) are kept under.
-const SETTINGS: &str = "components";
+pub(crate) const SETTINGS: &str = "components";
 
 /// A component version that is ready to be called. Shared; made once per version.
 pub struct Loaded {
@@ -94,6 +94,11 @@ impl Components {
     #[must_use]
     pub fn new(store: Store, host: Arc<Host>, limits: Limits, condition_cpu: Duration) -> Self {
         Self { store, host, limits, condition_cpu, loaded: DashMap::new(), loading: tokio::sync::Mutex::default() }
+    }
+
+    /// Everything is read anew when it is needed.
+    pub fn forget_all(&self) {
+        self.loaded.clear();
     }
 
     /// The sandbox.
@@ -239,7 +244,8 @@ impl Components {
         })
     }
 
-    fn forget(&self, tenant: &TenantId, name: &str) {
+    /// Another node has uploaded or deleted versions, or changed the settings: they are read anew when they are needed.
+    pub fn forget(&self, tenant: &TenantId, name: &str) {
         self.loaded.retain(|(of, reference), _| of != tenant || base_name(reference) != name);
     }
 

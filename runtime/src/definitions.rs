@@ -1,6 +1,6 @@
 //! The trigger definitions in force: stored, compiled, and swapped into the index as one step.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -65,24 +65,75 @@ impl Definitions {
         catalog: &'static dyn Catalog,
         components: Arc<Components>,
     ) -> Result<Self, store::Error> {
-        let mut index = Index::default();
-        for stored in store.triggers_all().await? {
-            match compile(&stored.definition, stored.version, catalog) {
-                Ok(trigger) => index = index.with(&stored.tenant, Arc::new(trigger)),
-                Err(mistakes) => tracing::error!(
-                    tenant = %stored.tenant, trigger = %stored.tag, mistake = %mistakes[0],
-                    "Trigger {} no longer compiles and is out of force", stored.tag
-                ),
-            }
-        }
-        Ok(Self {
+        let definitions = Self {
             store,
             catalog,
             components,
-            index: ArcSwap::from_pointee(index),
+            index: ArcSwap::default(),
             change: tokio::sync::Mutex::default(),
             old: Mutex::default(),
-        })
+        };
+        definitions.reload().await?;
+        Ok(definitions)
+    }
+
+    /// Compiles everything that is stored anew: another node has changed more than it is known what.
+    pub async fn reload(&self) -> Result<(), store::Error> {
+        let _one_at_a_time = self.change.lock().await;
+        let before = self.index.load_full();
+        let mut index = Index::clone(&before);
+        let mut known = HashSet::new();
+        for stored in self.store.triggers_all().await? {
+            match self.compile(&stored, &before) {
+                Some(trigger) => index = index.with(&stored.tenant, trigger),
+                None => index = index.without(&stored.tenant, &stored.tag),
+            }
+            known.insert((stored.tenant, stored.tag));
+        }
+        for tenant in before.tenants() {
+            let of = |trigger: &Arc<Trigger>| (tenant.clone(), trigger.tag.to_string());
+            for gone in before.all(tenant).iter().filter(|t| !is_internal(&t.tag) && !known.contains(&of(t))) {
+                index = index.without(tenant, &gone.tag);
+            }
+        }
+        self.index.store(Arc::new(index));
+        Ok(())
+    }
+
+    /// Reads a trigger anew, which another node has changed or deleted.
+    pub async fn refresh(&self, tenant: &TenantId, tag: &str) -> Result<(), store::Error> {
+        let _one_at_a_time = self.change.lock().await;
+        let before = self.index.load_full();
+        let stored = self.store.trigger(tenant, tag).await?;
+        let version = |known: &Arc<Trigger>| known.version;
+        if before.get(tenant, tag).as_ref().map(version) == stored.as_ref().map(|stored| stored.version) {
+            return Ok(());
+        }
+        self.retire(tenant, tag);
+        let trigger = stored.and_then(|stored| self.compile(&stored, &before));
+        let index = match trigger {
+            Some(trigger) => before.with(tenant, trigger),
+            None => before.without(tenant, tag),
+        };
+        self.index.store(Arc::new(index));
+        Ok(())
+    }
+
+    /// A stored trigger, compiled, or as it is in force. `None` where it no longer compiles.
+    fn compile(&self, stored: &StoredTrigger, before: &Index) -> Option<Arc<Trigger>> {
+        if let Some(known) = before.get(&stored.tenant, &stored.tag).filter(|known| known.version == stored.version) {
+            return Some(known);
+        }
+        match compile(&stored.definition, stored.version, self.catalog) {
+            Ok(trigger) => Some(Arc::new(trigger)),
+            Err(mistakes) => {
+                tracing::error!(
+                    tenant = %stored.tenant, trigger = %stored.tag, mistake = %mistakes[0],
+                    "Trigger {} no longer compiles and is out of force", stored.tag
+                );
+                None
+            }
+        }
     }
 
     /// The index in force, as a snapshot.

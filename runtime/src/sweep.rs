@@ -38,6 +38,7 @@ pub async fn claim_due(app: Arc<App>, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
             () = app.dispatch.woken.notified() => {}
+            () = app.store.due_elsewhere() => {}
             () = tokio::time::sleep(sleep) => {}
         }
     }

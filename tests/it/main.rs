@@ -35,6 +35,7 @@ mod inbox;
 mod keys;
 mod layout;
 mod lifecycle;
+mod nodes;
 mod ordering;
 mod records;
 mod resources_in_use;

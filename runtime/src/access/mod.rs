@@ -10,6 +10,7 @@ mod quotas;
 mod rate;
 mod scope;
 
+use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -118,16 +119,48 @@ impl Access {
             store,
             clock,
         };
-        for tenant in access.store.tenants().await? {
-            access.hold_tenant(tenant);
-        }
+        access.reload().await?;
         if access.tenant(TenantId::DEFAULT).is_none() {
             access.put_tenant(access.new_tenant(TenantId::new(TenantId::DEFAULT))).await?;
         }
-        for stored in access.store.keys_all().await? {
-            access.hold_key(stored);
-        }
         Ok((access, admin))
+    }
+
+    /// Names the admin key without giving it away.
+    #[must_use]
+    pub fn admin_digest(&self) -> String {
+        hex::encode(self.admin_digest)
+    }
+
+    /// Reads all tenants and keys anew: another node has changed more of them than it is known which.
+    pub async fn reload(&self) -> Result<(), store::Error> {
+        for tenant in self.store.tenants().await? {
+            self.hold_tenant(tenant);
+        }
+        let stored = self.store.keys_all().await?;
+        let known: HashSet<&str> = stored.iter().map(|key| key.id.as_str()).collect();
+        self.keys.retain(|id, _| known.contains(id.as_str()));
+        for key in stored {
+            self.hold_key(key);
+        }
+        Ok(())
+    }
+
+    /// Reads a tenant anew, which another node has changed.
+    pub async fn refresh_tenant(&self, id: &TenantId) -> Result<(), store::Error> {
+        if let Some(tenant) = self.store.tenant(id).await? {
+            self.hold_tenant(tenant);
+        }
+        Ok(())
+    }
+
+    /// Reads a tenant's key anew, which another node has made or revoked.
+    pub async fn refresh_key(&self, tenant: &TenantId, id: &str) -> Result<(), store::Error> {
+        match self.store.keys(tenant).await?.into_iter().find(|key| key.id == id) {
+            Some(key) => self.hold_key(key),
+            None => drop(self.keys.remove(id)),
+        }
+        Ok(())
     }
 
     /// Lets in or refuses who sent `presented`; `tenant` is what the admin key asks to act in.

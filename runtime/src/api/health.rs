@@ -15,6 +15,7 @@ use utoipa::OpenApi;
 use super::Router;
 use super::problem::{Answer, ApiError, Problem};
 use crate::app::App;
+use crate::store::Durability;
 use crate::{store, telemetry};
 
 /// How long the store may take to write before the node counts as not ready.
@@ -41,10 +42,24 @@ struct Health {
     environment: &'static str,
     /// The version that runs.
     version: &'static str,
+    /// `/ready`: whether what is accepted outlives a loss of power: `full`, or `degraded` where the operator has allowed a
+    /// database that may lose it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    durability: Option<&'static str>,
+    /// `/ready`, of several nodes: whether this one has seen what others have changed within the last second: `current` or
+    /// `stale`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    definitions: Option<&'static str>,
 }
 
 fn as_it_is(app: &App, status: &'static str) -> Json<Health> {
-    Json(Health { status, environment: app.config.environment.as_str(), version: env!("CARGO_PKG_VERSION") })
+    Json(Health {
+        status,
+        environment: app.config.environment.as_str(),
+        version: env!("CARGO_PKG_VERSION"),
+        durability: None,
+        definitions: None,
+    })
 }
 
 /// Whether the process lives
@@ -68,7 +83,15 @@ async fn ready(State(app): State<Arc<App>>) -> Answer<Json<Health>> {
         Ok(answered) => answered?,
         Err(_) => return Err(ApiError::unavailable("the store does not answer", RETRY)),
     }
-    Ok(as_it_is(&app, "ready"))
+    let Json(mut health) = as_it_is(&app, "ready");
+    health.durability = Some(match app.store.durability() {
+        Durability::Full => "full",
+        Durability::Degraded(_) => "degraded",
+    });
+    if app.store.is_shared() {
+        health.definitions = Some(if app.freshness.behind(&app).is_some() { "stale" } else { "current" });
+    }
+    Ok(Json(health))
 }
 
 /// Metrics for Prometheus

@@ -26,7 +26,7 @@ pub fn routes() -> Router {
 impl From<RotationError> for ApiError {
     fn from(error: RotationError) -> Self {
         match error {
-            RotationError::UnderWay => Self::conflict(error.to_string()),
+            RotationError::UnderWay | RotationError::OfThisNode => Self::conflict(error.to_string()),
             RotationError::Key(error) => Self::internal(&error),
             RotationError::Store(error) => error.into(),
         }

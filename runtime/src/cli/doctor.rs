@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::output::Output;
 use crate::config::{Config, Flags};
-use crate::store::sqlite::inspect::{self, Inspection};
+use crate::store::inspect::{self, Inspection};
 
 /// `triggerd doctor`.
 #[derive(Args)]

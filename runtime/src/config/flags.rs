@@ -15,7 +15,7 @@ pub struct Flags {
     /// is put here where it was given.
     #[arg(skip)]
     pub data_dir: Option<PathBuf>,
-    /// Another store than SQLite in the data directory
+    /// A PostgreSQL database that nodes share, instead of SQLite in the data directory
     #[arg(long, value_name = "URL")]
     pub store_url: Option<String>,
     /// `development` or `production`

@@ -60,6 +60,10 @@ settings! {
     "engine.per_tenant" => engine.per_tenant;
     "engine.per_destination" => engine.per_destination;
     "engine.lease" => engine.lease;
+    "store.writers" => store.writers;
+    "store.connections" => store.connections;
+    "store.notify" => store.notify;
+    "store.allow_degraded" => store.allow_degraded;
     "databases.sqlite_dirs" => databases.sqlite_dirs;
     "wasm.memory_bytes" => wasm.memory_bytes;
     "wasm.stack_bytes" => wasm.stack_bytes;

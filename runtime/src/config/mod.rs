@@ -65,12 +65,20 @@ pub struct Server {
 pub struct Store {
     /// Where files are.
     pub data_dir: PathBuf,
-    /// Another store than SQLite in the data directory.
+    /// A PostgreSQL database that nodes share; else SQLite in the data directory.
     pub url: Option<Secret>,
     /// Where storages of the kind `local` keep their folders; else `storage` in the data directory.
     pub storage_dir: Option<PathBuf>,
     /// Finished events older than this are deleted; `None` keeps them.
     pub retention: Option<Duration>,
+    /// Connections that commit groups of writes. PostgreSQL only, as those that follow.
+    pub writers: u32,
+    /// Connections for reads, and for what is seldom written.
+    pub connections: u32,
+    /// Whether nodes wake each other with `NOTIFY`; without, they poll.
+    pub notify: bool,
+    /// Whether a server is used that may lose what it has committed.
+    pub allow_degraded: bool,
 }
 
 /// Keys and limits of callers.
@@ -192,7 +200,16 @@ impl Default for Config {
                 max_streams: 128,
                 drain_timeout: Duration::from_secs(30),
             },
-            store: Store { data_dir: PathBuf::from("./data"), url: None, storage_dir: None, retention: Some(days(90)) },
+            store: Store {
+                data_dir: PathBuf::from("./data"),
+                url: None,
+                storage_dir: None,
+                retention: Some(days(90)),
+                writers: 2,
+                connections: 8,
+                notify: true,
+                allow_degraded: false,
+            },
             access: Access { admin_key: None, master_key: None, master_key_previous: None, rate_limit: None },
             intake: Intake {
                 max_event_bytes: MIB,

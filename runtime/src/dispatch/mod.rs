@@ -119,6 +119,8 @@ impl Dispatch {
         let mut watched = Vec::new();
         let mut has_sync = false;
         let lease_until = self.lease_until(app);
+        // Whether a lane is free only the store knows that all nodes share.
+        let shared = app.store.is_shared();
         for run in planned {
             let sync = run.trigger.actions.iter().any(|a| a.timing == Timing::Sync);
             if wait || sync {
@@ -133,7 +135,7 @@ impl Dispatch {
                 key,
             });
             let first = lane.as_ref().is_none_or(|lane| self.lanes.enter(lane.clone()));
-            let held = first && run.queue.is_none() && self.reserve();
+            let held = first && run.queue.is_none() && !(shared && lane.is_some()) && self.reserve();
             rows.push(NewRun {
                 id: run.id,
                 trigger: run.trigger.tag.clone(),
@@ -179,6 +181,9 @@ impl Dispatch {
         let (held, waiting): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(Job::is_held);
         if !waiting.is_empty() {
             self.woken.notify_one();
+        }
+        if app.store.is_shared() {
+            self.start_lanes_of(app, &waiting);
         }
         let until = self.lease_until(app);
         for job in &held {
@@ -306,10 +311,12 @@ impl Dispatch {
         }
         self.watches.ended(job.run);
         metrics::histogram!("triggerd_event_lag_seconds").record(lag_seconds(app, &job));
-        if let Some(lane) = &job.lane
-            && self.lanes.leave(lane)
-        {
-            self.start_next_of(app, lane).await;
+        if let Some(lane) = &job.lane {
+            let others_wait = self.lanes.leave(lane);
+            // What another node has added to the lane is not counted here.
+            if others_wait || app.store.is_shared() {
+                self.start_next_of(app, lane).await;
+            }
         }
     }
 
@@ -325,6 +332,16 @@ impl Dispatch {
         self.unreserve();
     }
 
+    /// Starts the first runs of the lanes that these runs, kept in a shared store, have come to.
+    fn start_lanes_of(&self, app: &Arc<App>, waiting: &[Job]) {
+        let mut lanes: Vec<&Lane> = waiting.iter().filter_map(|job| job.lane.as_ref()).collect();
+        lanes.dedup();
+        for lane in lanes.into_iter().cloned() {
+            let app = app.clone();
+            self.tasks.spawn_on(async move { app.dispatch.start_next_of(&app, &lane).await }, &self.engine);
+        }
+    }
+
     async fn start_next_of(&self, app: &Arc<App>, lane: &Lane) {
         if !self.reserve() {
             // The sweeper claims it when there is room.
@@ -334,6 +351,8 @@ impl Dispatch {
         let now = app.clock.now();
         match app.store.claim_lane(&lane.tenant, &lane.trigger, &lane.key, now, self.lease_until(app)).await {
             Ok(Some(claimed)) => crate::sweep::start(app, claimed).await,
+            // In a shared store another run of the lane is on its way, and whoever has it goes on when it ends.
+            Ok(None) if app.store.is_shared() => self.unreserve(),
             Ok(None) => {
                 self.unreserve();
                 self.woken.notify_one();

@@ -80,6 +80,9 @@ async fn steps(app: &Arc<App>, job: &mut Job) -> Result<(), Stop> {
             skip(job, &action.name, action, "dropped");
             continue;
         }
+        if !app.store.holds_its_runs() {
+            return Err(Stop::Fenced);
+        }
         step(app, job, action, &action.name).await?;
         if index + 1 < trigger.actions.len() {
             write(app, job, RunNext::Hold(app.dispatch.lease_until(app))).await?;

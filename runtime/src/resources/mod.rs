@@ -125,23 +125,50 @@ impl Resources {
         vault: Vault,
         connections: Connections,
     ) -> Result<Self, store::Error> {
-        let mut known = BTreeMap::new();
-        for (tenant, resource) in store.resources_all().await? {
-            if let Some(kind) = Kind::named(&resource.kind) {
-                known.insert((tenant, kind.name, resource.tag.clone()), Arc::new(resource));
-            }
-        }
-        let snapshot = Arc::new(ArcSwap::from_pointee(known));
-        Ok(Self {
+        let resources = Self {
             store,
             clock,
             vault,
-            snapshot,
+            snapshot: Default::default(),
             connections,
             kept: Default::default(),
             changing: Default::default(),
             rotating: Default::default(),
-        })
+        };
+        resources.reload().await?;
+        Ok(resources)
+    }
+
+    /// Reads everything anew: another node has changed more than it is known what.
+    pub async fn reload(&self) -> Result<(), store::Error> {
+        let _one_at_a_time = self.changing.lock().await;
+        let mut known = BTreeMap::new();
+        for (tenant, resource) in self.store.resources_all().await? {
+            if let Some(kind) = Kind::named(&resource.kind) {
+                known.insert((tenant, kind.name, resource.tag.clone()), Arc::new(resource));
+            }
+        }
+        self.snapshot.store(Arc::new(known));
+        Ok(())
+    }
+
+    /// Reads a resource anew, which another node has changed or deleted.
+    pub async fn refresh(&self, tenant: &TenantId, kind: &str, tag: &str) -> Result<(), store::Error> {
+        let Some(kind) = Kind::named(kind) else { return Ok(()) };
+        let _one_at_a_time = self.changing.lock().await;
+        let stored = self.store.resource(tenant, kind.name, tag).await?;
+        // As a whole: what is sealed anew keeps its version.
+        if self.stored(tenant, kind.name, tag).as_deref() == stored.as_ref() {
+            return Ok(());
+        }
+        let key = (tenant.clone(), kind.name, tag.to_owned());
+        self.change(|all| {
+            match stored {
+                Some(stored) => all.insert(key, Arc::new(stored)),
+                None => all.remove(&key),
+            };
+        });
+        Ok(())
     }
 
     /// Creates or replaces; the flag says whether it is new.

@@ -44,6 +44,12 @@ pub enum RotationError {
     /// Another one is under way.
     #[error("another rotation is under way")]
     UnderWay,
+    /// The key is this node's file, and others could not open what it would seal.
+    #[error(
+        "several nodes may share this store, and the master key is a file of this node: set TRIGGERD_MASTER_KEY to a new key and \
+         TRIGGERD_MASTER_KEY_PREVIOUS to the present one on all of them"
+    )]
+    OfThisNode,
     /// The key cannot be kept.
     #[error(transparent)]
     Key(#[from] secrets::Error),
@@ -87,6 +93,9 @@ impl Resources {
 
     /// What the current key is still to seal. Whoever changes a resource from here on seals with that key.
     async fn begin(&self) -> Result<Vec<Key>, RotationError> {
+        if self.store.is_shared() && self.vault.is_generated() {
+            return Err(RotationError::OfThisNode);
+        }
         let _no_change = self.changing.lock().await;
         self.vault.begin_rotation()?;
         Ok(self.outdated().into_iter().map(|(key, _)| key).collect())

@@ -142,6 +142,12 @@ impl Vault {
         sealed.split_once('.').is_some_and(|(id, _)| id == &*self.keys.load().current.id)
     }
 
+    /// Whether the current key is one that was made here, in the data directory.
+    #[must_use]
+    pub fn is_generated(&self) -> bool {
+        self.dir.is_some()
+    }
+
     /// The name of the current key.
     #[must_use]
     pub fn current(&self) -> String {

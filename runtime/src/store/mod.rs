@@ -1,10 +1,15 @@
-//! The store's boundary: what is kept, and the calls that keep it. SQL lives below, in `sqlite/`.
+//! The store's boundary: what is kept, and the calls that keep it. SQL lives below: in `sqlite/` and `postgres/` what each
+//! does in its own way, in `tables/` what both do alike.
 //!
-//! Writes that belong to the hot path ([`Store::append`], [`Store::record`]) and every other write go through one
-//! writer task that commits them in groups; a call returns only after the commit that holds its write. Reads
-//! use connections of their own. Every query is by tenant.
+//! Writes of the hot path ([`Store::append_batch`], [`Store::record_many`]) are committed in groups; a call returns only after
+//! the commit that holds its write. Reads use connections of their own. Every query is by tenant.
 
-pub mod sqlite;
+mod boundary;
+mod fault;
+pub mod open;
+mod postgres;
+mod rows;
+mod sqlite;
 
 use std::sync::Arc;
 
@@ -17,7 +22,12 @@ use triggerd_core::run::{Progress, RunState};
 use triggerd_core::sync::Base;
 use uuid::Uuid;
 
-pub use sqlite::{Options, RowDigest, Store};
+pub use boundary::Store;
+pub use open::{Durability, Options};
+pub use sqlite::inspect;
+
+/// Names a row of a table.
+pub type RowDigest = [u8; 16];
 
 /// Why the store could not do what was asked.
 #[derive(Debug, thiserror::Error, Clone)]
@@ -420,4 +430,39 @@ pub struct StateValue {
     pub value: Vec<u8>,
     /// Counted up by each change of this key; what compare-and-set compares.
     pub version: u64,
+}
+
+/// What a [`Change`] is of.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ChangeKind {
+    /// A trigger definition, by tag.
+    Trigger,
+    /// A component, by name.
+    Component,
+    /// A resource, by `kind/tag`.
+    Resource,
+    /// A tenant.
+    Tenant,
+    /// An API key, by id.
+    Key,
+}
+
+/// Something that another node has changed.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Change {
+    /// What.
+    pub kind: ChangeKind,
+    /// Whose.
+    pub tenant: TenantId,
+    /// Which.
+    pub key: String,
+}
+
+/// What other nodes have changed.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Changes {
+    /// These, in order; none is the usual answer.
+    Some(Vec<Change>),
+    /// More than is remembered: everything is to be read anew.
+    All,
 }

@@ -14,6 +14,7 @@ mod smtp;
 #[allow(dead_code)]
 #[path = "../../../runtime/tests/actions/harness/sql_server.rs"]
 pub mod sql_server;
+pub mod store;
 mod wait;
 
 pub use api::{Answer, Api};
@@ -23,7 +24,7 @@ pub use guests::{guest, guest_examples};
 pub use ports::free_port;
 pub use receiver::{Receiver, Reply, Seen};
 pub use redis::Redis;
-pub use server::{ADMIN_KEY, Server, Settings};
+pub use server::{ADMIN_KEY, Server, Settings, signal};
 pub use shared::{Home, database, home};
 pub use smtp::{Mail, Smtp, SmtpSettings};
 pub use wait::{PATIENCE, eventually};

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::api::Api;
 use super::ports::free_port;
+use super::store;
 use super::wait::PATIENCE;
 
 /// The operator's key of every server that tests start.
@@ -35,6 +36,17 @@ impl Settings {
         self.variables.retain(|(known, _)| *known != name);
         self.variables.push((name, value.to_owned()));
         self
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.variables.iter().any(|(known, _)| *known == format!("TRIGGERD_{name}"))
+    }
+
+    /// One of several nodes that share a database.
+    #[must_use]
+    pub fn node_of(mut self, url: &str) -> Self {
+        self.variables.extend(store::settings_of(url));
+        self.set("MASTER_KEY", store::MASTER_KEY)
     }
 }
 
@@ -69,6 +81,10 @@ impl Server {
     pub fn prepare(settings: Settings) -> Self {
         let dir = tempfile::Builder::new().prefix("triggerd-it-").tempdir().expect("a temporary directory can be made");
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let mut settings = settings;
+        if store::is_postgres() && !settings.has("STORE_URL") {
+            settings.variables.extend(store::settings());
+        }
         Self { settings, dir, address, process: None }
     }
 
@@ -171,6 +187,11 @@ impl Server {
     /// Its address as a URL, without a slash at the end.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Its process, while it runs.
+    pub fn process_id(&self) -> u32 {
+        self.process.as_ref().expect("the server runs").child.id()
     }
 
     /// Where it keeps its data.

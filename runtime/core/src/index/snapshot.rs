@@ -49,6 +49,11 @@ impl Index {
         self.tenants.get(tenant)?.get(tag).cloned()
     }
 
+    /// The tenants that have triggers, in no order.
+    pub fn tenants(&self) -> impl Iterator<Item = &TenantId> {
+        self.tenants.keys()
+    }
+
     /// Every trigger of the tenant, by tag.
     pub fn all(&self, tenant: &TenantId) -> Vec<Arc<Trigger>> {
         self.tenants.get(tenant).map(|tenant| tenant.all().cloned().collect()).unwrap_or_default()

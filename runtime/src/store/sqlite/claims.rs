@@ -22,7 +22,6 @@ const LANE_IS_FREE: &str = "(r.ordering_key IS NULL OR NOT EXISTS (SELECT 1 FROM
      AND (o.seq < r.seq OR (o.seq > r.seq AND o.state = 'running' AND o.due_at > ?))))";
 
 impl Store {
-    /// Claims up to `limit` runs that are due, oldest due first, until `lease_until`.
     pub async fn claim(&self, now: Timestamp, limit: u32, lease_until: Timestamp) -> Result<Vec<Claimed>, Error> {
         let (now, lease) = (now.as_millisecond(), lease_until.as_millisecond());
         // A claim that finds nothing, which most do, costs the writer nothing.
@@ -56,7 +55,6 @@ impl Store {
         Ok(due.is_some())
     }
 
-    /// Claims the first unfinished run of a lane, if it is due: what follows the end of the one before.
     pub async fn claim_lane(
         &self,
         tenant: &TenantId,
@@ -88,7 +86,6 @@ impl Store {
         .await
     }
 
-    /// Claims one run, if it is due and its lane lets it.
     pub async fn claim_run(&self, id: RunId, now: Timestamp, lease_until: Timestamp) -> Result<Option<Claimed>, Error> {
         let (now, lease) = (now.as_millisecond(), lease_until.as_millisecond());
         self.write(move |conn| {
@@ -108,7 +105,6 @@ impl Store {
         .await
     }
 
-    /// Lengthens leases; `false` for each run that is not the caller's any more. Called well before they end.
     pub async fn renew(&self, held: Vec<(RunId, i64)>, until: Timestamp) -> Result<Vec<bool>, Error> {
         if held.is_empty() {
             return Ok(Vec::new());

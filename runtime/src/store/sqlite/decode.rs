@@ -1,74 +1,15 @@
-//! From columns to the store's types. What makes no sense is `Damaged`, with its name.
+//! Events and runs, from columns.
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-use serde_json::Value;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use triggerd_core::event::Event;
-use triggerd_core::id::{EventId, RunId, TenantId};
+use triggerd_core::id::{EventId, RunId};
 use triggerd_core::run::RunState;
 
+pub(super) use super::tables::decode::*;
 use crate::store::{Error, Run};
-
-pub(super) fn damaged(what: &str, name: impl std::fmt::Display) -> Error {
-    Error::Damaged(format!("{what} ({name})"))
-}
-
-/// For lists: leaves out what is damaged, loudly, so that one bad row does not hide its neighbours.
-pub(super) fn sound<T>(result: Result<T, Error>) -> Option<Result<T, Error>> {
-    match result {
-        Err(Error::Damaged(what)) => {
-            tracing::error!("The store holds a damaged {what}; it is left out");
-            None
-        }
-        other => Some(other),
-    }
-}
-
-/// Milliseconds as an instant.
-pub(super) fn instant(ms: i64) -> Result<Timestamp, Error> {
-    Timestamp::from_millisecond(ms).map_err(|_| damaged("timestamp", ms))
-}
-
-pub(super) fn at(row: &SqliteRow, column: &str) -> Result<Timestamp, Error> {
-    instant(row.try_get(column)?)
-}
-
-pub(super) fn at_if_any(row: &SqliteRow, column: &str) -> Result<Option<Timestamp>, Error> {
-    row.try_get::<Option<i64>, _>(column)?.map(instant).transpose()
-}
-
-pub(super) fn tenant(row: &SqliteRow) -> Result<TenantId, Error> {
-    Ok(TenantId::new(row.try_get("tenant")?))
-}
-
-pub(super) fn version(row: &SqliteRow) -> Result<u32, Error> {
-    let version: i64 = row.try_get("version")?;
-    u32::try_from(version).map_err(|_| damaged("version", version))
-}
-
-pub(super) fn unsigned(row: &SqliteRow, column: &str) -> Result<u64, Error> {
-    let number: i64 = row.try_get(column)?;
-    u64::try_from(number).map_err(|_| damaged(column, number))
-}
-
-pub(super) fn json(row: &SqliteRow, column: &str) -> Result<Value, Error> {
-    let text: &str = row.try_get(column)?;
-    serde_json::from_str(text).map_err(|e| damaged(column, e))
-}
-
-/// A definition: serde_json stops at 127 levels, which a condition may exceed.
-pub(super) fn definition(row: &SqliteRow, column: &str) -> Result<Value, Error> {
-    let text: &str = row.try_get(column)?;
-    triggerd_core::json::parse_definition(text.as_bytes()).map_err(|e| damaged(column, e))
-}
-
-pub(super) fn digest(row: &SqliteRow, column: &str) -> Result<[u8; 32], Error> {
-    let bytes: &[u8] = row.try_get(column)?;
-    bytes.try_into().map_err(|_| damaged(column, bytes.len()))
-}
 
 /// The event in `body`, checked against its checksum: never a wrong payload.
 pub(super) fn event(row: &SqliteRow) -> Result<Arc<Event>, Error> {

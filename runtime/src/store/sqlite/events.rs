@@ -3,12 +3,13 @@
 //! A list may ask for what only a scan can find. It scans in slices of the inbox index, and stops at a time limit: the page
 //! is short then, and its cursor goes on where it stopped. So no reader holds the log's reset up for long.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{QueryBuilder, Row, Sqlite};
+use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite};
 use tokio::sync::oneshot;
 use triggerd_core::event::Event;
 use triggerd_core::id::{EventId, TenantId};
@@ -22,6 +23,8 @@ use crate::store::{Append, AppendOutcome, Error, EventFilter, EventStatus, Page,
 
 /// Events that one slice of a scan looks at.
 const SLICE: i64 = 20_000;
+/// Ids that are asked for at once.
+const ASKED: usize = 500;
 /// How long a page may look for its items, and then for their total.
 const SCAN_LIMIT: Duration = Duration::from_millis(400);
 
@@ -32,13 +35,11 @@ const COLUMNS: &str = "e.seq, e.id AS event_id, e.accepted_at, e.run_count, e.cr
     (SELECT max(r.last_attempt_at) FROM runs AS r WHERE r.seq BETWEEN e.seq << 18 AND (e.seq << 18) | 262143) AS last_attempt_at";
 
 impl Store {
-    /// Keeps an event with its runs; answers once both are on stable storage.
     pub async fn append(&self, append: Append) -> Result<AppendOutcome, Error> {
         let mut outcomes = self.append_batch(vec![append]).await?;
         outcomes.pop().ok_or_else(closed)
     }
 
-    /// Keeps many events: all or, with an error, none. Those whose idempotency key has an answer are left out.
     pub async fn append_batch(&self, appends: Vec<Append>) -> Result<Vec<AppendOutcome>, Error> {
         let rows = appends.into_iter().map(AppendRow::of).collect::<Result<Vec<_>, _>>()?;
         let (answer, done) = oneshot::channel();
@@ -46,11 +47,10 @@ impl Store {
         done.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// One event.
     pub async fn event(&self, tenant: &TenantId, id: EventId) -> Result<Option<StoredEvent>, Error> {
         let sql = format!("SELECT {COLUMNS} FROM events AS e WHERE e.id = ? AND e.tenant = ?");
         let mut conn = self.reader().await?;
-        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        let row = sqlx::query(AssertSqlSafe(sql))
             .bind(id.as_bytes().as_slice())
             .bind(tenant.as_str())
             .fetch_optional(&mut *conn)
@@ -58,7 +58,6 @@ impl Store {
         row.as_ref().map(decode_event).transpose()
     }
 
-    /// The inbox: newest first.
     pub async fn events(
         &self,
         tenant: &TenantId,
@@ -86,7 +85,6 @@ impl Store {
         Ok(Page { items, total, cursor })
     }
 
-    /// Events of a time range, oldest first, from the one after `after` on: a backtest reads them page by page.
     pub async fn events_between(
         &self,
         tenant: &TenantId,
@@ -120,8 +118,23 @@ impl Store {
         rows.iter().filter_map(|row| decode::sound(decode::event(row))).collect()
     }
 
-    /// Retention: forgets events accepted before `before` whose runs have all ended, with their runs, `limit` at
-    /// most; answers with how many. Called again until that is less than `limit`.
+    pub async fn known_events(&self, ids: &[EventId]) -> Result<HashSet<EventId>, Error> {
+        let mut conn = self.reader().await?;
+        let mut known = HashSet::new();
+        for asked in ids.chunks(ASKED) {
+            let sql = format!("SELECT id FROM events WHERE id IN ({})", vec!["?"; asked.len()].join(","));
+            let mut query = sqlx::query(AssertSqlSafe(sql));
+            for id in asked {
+                query = query.bind(id.as_bytes().as_slice());
+            }
+            for row in query.fetch_all(&mut *conn).await? {
+                let id: Vec<u8> = row.try_get("id")?;
+                known.extend(EventId::from_slice(&id));
+            }
+        }
+        Ok(known)
+    }
+
     pub async fn delete_events_before(&self, before: Timestamp, limit: u32) -> Result<u64, Error> {
         let before = before.as_millisecond();
         let limit = limit.clamp(1, 10_000) as usize;
@@ -130,7 +143,7 @@ impl Store {
         let mut conn = self.reader().await?;
         // In order of acceptance: the first event that is young enough ends the search.
         'search: while seqs.len() < limit {
-            let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+            let rows = sqlx::query(AssertSqlSafe(format!(
                 "SELECT e.seq, e.accepted_at, NOT EXISTS ({} AND r.due_at IS NOT NULL) AS ended \
                  FROM events AS e WHERE e.seq > ? ORDER BY e.seq LIMIT 1000",
                 filter::RUNS_OF_E
@@ -163,7 +176,7 @@ impl Store {
 /// Deletes events with their runs, but not one that was replayed meanwhile.
 async fn delete(conn: &mut SqliteConnection, seqs: &[i64]) -> Result<u64, Error> {
     let list = serde_json::Value::from(seqs).to_string();
-    let deleted = sqlx::query(sqlx::AssertSqlSafe(format!(
+    let deleted = sqlx::query(AssertSqlSafe(format!(
         "DELETE FROM events AS e WHERE e.seq IN (SELECT value FROM json_each(?)) AND NOT EXISTS ({} AND r.due_at IS NOT NULL) \
          RETURNING seq",
         filter::RUNS_OF_E

@@ -1,6 +1,7 @@
 //! What SQLite's complaints mean to the store's callers.
 
-use sqlx::error::ErrorKind;
+use sqlx::error::{DatabaseError, ErrorKind};
+use sqlx::sqlite::SqliteError;
 
 use crate::store::Error;
 
@@ -12,29 +13,23 @@ const NOT_A_DATABASE: i64 = 26;
 const IOERR_FSYNC: i64 = 1034;
 const IOERR_DIR_FSYNC: i64 = 1290;
 
-impl From<sqlx::Error> for Error {
-    fn from(error: sqlx::Error) -> Self {
-        match &error {
-            sqlx::Error::Database(fault) => match code(&error).map(|c| c & 0xff) {
-                _ if fault.kind() == ErrorKind::UniqueViolation => {
-                    Self::Conflict(format!("it exists already: {fault}"))
-                }
-                Some(CONSTRAINT) => Self::Conflict(format!("the store refused a row: {fault}")),
-                Some(CORRUPT | NOT_A_DATABASE) => {
-                    Self::Damaged(format!("database file: {fault}; restore it from a backup"))
-                }
-                _ => Self::Unavailable(fault.to_string()),
-            },
-            sqlx::Error::ColumnDecode { index, source } => Self::Damaged(format!("column {index}: {source}")),
-            sqlx::Error::PoolTimedOut => Self::Unavailable("every reader is busy".to_owned()),
-            _ => Self::Unavailable(error.to_string()),
-        }
+/// What SQLite complained of.
+pub(in crate::store) fn of(fault: &SqliteError) -> Error {
+    match code_of(fault).map(|c| c & 0xff) {
+        _ if fault.kind() == ErrorKind::UniqueViolation => Error::Conflict(format!("it exists already: {fault}")),
+        Some(CONSTRAINT) => Error::Conflict(format!("the store refused a row: {fault}")),
+        Some(CORRUPT | NOT_A_DATABASE) => Error::Damaged(format!("database file: {fault}; restore it from a backup")),
+        _ => Error::Unavailable(fault.to_string()),
     }
+}
+
+fn code_of(fault: &dyn DatabaseError) -> Option<i64> {
+    fault.code()?.parse().ok()
 }
 
 /// The extended result code.
 fn code(error: &sqlx::Error) -> Option<i64> {
-    error.as_database_error()?.code()?.parse().ok()
+    code_of(error.as_database_error()?)
 }
 
 /// Whether one row is at fault, not the disk: its neighbours can be kept without it.

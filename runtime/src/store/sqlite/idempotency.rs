@@ -17,7 +17,6 @@ const FIND: &str = "SELECT tenant, key, fingerprint, status, body, expires_at FR
                     WHERE tenant = ? AND key = ? AND expires_at > ?";
 
 impl Store {
-    /// The answer that was given under this key, unless it is forgotten by `now`.
     pub async fn idempotency(
         &self,
         tenant: &TenantId,
@@ -34,8 +33,6 @@ impl Store {
         row.map(|row| decode_row(&row).map(|(_, found)| found)).transpose()
     }
 
-    /// Forgets what has expired: idempotency keys, component state and quota windows. Called every few minutes;
-    /// answers with how many rows that were.
     pub async fn delete_expired(&self, now: Timestamp) -> Result<u64, Error> {
         const SLICE: u64 = 5000;
         const DELETES: [&str; 3] = [

@@ -9,7 +9,6 @@ use super::open::Store;
 use crate::store::Error;
 
 impl Store {
-    /// Every lane with unfinished runs: tenant, trigger, ordering key, and how many.
     pub async fn lanes(&self) -> Result<Vec<(TenantId, Arc<str>, String, u64)>, Error> {
         let mut conn = self.reader().await?;
         let rows = sqlx::query(

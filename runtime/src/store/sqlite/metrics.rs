@@ -12,12 +12,10 @@ const UNFINISHED: &str = "(SELECT count(*) FROM runs WHERE due_at IS NOT NULL AN
 const RUNNING: &str = "(SELECT count(*) FROM runs WHERE due_at IS NOT NULL AND parked = 0 AND state = 'running')";
 
 impl Store {
-    /// Pending and running runs.
     pub async fn unfinished(&self) -> Result<u64, Error> {
         self.number(format!("SELECT {UNFINISHED}")).await
     }
 
-    /// How many runs there are of each state but `delivered`.
     pub async fn queue_depths(&self) -> Result<Vec<(String, u64)>, Error> {
         let running = self.number(format!("SELECT {RUNNING}")).await?;
         let pending = self.unfinished().await?.saturating_sub(running);
@@ -25,7 +23,6 @@ impl Store {
         Ok(vec![("pending".to_owned(), pending), ("running".to_owned(), running), ("failed".to_owned(), failed)])
     }
 
-    /// When the oldest run that is pending was planned.
     pub async fn oldest_pending(&self) -> Result<Option<Timestamp>, Error> {
         let mut conn = self.reader().await?;
         // A parked run waits behind an older one, which is counted.
@@ -37,7 +34,6 @@ impl Store {
         oldest.map(decode::instant).transpose()
     }
 
-    /// Dead letters of all tenants.
     pub async fn dead_letter_count(&self) -> Result<u64, Error> {
         self.number("SELECT count(*) FROM runs WHERE state = 'failed'".to_owned()).await
     }

@@ -2,37 +2,42 @@
 //!
 //! One file per table below; `writer.rs` tells how writes are kept, `hot.rs` what the hot path costs.
 
-mod backfill_seen;
 mod batch;
 mod checkpoint;
 mod claims;
-mod component_state;
-mod components;
 mod decode;
 mod events;
-mod fault;
+pub(super) mod fault;
 mod filter;
 mod hot;
 mod idempotency;
 pub mod inspect;
-mod keys;
 mod lanes;
 mod lock;
 mod metrics;
 mod migrate;
 mod open;
-mod quotas;
 mod replay;
-mod resources;
 mod rows;
 mod runs;
-mod source_state;
-mod syncs;
-mod tenants;
-mod topics;
-mod triggers;
+#[path = "../tables/mod.rs"]
+mod tables;
 mod work;
 mod writer;
 
-pub use backfill_seen::RowDigest;
-pub use open::{Options, Store};
+pub use open::Store;
+
+use sqlx::sqlite::{SqliteConnection as Connection, SqliteRow as DbRow};
+use triggerd_core::id::TenantId;
+
+use crate::store::{ChangeKind, Error};
+
+/// Notes a change that other nodes are to learn of: there are none.
+async fn changed(_: &mut Connection, _: ChangeKind, _: &TenantId, _: &str) -> Result<(), Error> {
+    Ok(())
+}
+
+/// Keeps others out of what these names name until the end of the transaction: one connection writes.
+async fn alone(_: &mut Connection, _: &[&str]) -> Result<(), Error> {
+    Ok(())
+}

@@ -15,27 +15,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::writer::{Call, Op, Writer};
 use super::{lock, migrate};
 use crate::clock::Clock;
-use crate::store::Error;
+use crate::store::{Changes, Error, Options};
 
 /// How many operations wait before callers do: a second's worth, so that memory stays bounded.
 const QUEUE: usize = 8192;
-
-/// How the store is opened.
-#[derive(Clone)]
-pub struct Options {
-    /// Where the time of writes comes from that do not bring their own.
-    pub clock: Clock,
-    /// How many reads go on at once.
-    pub readers: u32,
-    /// How large the database file may grow; writes beyond are refused like on a full disk.
-    pub max_bytes: Option<u64>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { clock: Clock::system(), readers: 4, max_bytes: None }
-    }
-}
 
 /// The embedded store. Cheap to clone. Its last clone's end closes it; [`Store::close`] also waits for that.
 #[derive(Clone)]
@@ -43,7 +26,6 @@ pub struct Store {
     ops: mpsc::Sender<Op>,
     readers: SqlitePool,
     pub(super) clock: Clock,
-    path: Arc<Path>,
 }
 
 impl Store {
@@ -66,7 +48,7 @@ impl Store {
             .await?;
         let (ops, queue) = mpsc::channel(QUEUE);
         tokio::spawn(writer.run(queue));
-        Ok(Self { ops, readers, clock: options.clock, path })
+        Ok(Self { ops, readers, clock: options.clock })
     }
 
     /// Waits until everything asked for is on the disk, checkpoints and lets go of the data directory. What is
@@ -99,10 +81,9 @@ impl Store {
         self.write_one(move |conn| Box::pin(async move { super::writer::limit_size(conn, max_bytes).await })).await
     }
 
-    /// The database file.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// There are no other nodes.
+    pub async fn changes(&self) -> Result<Changes, Error> {
+        Ok(Changes::Some(Vec::new()))
     }
 
     /// A connection that can only read; held for one call, never across an await on anything else.
@@ -117,6 +98,15 @@ impl Store {
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
     {
         self.call(work, true).await
+    }
+
+    /// Like [`Store::write`] for work that other nodes are to learn of: there are none.
+    pub(super) async fn write_change<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
+    {
+        self.write(work).await
     }
 
     /// Like [`Store::write`] for work that writes with a single statement, which is all or nothing by itself.

@@ -17,8 +17,6 @@ use crate::store::{Error, EventFilter, Run};
 const SLICE: i64 = 200;
 
 impl Store {
-    /// Makes one run due again, where it has ended; answers with the run as it is then. `None` where there is none, or
-    /// it has not ended.
     pub async fn replay_run(&self, tenant: &TenantId, id: RunId, now: Timestamp) -> Result<Option<Run>, Error> {
         let (tenant, now) = (tenant.clone(), now.as_millisecond());
         self.write(move |conn| {
@@ -43,7 +41,6 @@ impl Store {
         .await
     }
 
-    /// Makes those runs of an event due again that have ended; answers with how many.
     pub async fn replay_event(&self, tenant: &TenantId, id: EventId, now: Timestamp) -> Result<u64, Error> {
         let (tenant, now) = (tenant.clone(), now.as_millisecond());
         self.write(move |conn| {
@@ -63,9 +60,6 @@ impl Store {
         .await
     }
 
-    /// Makes those runs due again that have ended and belong to events of this filter, newest first, in transactions of
-    /// bounded size; answers with how many. With `trigger` set, only that trigger's runs. Events accepted after `now`
-    /// are left out.
     pub async fn replay_events(&self, tenant: &TenantId, filter: &EventFilter, now: Timestamp) -> Result<u64, Error> {
         let mut filter = filter.clone();
         let last = Timestamp::from_millisecond(now.as_millisecond() + 1).unwrap_or(Timestamp::MAX);

@@ -17,13 +17,11 @@ use super::writer::Op;
 use crate::store::{Error, EventFilter, NewRun, Page, PageRequest, Run, RunUpdate};
 
 impl Store {
-    /// Keeps what a run's holder reports; `false` where the run is not the holder's any more, and nothing was changed.
     pub async fn record(&self, update: RunUpdate) -> Result<bool, Error> {
         let mut held = self.record_many(vec![update]).await?;
         held.pop().ok_or_else(closed)
     }
 
-    /// Many reports in one go, each with its own answer.
     pub async fn record_many(&self, updates: Vec<RunUpdate>) -> Result<Vec<bool>, Error> {
         let rows = updates.into_iter().map(|u| UpdateRow::of(u, &self.clock)).collect::<Result<Vec<_>, _>>()?;
         let (answer, done) = oneshot::channel();
@@ -31,7 +29,6 @@ impl Store {
         done.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// The runs of an event, in the order they were planned.
     pub async fn runs_of(&self, tenant: &TenantId, event: EventId) -> Result<Vec<Run>, Error> {
         let sql = format!(
             "SELECT {RUN_COLUMNS} FROM events AS e CROSS JOIN runs AS r ON r.seq BETWEEN e.seq << 18 AND (e.seq << 18) | 262143 \
@@ -46,7 +43,6 @@ impl Store {
         rows.iter().map(decode::run).collect()
     }
 
-    /// One run.
     pub async fn run(&self, tenant: &TenantId, id: RunId) -> Result<Option<Run>, Error> {
         let sql = format!(
             "SELECT {RUN_COLUMNS} FROM runs AS r CROSS JOIN events AS e ON e.seq = r.seq >> 18 WHERE r.id = ? AND r.tenant = ?"
@@ -60,7 +56,6 @@ impl Store {
         row.as_ref().map(decode::run).transpose()
     }
 
-    /// The dead letters, those of the newest events first, each with its event.
     pub async fn dead_letters(
         &self,
         tenant: &TenantId,
@@ -86,7 +81,6 @@ impl Store {
         Ok(Page { items, total: decode::unsigned(&row, "n")?, cursor })
     }
 
-    /// Forgets a dead letter: its event no longer counts as failed for it. `false` where the run is none.
     pub async fn drop_dead_letter(&self, tenant: &TenantId, id: RunId) -> Result<bool, Error> {
         let tenant = tenant.clone();
         self.write_one(move |conn| {
@@ -102,8 +96,6 @@ impl Store {
         .await
     }
 
-    /// Gives an event further runs: the replay of one that matched nothing when it came, and matches now. They come
-    /// behind the event's own in order, and before those of later events.
     pub async fn add_runs(&self, tenant: &TenantId, event: EventId, runs: Vec<NewRun>) -> Result<(), Error> {
         let (tenant, now) = (tenant.clone(), self.clock.now_ms());
         self.write(move |conn| {
@@ -141,8 +133,6 @@ impl Store {
         .await
     }
 
-    /// When the next run falls due, or the next lease ends, after `now`. A run that waits for an earlier one of its lane
-    /// is not counted.
     pub async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, Error> {
         let mut conn = self.reader().await?;
         let due: Option<i64> =

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use triggerd_core::id::{RunId, TenantId};
 
 use super::batch::{Kind, LARGEST_JOINED, Parameters, size_for};
-use super::rows::{AppendRow, RUN_BITS, UpdateRow, bind_run};
+use super::rows::{AppendRow, RUN_BITS, UpdateRow, bind_event, bind_run, bind_update};
 use crate::store::{AppendOutcome, Idempotency, NewRun};
 
 /// The rows of many operations.
@@ -80,13 +80,13 @@ impl<'a> Work<'a> {
     /// Binds up to `size` rows from `from` on; answers with how many there were.
     pub(super) fn bind(&self, kind: Kind, from: usize, size: usize, out: &mut Parameters) -> usize {
         match kind {
-            Kind::Events => self.events[from..].iter().take(size).map(|(seq, row)| row.bind(*seq, out)).count(),
+            Kind::Events => self.events[from..].iter().take(size).map(|(seq, row)| bind_event(row, *seq, out)).count(),
             Kind::Runs => self.runs[from..]
                 .iter()
                 .take(size)
                 .map(|(seq, row, run)| bind_run(run, *seq, &row.tenant, row.accepted_at, row.accepted_at, out))
                 .count(),
-            Kind::Updates => self.updates[0][from..].iter().take(size).map(|row| row.bind(out)).count(),
+            Kind::Updates => self.updates[0][from..].iter().take(size).map(|row| bind_update(row, out)).count(),
         }
     }
 }

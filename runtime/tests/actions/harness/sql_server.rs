@@ -26,13 +26,15 @@ pub struct Database {
     dir: TempDir,
     child: Option<Child>,
     more: Vec<String>,
+    /// Ends the server when this process is gone without having dropped it.
+    leash: Option<Child>,
 }
 
 impl Database {
     /// SQLite's file is made by triggerd, in `databases` of this directory.
     pub fn file(data: &Path) -> Self {
         let dir = tempfile::tempdir_in(data).unwrap();
-        Self { engine: Engine::Sqlite, port: 0, dir, child: None, more: Vec::new() }
+        Self { engine: Engine::Sqlite, port: 0, dir, child: None, more: Vec::new(), leash: None }
     }
 
     pub async fn postgres() -> Self {
@@ -43,6 +45,20 @@ impl Database {
     pub async fn postgres_with_log(settings: &[&str]) -> Self {
         let settings = ["wal_level=logical"].iter().chain(settings).map(|setting| (*setting).to_owned());
         Self::postgres_in(tempfile::tempdir().unwrap(), &settings.collect::<Vec<_>>()).await
+    }
+
+    /// For a server that is never dropped: it ends with this process.
+    #[allow(dead_code, reason = "tests of the whole server use it")]
+    pub fn leashed(mut self) -> Self {
+        let child = self.child.as_ref().unwrap().id().to_string();
+        // It reads from a pipe that nobody writes to: it reads on when this process is gone.
+        let mut leash = Command::new("sh");
+        leash
+            .args(["-c", "read -r _; kill -QUIT \"$0\" 2>/dev/null; sleep 1; rm -rf \"$1\"", &child])
+            .arg(self.dir.path());
+        leash.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.leash = Some(leash.spawn().unwrap());
+        self
     }
 
     /// Ends the server; the next start recovers it onto another timeline, as after a restore or a failover.
@@ -88,7 +104,7 @@ impl Database {
         init.arg(format!("--pwfile={}", password.display())).arg("-D").arg(dir.path().join("data"));
         succeed(init);
         let more = settings.iter().flat_map(|setting| ["-c".to_owned(), setting.clone()]).collect();
-        let mut database = Self { engine: Engine::Postgres, port: free_port(), dir, child: None, more };
+        let mut database = Self { engine: Engine::Postgres, port: free_port(), dir, child: None, more, leash: None };
         database.start().await;
         database
     }
@@ -109,7 +125,7 @@ impl Database {
         init.arg(format!("--datadir={}", dir.path().join("data").display()));
         succeed(init);
         let more = vec![format!("--init-file={}", dir.path().join("init.sql").display())];
-        let mut database = Self { engine: Engine::MariaDb, port: free_port(), dir, child: None, more };
+        let mut database = Self { engine: Engine::MariaDb, port: free_port(), dir, child: None, more, leash: None };
         database.start().await;
         // The next start finds what this one made.
         database.more.clear();
@@ -123,7 +139,7 @@ impl Database {
             Engine::Postgres => {
                 let mut command = as_server(&postgres_program("postgres"));
                 command.arg("-D").arg(&data).args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
-                command.args(["-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "max_connections=120"]);
+                command.args(["-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "max_connections=300"]);
                 command
             }
             Engine::MariaDb => {
@@ -280,6 +296,10 @@ impl Client {
 
 impl Drop for Database {
     fn drop(&mut self) {
+        if let Some(mut leash) = self.leash.take() {
+            let _ = leash.kill();
+            let _ = leash.wait();
+        }
         self.stop();
     }
 }

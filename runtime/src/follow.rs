@@ -1,0 +1,114 @@
+//! Following what other nodes change: definitions, components, resources, tenants and keys.
+//!
+//! Every node keeps these in memory, and reads anew what the store's log of changes names: some milliseconds after the change
+//! where nodes wake each other, within half a second where they do not. A change that could not be read is not forgotten:
+//! everything is read anew then. [`Freshness`] tells whether this node is behind.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::store::{self, Change, ChangeKind, Changes};
+use crate::syncs;
+
+/// A node that has not looked for so long is behind.
+const STALE: Duration = Duration::from_secs(1);
+/// How long after a failure it is tried again.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// When this node last knew that it had seen every change.
+pub struct Freshness(AtomicI64);
+
+impl Freshness {
+    /// A node that has just read everything.
+    #[must_use]
+    pub fn new(now_ms: i64) -> Self {
+        Self(AtomicI64::new(now_ms))
+    }
+
+    /// How long ago that was, where it is longer than it should be.
+    #[must_use]
+    pub fn behind(&self, app: &App) -> Option<Duration> {
+        if !app.store.is_shared() {
+            return None;
+        }
+        let ago = app.clock.now_ms() - self.0.load(Ordering::Relaxed);
+        let ago = Duration::from_millis(u64::try_from(ago).unwrap_or(0));
+        (ago > STALE).then_some(ago)
+    }
+}
+
+/// Follows until `stop`.
+pub async fn follow(app: Arc<App>, stop: CancellationToken) {
+    let mut all = false;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = app.store.changed_elsewhere() => {}
+        }
+        match catch_up(&app, all).await {
+            Ok(()) => {
+                all = false;
+                app.freshness.0.store(app.clock.now_ms(), Ordering::Relaxed);
+            }
+            Err(error) => {
+                all = true;
+                tracing::warn!(%error, "What other nodes have changed could not be read, trying again: {error}");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn catch_up(app: &App, all: bool) -> Result<(), store::Error> {
+    match app.store.changes().await? {
+        Changes::Some(changes) if !all => {
+            // What was changed twice is read once.
+            let mut done: HashSet<&Change> = HashSet::new();
+            for change in &changes {
+                if done.insert(change) {
+                    apply(app, change).await?;
+                }
+            }
+            Ok(())
+        }
+        Changes::Some(_) | Changes::All => reload(app).await,
+    }
+}
+
+async fn apply(app: &App, change: &Change) -> Result<(), store::Error> {
+    let Change { kind, tenant, key } = change;
+    match kind {
+        ChangeKind::Trigger => app.definitions.refresh(tenant, key).await,
+        ChangeKind::Component => {
+            app.components.forget(tenant, key);
+            Ok(())
+        }
+        ChangeKind::Tenant => app.access.refresh_tenant(tenant).await,
+        ChangeKind::Key => app.access.refresh_key(tenant, key).await,
+        ChangeKind::Resource => {
+            let Some((kind, tag)) = key.split_once('/') else { return Ok(()) };
+            if kind == crate::components::SETTINGS {
+                app.components.forget(tenant, tag);
+            }
+            app.services.resources.refresh(tenant, kind, tag).await?;
+            if kind == "syncs" {
+                syncs::install(&app.definitions, &app.services.resources, tenant, tag).await;
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn reload(app: &App) -> Result<(), store::Error> {
+    app.access.reload().await?;
+    app.components.forget_all();
+    app.services.resources.reload().await?;
+    app.definitions.reload().await?;
+    syncs::install_all(&app.definitions, &app.services.resources).await;
+    Ok(())
+}

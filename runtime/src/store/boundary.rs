@@ -1,0 +1,397 @@
+//! The calls of the store, whichever it is: said once here, done in `sqlite/`, `postgres/` and `tables/`.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use triggerd_core::event::Event;
+use triggerd_core::id::{EventId, RunId, TenantId};
+use uuid::Uuid;
+
+use super::{
+    Append, AppendOutcome, Changes, Claimed, Error, EventFilter, Idempotency, NewRun, Page, PageRequest, PutMode,
+    PutOutcome, Resealed, RowDigest, Run, RunUpdate, StateValue, StoredComponent, StoredEvent, StoredKey,
+    StoredResource, StoredTenant, StoredTrigger, SyncConflict, SyncRow, SyncSettled, TopicMessage, postgres, sqlite,
+};
+
+/// What is kept. Cheap to clone. Its last clone's end closes it; [`Store::close`] also waits for that.
+#[derive(Clone)]
+pub enum Store {
+    /// Embedded: a file in the data directory, one process.
+    Sqlite(sqlite::Store),
+    /// A PostgreSQL database that several nodes share.
+    Postgres(postgres::Store),
+}
+
+/// Each call is an `async fn` of [`Store`] that answers `Result<_, Error>`.
+macro_rules! calls {
+    ($($(#[$meta:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?) -> $answer:ty;)*) => {
+        impl Store {$(
+            $(#[$meta])*
+            pub async fn $name(&self, $($arg: $type),*) -> Result<$answer, Error> {
+                match self {
+                    Self::Sqlite(store) => store.$name($($arg),*).await,
+                    Self::Postgres(store) => store.$name($($arg),*).await,
+                }
+            }
+        )*}
+    };
+}
+
+calls! {
+    // The store itself
+
+    /// Waits until everything asked for is on stable storage, and lets go of the store. What is asked for afterwards is
+    /// answered `Unavailable`.
+    fn close() -> ();
+
+    /// Whether the store can be read and written now: what `/ready` asks. Costs one small commit.
+    fn ping() -> ();
+
+    /// What other nodes have changed since this was last asked: definitions, resources, tenants, keys.
+    fn changes() -> Changes;
+
+    // Events
+
+    /// Keeps an event with its runs; answers once both are on stable storage.
+    fn append(append: Append) -> AppendOutcome;
+
+    /// Keeps many events: all or, with an error, none. Those whose idempotency key has an answer are left out.
+    fn append_batch(appends: Vec<Append>) -> Vec<AppendOutcome>;
+
+    /// One event.
+    fn event(tenant: &TenantId, id: EventId) -> Option<StoredEvent>;
+
+    /// The inbox: newest first.
+    fn events(tenant: &TenantId, filter: &EventFilter, page: &PageRequest) -> Page<StoredEvent>;
+
+    /// Events of a time range, oldest first, from the one after `after` on: a backtest reads them page by page.
+    fn events_between(
+        tenant: &TenantId,
+        start: Timestamp,
+        end: Timestamp,
+        after: Option<EventId>,
+        limit: u32,
+    ) -> Vec<Arc<Event>>;
+
+    /// Those of `ids` whose events are kept.
+    fn known_events(ids: &[EventId]) -> HashSet<EventId>;
+
+    /// Retention: forgets events accepted before `before` whose runs have all ended, with their runs, `limit` at
+    /// most; answers with how many. Called again until that is less than `limit`.
+    fn delete_events_before(before: Timestamp, limit: u32) -> u64;
+
+    // Runs
+
+    /// Keeps what a run's holder reports; `false` where the run is not the holder's any more, and nothing was changed.
+    fn record(update: RunUpdate) -> bool;
+
+    /// Many reports in one go, each with its own answer.
+    fn record_many(updates: Vec<RunUpdate>) -> Vec<bool>;
+
+    /// The runs of an event, in the order they were planned.
+    fn runs_of(tenant: &TenantId, event: EventId) -> Vec<Run>;
+
+    /// One run.
+    fn run(tenant: &TenantId, id: RunId) -> Option<Run>;
+
+    /// The dead letters, those of the newest events first, each with its event.
+    fn dead_letters(tenant: &TenantId, filter: &EventFilter, page: &PageRequest) -> Page<(Run, Arc<Event>)>;
+
+    /// Forgets a dead letter: its event no longer counts as failed for it. `false` where the run is none.
+    fn drop_dead_letter(tenant: &TenantId, id: RunId) -> bool;
+
+    /// Gives an event further runs: the replay of one that matched nothing when it came, and matches now. They come
+    /// behind the event's own in order, and before those of later events.
+    fn add_runs(tenant: &TenantId, event: EventId, runs: Vec<NewRun>) -> ();
+
+    /// When the next run falls due, or the next lease ends, after `now`. A run that waits for an earlier one of its lane
+    /// is not counted.
+    fn next_due(now: Timestamp) -> Option<Timestamp>;
+
+    // Claims
+
+    /// Claims up to `limit` runs that are due, oldest due first, until `lease_until`.
+    fn claim(now: Timestamp, limit: u32, lease_until: Timestamp) -> Vec<Claimed>;
+
+    /// Claims the first unfinished run of a lane, if it is due: what follows the end of the one before.
+    fn claim_lane(
+        tenant: &TenantId,
+        trigger: &str,
+        key: &str,
+        now: Timestamp,
+        lease_until: Timestamp,
+    ) -> Option<Claimed>;
+
+    /// Claims one run, if it is due and its lane lets it.
+    fn claim_run(id: RunId, now: Timestamp, lease_until: Timestamp) -> Option<Claimed>;
+
+    /// Lengthens leases; `false` for each run that is not the caller's any more. Called well before they end.
+    fn renew(held: Vec<(RunId, i64)>, until: Timestamp) -> Vec<bool>;
+
+    // Lanes
+
+    /// Every lane with unfinished runs: tenant, trigger, ordering key, and how many.
+    fn lanes() -> Vec<(TenantId, Arc<str>, String, u64)>;
+
+    // Replays
+
+    /// Makes one run due again, where it has ended; answers with the run as it is then. `None` where there is none, or
+    /// it has not ended.
+    fn replay_run(tenant: &TenantId, id: RunId, now: Timestamp) -> Option<Run>;
+
+    /// Makes those runs of an event due again that have ended; answers with how many.
+    fn replay_event(tenant: &TenantId, id: EventId, now: Timestamp) -> u64;
+
+    /// Makes those runs due again that have ended and belong to events of this filter, newest first, in transactions of
+    /// bounded size; answers with how many. With `trigger` set, only that trigger's runs. Events accepted after `now`
+    /// are left out.
+    fn replay_events(tenant: &TenantId, filter: &EventFilter, now: Timestamp) -> u64;
+
+    // Idempotency keys
+
+    /// The answer that was given under this key, unless it is forgotten by `now`.
+    fn idempotency(tenant: &TenantId, key: &str, now: Timestamp) -> Option<Idempotency>;
+
+    /// Forgets what has expired: idempotency keys, component state and quota windows. Called every few minutes;
+    /// answers with how many rows that were.
+    fn delete_expired(now: Timestamp) -> u64;
+
+    // Metrics
+
+    /// Pending and running runs.
+    fn unfinished() -> u64;
+
+    /// How many runs there are of each state but `delivered`.
+    fn queue_depths() -> Vec<(String, u64)>;
+
+    /// When the oldest run that is pending was planned.
+    fn oldest_pending() -> Option<Timestamp>;
+
+    /// Dead letters of all tenants.
+    fn dead_letter_count() -> u64;
+
+    // Triggers
+
+    /// The versions in force, of all tenants: read once at start.
+    fn triggers_all() -> Vec<StoredTrigger>;
+
+    /// The definition in force.
+    fn trigger(tenant: &TenantId, tag: &str) -> Option<StoredTrigger>;
+
+    /// Stores a definition as the tag's next version, unless it says what the one in force says.
+    fn put_trigger(tenant: &TenantId, tag: &str, definition: Value, mode: PutMode, now: Timestamp) -> PutOutcome;
+
+    /// Ends a trigger; its versions stay. `false` where there is none.
+    fn delete_trigger(tenant: &TenantId, tag: &str, now: Timestamp) -> bool;
+
+    /// One version, whether in force or not.
+    fn trigger_version(tenant: &TenantId, tag: &str, version: u32) -> Option<StoredTrigger>;
+
+    /// Every version of a tag, newest first.
+    fn trigger_versions(tenant: &TenantId, tag: &str) -> Vec<StoredTrigger>;
+
+    /// The versions that were in force at an instant.
+    fn triggers_at(tenant: &TenantId, instant: Timestamp) -> Vec<StoredTrigger>;
+
+    // Components
+
+    /// Stores bytes as the name's next version; the latest version's bytes again are that version, and `false`.
+    fn put_component(
+        tenant: &TenantId,
+        name: &str,
+        digest: &str,
+        description: Value,
+        bytes: Vec<u8>,
+        now: Timestamp,
+    ) -> (StoredComponent, bool);
+
+    /// Every version of every component, by name, oldest first.
+    fn components(tenant: &TenantId) -> Vec<StoredComponent>;
+
+    /// Every version of one component, oldest first; none where there is no such.
+    fn component(tenant: &TenantId, name: &str) -> Vec<StoredComponent>;
+
+    /// The bytes as they were uploaded.
+    fn component_bytes(tenant: &TenantId, digest: &str) -> Option<Vec<u8>>;
+
+    /// Deletes a component with all its versions and its durable state. `false` where there is none.
+    fn delete_component(tenant: &TenantId, name: &str) -> bool;
+
+    // Components' state
+
+    /// A key's value, unless it has expired by `now`.
+    fn state_get(tenant: &TenantId, component: &str, key: &str, now: Timestamp) -> Option<StateValue>;
+
+    /// Sets a key, whatever it was; answers with its new version.
+    fn state_set(tenant: &TenantId, component: &str, key: &str, value: Vec<u8>, expires_at: Option<Timestamp>) -> u64;
+
+    /// Sets a key if its version is `expected` (`None`: if it is not there or has expired); answers with its new version,
+    /// `None` where it was another.
+    fn state_compare_and_set(
+        tenant: &TenantId,
+        component: &str,
+        key: &str,
+        expected: Option<u64>,
+        value: Vec<u8>,
+        expires_at: Option<Timestamp>,
+    ) -> Option<u64>;
+
+    /// Deletes a key; `false` where it was not there.
+    fn state_delete(tenant: &TenantId, component: &str, key: &str) -> bool;
+
+    // Resources
+
+    /// Stores a resource; `true` where it is new.
+    fn put_resource(
+        tenant: &TenantId,
+        kind: &str,
+        tag: &str,
+        settings: Value,
+        now: Timestamp,
+    ) -> (StoredResource, bool);
+
+    /// One resource.
+    fn resource(tenant: &TenantId, kind: &str, tag: &str) -> Option<StoredResource>;
+
+    /// A tenant's resources of one kind, by tag.
+    fn resources(tenant: &TenantId, kind: &str) -> Vec<StoredResource>;
+
+    /// Every tenant's resources: read once at start.
+    fn resources_all() -> Vec<(TenantId, StoredResource)>;
+
+    /// Replaces sealed texts, all in one transaction. Versions and times stay; a resource that was changed meanwhile is
+    /// left as it is.
+    fn reseal_resources(resealed: Vec<Resealed>) -> ();
+
+    /// Deletes a resource; `false` where there is none.
+    fn delete_resource(tenant: &TenantId, kind: &str, tag: &str) -> bool;
+
+    // Syncs
+
+    /// What is remembered of one row.
+    fn sync_row(tenant: &TenantId, sync: &str, key: &str) -> SyncRow;
+
+    /// What is remembered of rows, by key.
+    fn sync_rows(tenant: &TenantId, sync: &str, keys: &[String]) -> HashMap<String, SyncRow>;
+
+    /// How many rows are remembered.
+    fn sync_count(tenant: &TenantId, sync: &str) -> u64;
+
+    /// Notes a write that is about to be committed elsewhere, with the value that is lost by it.
+    fn sync_intend(
+        tenant: &TenantId,
+        sync: &str,
+        key: &str,
+        intent: &Value,
+        lost: Vec<SyncConflict>,
+        now: Timestamp,
+    ) -> ();
+
+    /// Notes what both sides hold now and that nothing is under way. A row that neither of them holds is forgotten.
+    fn sync_settle(tenant: &TenantId, sync: &str, key: &str, settled: SyncSettled, now: Timestamp) -> ();
+
+    /// Forgets all rows and conflicts of a sync.
+    fn sync_forget(tenant: &TenantId, sync: &str) -> ();
+
+    /// A sync's conflicts, newest first, from before `before` on, and how many there are in all.
+    fn sync_conflicts(tenant: &TenantId, sync: &str, before: Option<Uuid>, limit: u32) -> (Vec<SyncConflict>, u64);
+
+    /// One conflict.
+    fn sync_conflict(tenant: &TenantId, sync: &str, id: Uuid) -> Option<SyncConflict>;
+
+    /// How many conflicts there were since.
+    fn sync_conflicts_since(tenant: &TenantId, sync: &str, since: Timestamp) -> u64;
+
+    /// Notes that a person put the lost value back.
+    fn sync_conflict_restored(tenant: &TenantId, sync: &str, id: Uuid) -> ();
+
+    /// Drops a conflict from the list; `false` where it is not there.
+    fn sync_conflict_delete(tenant: &TenantId, sync: &str, id: Uuid) -> bool;
+
+    // The embedded broker
+
+    /// Appends a message; answers with its offset, or the first one's where the same delivery published before.
+    #[expect(clippy::too_many_arguments, reason = "they are the row's columns")]
+    fn topic_append(
+        tenant: &TenantId,
+        broker: &str,
+        topic: &str,
+        key: Option<String>,
+        headers: Value,
+        message: String,
+        delivery_id: Option<String>,
+        now: Timestamp,
+    ) -> u64;
+
+    /// Messages from an offset on, oldest first.
+    fn topic_read(tenant: &TenantId, broker: &str, topic: &str, from_offset: u64, limit: u32) -> Vec<TopicMessage>;
+
+    /// A broker's topics, each with the offset that its next message gets.
+    fn topics(tenant: &TenantId, broker: &str) -> Vec<(String, u64)>;
+
+    // Quotas
+
+    /// Takes one of the `limit` of an action's window; `false` where none is left. The count is forgotten at `expires_at`.
+    #[expect(clippy::too_many_arguments, reason = "they are the row's columns")]
+    fn quota_take(
+        tenant: &TenantId,
+        trigger: &str,
+        action: &str,
+        key: &str,
+        window_start: Timestamp,
+        limit: u64,
+        expires_at: Timestamp,
+    ) -> bool;
+
+    // Sources
+
+    /// What is remembered under a key.
+    fn source_state(tenant: &TenantId, kind: &str, key: &str) -> Option<Value>;
+
+    /// Everything of a kind, of all tenants: tenant, key and value.
+    fn source_states(kind: &str) -> Vec<(TenantId, String, Value)>;
+
+    /// Remembers a value under a key, in place of the one before.
+    fn put_source_state(tenant: &TenantId, kind: &str, key: &str, value: &Value, now: Timestamp) -> ();
+
+    /// Forgets a key.
+    fn delete_source_state(tenant: &TenantId, kind: &str, key: &str) -> ();
+
+    // Backfills
+
+    /// Keeps that these rows were told of.
+    fn backfill_see(tenant: &TenantId, backfill: &str, rows: Vec<RowDigest>) -> ();
+
+    /// Those of `rows` that were told of.
+    fn backfill_seen(tenant: &TenantId, backfill: &str, rows: &[RowDigest]) -> HashSet<RowDigest>;
+
+    /// Forgets what was kept for a backfill.
+    fn backfill_forget(tenant: &TenantId, backfill: &str) -> ();
+
+    // Tenants
+
+    /// All tenants.
+    fn tenants() -> Vec<StoredTenant>;
+
+    /// One tenant.
+    fn tenant(id: &TenantId) -> Option<StoredTenant>;
+
+    /// Stores a tenant: a new one, or new limits of one that is there, whose `created_at` stays.
+    fn put_tenant(tenant: StoredTenant) -> ();
+
+    // API keys
+
+    /// Every tenant's keys: read once at start.
+    fn keys_all() -> Vec<StoredKey>;
+
+    /// A tenant's keys, oldest first.
+    fn keys(tenant: &TenantId) -> Vec<StoredKey>;
+
+    /// Stores a new key; an id that exists is a conflict.
+    fn put_key(key: StoredKey) -> ();
+
+    /// Deletes a tenant's key; `false` where it has none of that id.
+    fn delete_key(tenant: &TenantId, id: &str) -> bool;
+}

@@ -1,0 +1,122 @@
+//! Opening a store: which one, and how.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Error, Store, postgres, sqlite};
+use crate::clock::Clock;
+
+/// How a store is opened.
+#[derive(Clone)]
+pub struct Options {
+    /// Where the time of writes comes from that do not bring their own.
+    pub clock: Clock,
+    /// How many reads go on at once; on PostgreSQL also what is seldom written.
+    pub readers: u32,
+    /// SQLite: how large the database file may grow; writes beyond are refused like on a full disk.
+    pub max_bytes: Option<u64>,
+    /// PostgreSQL: what of it is used.
+    pub shared: Shared,
+}
+
+/// How a database that several nodes share is used.
+#[derive(Clone, Copy, Debug)]
+pub struct Shared {
+    /// How long a node that is not heard of keeps its runs.
+    pub lease: Duration,
+    /// Connections that commit groups.
+    pub writers: u32,
+    /// Whether nodes wake each other with `NOTIFY`; without, they poll, as through a pooler that shares connections.
+    pub notify: bool,
+    /// Whether a server is taken that may lose what it has committed.
+    pub allow_degraded: bool,
+    /// How long events are kept, which decides how large a partition is.
+    pub retention: Option<Duration>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let shared = Shared {
+            lease: Duration::from_secs(30),
+            writers: 2,
+            notify: true,
+            allow_degraded: false,
+            retention: Some(Duration::from_secs(90 * 86_400)),
+        };
+        Self { clock: Clock::system(), readers: 4, max_bytes: None, shared }
+    }
+}
+
+/// Whether what is committed outlives a loss of power.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Durability {
+    /// It does.
+    Full,
+    /// It may not, for this reason; the operator has allowed it.
+    Degraded(String),
+}
+
+impl Store {
+    /// Opens the embedded store of `data_dir`, called once at start: takes the directory's lock (another process that
+    /// holds it is an error within a second), migrates, and makes claimable what a dead process had claimed.
+    pub async fn open(data_dir: &Path, options: Options) -> Result<Self, Error> {
+        sqlite::Store::open(data_dir, options).await.map(Self::Sqlite)
+    }
+
+    /// Opens the store in the PostgreSQL database of a `postgres://` URL: migrates, and joins the nodes that share it.
+    pub async fn connect(url: &str, options: Options) -> Result<Self, Error> {
+        postgres::Store::connect(url, options).await.map(Self::Postgres)
+    }
+
+    /// Whether other nodes may use the same store.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
+    /// Waits until other nodes may have left runs that are due; for ever where there are none.
+    pub async fn due_elsewhere(&self) {
+        match self {
+            Self::Sqlite(_) => std::future::pending().await,
+            Self::Postgres(store) => store.wait_due().await,
+        }
+    }
+
+    /// Waits until other nodes may have changed definitions or the like; for ever where there are none.
+    pub async fn changed_elsewhere(&self) {
+        match self {
+            Self::Sqlite(_) => std::future::pending().await,
+            Self::Postgres(store) => store.wait_changes().await,
+        }
+    }
+
+    /// Whether the runs that this process holds are still its own, as far as can be told without asking: a node whose lease has
+    /// ended begins nothing.
+    #[must_use]
+    pub fn holds_its_runs(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => true,
+            Self::Postgres(store) => store.is_alive(),
+        }
+    }
+
+    /// Whether what is committed outlives a loss of power.
+    #[must_use]
+    pub fn durability(&self) -> Durability {
+        match self {
+            Self::Sqlite(_) => Durability::Full,
+            Self::Postgres(store) => store.durability(),
+        }
+    }
+
+    /// SQLite: sets how large the database file may grow from now on (`None`: as large as it can). A limit below the present
+    /// size refuses all growth. On PostgreSQL the server's operator sets limits.
+    pub async fn limit_size(&self, max_bytes: Option<u64>) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(store) => store.limit_size(max_bytes).await,
+            Self::Postgres(_) => {
+                Err(Error::Conflict("the size of a PostgreSQL database is not limited here".to_owned()))
+            }
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Claims: who may execute a run.
+//!
+//! A claim raises the run's epoch, the fencing token that its holder's reports carry, and writes this node into it. A run may be
+//! claimed when it is pending and due; never while an earlier run of its lane (tenant, trigger, ordering key) has not ended, or a
+//! later one is being executed. Runs of lanes are claimed under their lanes' locks (`lanes.rs`), all others in one statement
+//! that passes over what another node is just claiming.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, Row as _};
+use triggerd_core::id::{RunId, TenantId};
+use uuid::Uuid;
+
+use super::decode::{self, RUN_COLUMNS};
+use super::held::Dropped;
+use super::node::{FENCE, release};
+use super::{Store, lanes};
+use crate::store::{Claimed, Error};
+
+/// Holds for a row `q` of `queue` that may be claimed at `$2`, its lane aside.
+const DUE: &str = "q.holder IS NULL AND NOT q.parked AND q.due_at <= $2";
+
+/// Holds for a row `q` whose lane lets it be claimed.
+const LANE_IS_FREE: &str = "NOT EXISTS (SELECT 1 FROM queue AS o WHERE o.lane = q.lane AND o.run_id <> q.run_id \
+     AND (o.lane_seq < q.lane_seq OR o.holder IS NOT NULL))";
+
+/// Claims what `chosen` selects (`run_id` and `due_at` of `queue AS q`); `$1` is the node.
+fn claiming(chosen: &str) -> String {
+    format!(
+        "WITH {FENCE}, \
+         chosen AS MATERIALIZED ({chosen} FOR UPDATE OF q SKIP LOCKED), \
+         taken AS (UPDATE queue AS q SET holder = node.id, due_at = NULL, lost = false FROM chosen, node \
+             WHERE q.run_id = chosen.run_id RETURNING q.run_id, q.lane, chosen.due_at, chosen.lost), \
+         claimed AS (UPDATE runs AS r SET state = 1, epoch = r.epoch + 1, holder = node.id FROM taken, node \
+             WHERE r.id = taken.run_id RETURNING {RUN_COLUMNS}, taken.due_at AS was_due, taken.lost, taken.lane) \
+         SELECT c.*, NULL::bigint AS due_at, e.crc, e.body FROM claimed AS c JOIN events AS e ON e.id = c.event_id \
+         ORDER BY c.was_due, c.id"
+    )
+}
+
+impl Store {
+    pub async fn claim(&self, now: Timestamp, limit: u32, lease_until: Timestamp) -> Result<Vec<Claimed>, Error> {
+        let due = self.node.skew.to_database(now.as_millisecond());
+        let (alone, in_lanes) = self.what_is_due(due).await?;
+        let mut claimed = Vec::new();
+        if in_lanes {
+            // Half of the room, so that neither kind starves the other.
+            let most = if alone { limit.div_ceil(2) } else { limit };
+            claimed = self.claim_in_lanes(due, most, lease_until).await?;
+        }
+        let room = i64::from(limit) - claimed.len() as i64;
+        if alone && room > 0 {
+            let sql = claiming(&format!(
+                "SELECT q.run_id, q.due_at, q.lost FROM queue AS q, node WHERE {DUE} AND q.lane IS NULL ORDER BY q.due_at LIMIT $3"
+            ));
+            let mut conn = self.reader().await?;
+            let rows =
+                sqlx::query(AssertSqlSafe(sql)).bind(self.node.id()).bind(due).bind(room).fetch_all(&mut *conn).await?;
+            claimed.extend(self.take(&mut conn, &rows, lease_until).await?);
+        }
+        Ok(claimed)
+    }
+
+    /// Whether runs without a lane are due, and runs with one.
+    async fn what_is_due(&self, due: i64) -> Result<(bool, bool), Error> {
+        let mut conn = self.reader().await?;
+        let sql = format!(
+            "SELECT EXISTS (SELECT 1 FROM queue AS q WHERE {DUE} AND q.lane IS NULL), \
+             EXISTS (SELECT 1 FROM queue AS q WHERE {DUE} AND q.lane IS NOT NULL), $1::bigint"
+        );
+        let row = sqlx::query(AssertSqlSafe(sql)).bind(0_i64).bind(due).fetch_one(&mut *conn).await?;
+        Ok((row.try_get(0)?, row.try_get(1)?))
+    }
+
+    async fn claim_in_lanes(&self, due: i64, limit: u32, lease_until: Timestamp) -> Result<Vec<Claimed>, Error> {
+        let mut conn = self.reader().await?;
+        // A first look, without a lock: which lanes.
+        let sql = format!(
+            "SELECT q.run_id, q.lane, $1::bigint FROM queue AS q WHERE {DUE} AND q.lane IS NOT NULL AND {LANE_IS_FREE} \
+             ORDER BY q.due_at LIMIT $3"
+        );
+        let found =
+            sqlx::query(AssertSqlSafe(sql)).bind(0_i64).bind(due).bind(i64::from(limit)).fetch_all(&mut *conn).await?;
+        if found.is_empty() {
+            return Ok(Vec::new());
+        }
+        let runs = found.iter().map(|row| row.try_get(0)).collect::<Result<Vec<Uuid>, _>>()?;
+        let lanes = found.iter().map(|row| row.try_get(1)).collect::<Result<Vec<Uuid>, _>>()?;
+        drop(conn);
+        self.claim_these(due, runs, lanes, lease_until).await
+    }
+
+    /// Claims those of `runs` that may be, under the locks of their lanes.
+    async fn claim_these(
+        &self,
+        due: i64,
+        runs: Vec<Uuid>,
+        lanes: Vec<Uuid>,
+        lease_until: Timestamp,
+    ) -> Result<Vec<Claimed>, Error> {
+        let id = self.node.id();
+        let rows = self
+            .write(move |conn| {
+                Box::pin(async move {
+                    lanes::lock(conn, &lanes).await?;
+                    let sql = claiming(&format!(
+                        "SELECT q.run_id, q.due_at, q.lost FROM queue AS q, node WHERE {DUE} AND q.run_id = ANY($3) \
+                         AND (q.lane IS NULL OR {LANE_IS_FREE})"
+                    ));
+                    Ok(sqlx::query(AssertSqlSafe(sql)).bind(id).bind(due).bind(runs).fetch_all(conn).await?)
+                })
+            })
+            .await?;
+        let mut conn = self.reader().await?;
+        self.take(&mut conn, &rows, lease_until).await
+    }
+
+    pub async fn claim_lane(
+        &self,
+        tenant: &TenantId,
+        trigger: &str,
+        key: &str,
+        now: Timestamp,
+        lease_until: Timestamp,
+    ) -> Result<Option<Claimed>, Error> {
+        let lane = lanes::digest(tenant, trigger, key);
+        let due = self.node.skew.to_database(now.as_millisecond());
+        let id = self.node.id();
+        let rows = self
+            .write(move |conn| {
+                Box::pin(async move {
+                    lanes::lock(conn, &[lane]).await?;
+                    let sql = claiming(&format!(
+                        "SELECT q.run_id, q.due_at, q.lost FROM queue AS q, node WHERE q.run_id = \
+                         (SELECT f.run_id FROM queue AS f WHERE f.lane = $3 ORDER BY f.lane_seq LIMIT 1) \
+                         AND q.holder IS NULL AND q.due_at <= $2 AND {LANE_IS_FREE}"
+                    ));
+                    Ok(sqlx::query(AssertSqlSafe(sql)).bind(id).bind(due).bind(lane).fetch_all(conn).await?)
+                })
+            })
+            .await?;
+        let mut conn = self.reader().await?;
+        Ok(self.take(&mut conn, &rows, lease_until).await?.pop())
+    }
+
+    pub async fn claim_run(&self, id: RunId, now: Timestamp, lease_until: Timestamp) -> Result<Option<Claimed>, Error> {
+        let due = self.node.skew.to_database(now.as_millisecond());
+        let mut conn = self.reader().await?;
+        let lane: Option<Option<Uuid>> = sqlx::query_scalar("SELECT lane FROM queue WHERE run_id = $1")
+            .bind(id.0)
+            .fetch_optional(&mut *conn)
+            .await?;
+        drop(conn);
+        let Some(lane) = lane else { return Ok(None) };
+        Ok(self.claim_these(due, vec![id.0], lane.into_iter().collect(), lease_until).await?.pop())
+    }
+
+    pub async fn renew(&self, held: Vec<(RunId, i64)>, until: Timestamp) -> Result<Vec<bool>, Error> {
+        let lease = self.lease(until);
+        if !lease.is_zero() {
+            // The node's lease covers its runs.
+            let alive = self.node.is_alive();
+            return Ok(held.iter().map(|(id, epoch)| alive && self.node.held.renew(*id, *epoch, lease)).collect());
+        }
+        // A lease that ends now is one that is handed back.
+        let node = self.node.id();
+        let kept: Vec<bool> = held.iter().map(|(id, epoch)| self.node.held.find(*id, *epoch).is_some()).collect();
+        let given: Vec<Dropped> = held.iter().map(|(id, epoch)| Dropped { id: *id, epoch: *epoch, node }).collect();
+        let mut conn = self.reader().await?;
+        if release(&mut conn, node, &given, 0, true).await? > 0 {
+            self.node.wake.due();
+        }
+        given.iter().for_each(|one| self.node.held.leave(one.id, one.epoch));
+        Ok(kept)
+    }
+
+    /// How long a lease lasts that ends then.
+    fn lease(&self, until: Timestamp) -> Duration {
+        let ms = until.as_millisecond() - self.clock.now_ms();
+        Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+    }
+
+    /// Enters claimed rows among the held runs, and reads them.
+    async fn take(
+        &self,
+        conn: &mut PgConnection,
+        rows: &[PgRow],
+        lease_until: Timestamp,
+    ) -> Result<Vec<Claimed>, Error> {
+        let lease = self.lease(lease_until);
+        let mut claimed = Vec::with_capacity(rows.len());
+        for row in rows {
+            let (id, epoch) = (RunId(row.try_get("id")?), row.try_get("epoch")?);
+            self.node.held.enter(self.node.id(), (id, epoch), lease, true, row.try_get("lane")?);
+            match self.decode(row) {
+                Ok(one) => claimed.push(one),
+                Err(Error::Damaged(what)) => self.bury(conn, id, epoch, &what).await?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(claimed)
+    }
+
+    fn decode(&self, row: &PgRow) -> Result<Claimed, Error> {
+        Ok(Claimed {
+            run: decode::run(row, &self.node.skew)?,
+            event: decode::event(row)?,
+            holder_lost: row.try_get("lost")?,
+        })
+    }
+
+    /// Makes a run that cannot be read a dead letter: it would be claimed for ever, and its lane would stand still.
+    async fn bury(&self, conn: &mut PgConnection, id: RunId, epoch: i64, what: &str) -> Result<(), Error> {
+        tracing::error!("The store holds a damaged {what}; its run becomes a dead letter");
+        sqlx::query(
+            "WITH buried AS (UPDATE runs SET state = 3, holder = NULL, finished_at = created_at, error_code = 'STORE_DAMAGED', \
+                 error = $3 WHERE id = $1 AND epoch = $2 AND state = 1 RETURNING id, tenant), \
+             letter AS (INSERT INTO dead_letters (tenant, run_id) SELECT tenant, id FROM buried ON CONFLICT DO NOTHING), \
+             ended AS (DELETE FROM queue AS q USING buried AS b WHERE q.run_id = b.id RETURNING q.lane) \
+             UPDATE queue AS q SET parked = false FROM ended AS n WHERE q.parked AND q.run_id = \
+                 (SELECT f.run_id FROM queue AS f WHERE f.lane = n.lane AND f.run_id <> $1 ORDER BY f.lane_seq LIMIT 1)",
+        )
+        .bind(id.0)
+        .bind(epoch)
+        .bind(what)
+        .execute(conn)
+        .await?;
+        self.node.held.leave(id, epoch);
+        Ok(())
+    }
+}

@@ -1,0 +1,199 @@
+//! Joining and leaving the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::{Connection as _, Postgres};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::changes::Cursor;
+use super::group::Texts;
+use super::link::Link;
+use super::node::Node;
+use super::wake::Wake;
+use super::writer::{Op, Writer};
+use super::{connect, durability, migrate, partitions};
+use crate::clock::Clock;
+use crate::store::rows::{AppendRow, UpdateRow};
+use crate::store::{Append, AppendOutcome, Durability, Error, Options, RunUpdate};
+
+/// How many operations wait before callers do: a second's worth, so that memory stays bounded.
+const QUEUE: usize = 8192;
+/// How long closing waits for what is on its way.
+const CLOSE_LIMIT: Duration = Duration::from_secs(30);
+
+/// The shared store. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pub(super) clock: Clock,
+    pub(super) node: Arc<Node>,
+    pub(super) cursor: Arc<Mutex<Cursor>>,
+    pool: PgPool,
+    ops: mpsc::Sender<Op>,
+    durability: Durability,
+    writers: TaskTracker,
+    tasks: TaskTracker,
+    /// Ends the writers' queue.
+    closing: CancellationToken,
+    /// Ends what keeps the node alive, after them.
+    leaving: CancellationToken,
+}
+
+impl Store {
+    /// Migrates the database of a `postgres://` URL and joins the nodes that share it.
+    pub async fn connect(url: &str, options: Options) -> Result<Self, Error> {
+        let connect_options = connect::options(url)?;
+        let hot = connect::hot(&connect_options);
+        let mut conn = connect::one(&connect_options).await?;
+        let durability = durability::check(&mut conn, options.shared.allow_degraded).await?;
+        migrate::run(&mut conn).await?;
+        partitions::ensure(&mut conn, options.clock.now_ms(), options.shared.retention).await?;
+        let cursor = Arc::new(Mutex::new(Cursor::now(&mut conn).await?));
+        let wake = Arc::new(Wake::default());
+        let node = Node::join(&mut conn, options.clock.clone(), options.shared.lease, wake.clone()).await?;
+        let node = Arc::new(node);
+        // In good order: whether it is closed well matters to nobody.
+        let _ = conn.close().await;
+
+        let (closing, leaving) = (CancellationToken::new(), CancellationToken::new());
+        let (writers, tasks) = (TaskTracker::new(), TaskTracker::new());
+        let (ops, queue) = mpsc::channel(QUEUE);
+        let queue = Arc::new(Mutex::new(queue));
+        let texts = Arc::new(Texts::default());
+        for _ in 0..options.shared.writers.max(1) {
+            let (node, texts, clock) = (node.clone(), texts.clone(), options.clock.clone());
+            let writer = Writer { link: Link::new(hot.clone()), node, texts, clock };
+            writers.spawn(writer.run(queue.clone(), closing.clone()));
+        }
+        tasks.spawn(node.clone().run(connect_options.clone(), leaving.clone()));
+        tasks.spawn(partitions::keep(
+            connect_options.clone(),
+            options.clock.clone(),
+            options.shared.retention,
+            leaving.clone(),
+        ));
+        if options.shared.notify {
+            tasks.spawn(wake.clone().tell(connect_options.clone(), leaving.clone()));
+            tasks.spawn(wake.listen(connect_options, leaving.clone()));
+        }
+        writers.close();
+        tasks.close();
+        let pool = connect::pool(hot, options.readers.max(2));
+        Ok(Self { clock: options.clock, node, cursor, pool, ops, durability, writers, tasks, closing, leaving })
+    }
+
+    /// Finishes what was asked for, hands back what is held, and leaves the nodes.
+    pub async fn close(&self) -> Result<(), Error> {
+        self.closing.cancel();
+        let written = tokio::time::timeout(CLOSE_LIMIT, self.writers.wait()).await;
+        self.leaving.cancel();
+        self.pool.close().await;
+        let left = tokio::time::timeout(CLOSE_LIMIT, self.tasks.wait()).await;
+        match (written, left) {
+            (Ok(()), Ok(())) => Ok(()),
+            _ => Err(Error::Unavailable("the database does not answer; others take this node's runs over".to_owned())),
+        }
+    }
+
+    /// Whether the database can be read and written by this node now.
+    pub async fn ping(&self) -> Result<(), Error> {
+        let alive: Option<i64> = sqlx::query_scalar(
+            "UPDATE nodes SET held = held WHERE id = $1 AND lease_until > clock_timestamp() RETURNING id",
+        )
+        .bind(self.node.id())
+        .fetch_optional(&mut *self.reader().await?)
+        .await?;
+        alive.map(drop).ok_or_else(|| self.node.fenced())
+    }
+
+    /// Whether this node's lease lasts.
+    pub fn is_alive(&self) -> bool {
+        self.node.is_alive()
+    }
+
+    /// Whether what is committed outlives a loss of power.
+    pub fn durability(&self) -> Durability {
+        self.durability.clone()
+    }
+
+    pub async fn append(&self, append: Append) -> Result<AppendOutcome, Error> {
+        let mut outcomes = self.append_batch(vec![append]).await?;
+        outcomes.pop().ok_or_else(closed)
+    }
+
+    pub async fn append_batch(&self, appends: Vec<Append>) -> Result<Vec<AppendOutcome>, Error> {
+        let rows = appends.into_iter().map(AppendRow::of).collect::<Result<Vec<_>, _>>()?;
+        let (answer, done) = oneshot::channel();
+        self.send(Op::Append { rows, answer }).await?;
+        done.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    pub async fn record(&self, update: RunUpdate) -> Result<bool, Error> {
+        let mut held = self.record_many(vec![update]).await?;
+        held.pop().ok_or_else(closed)
+    }
+
+    pub async fn record_many(&self, updates: Vec<RunUpdate>) -> Result<Vec<bool>, Error> {
+        let rows = updates.into_iter().map(|u| UpdateRow::of(u, &self.clock)).collect::<Result<Vec<_>, _>>()?;
+        let (answer, done) = oneshot::channel();
+        self.send(Op::Record { rows, answer }).await?;
+        done.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    async fn send(&self, op: Op) -> Result<(), Error> {
+        self.ops.send(op).await.map_err(|_| closed())
+    }
+
+    /// A connection for one call, never held while anything else is waited for.
+    pub(super) async fn reader(&self) -> Result<PoolConnection<Postgres>, Error> {
+        if !self.node.is_reachable() {
+            return Err(Error::Unavailable("the database does not answer".to_owned()));
+        }
+        Ok(self.pool.acquire().await?)
+    }
+
+    /// Runs `work` in a transaction of its own, and answers once that is committed.
+    pub(super) async fn write<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
+    {
+        let mut conn = self.reader().await?;
+        // Dropped before its commit, a transaction is rolled back.
+        let mut tx = conn.begin().await?;
+        let done = work(&mut tx).await?;
+        tx.commit().await?;
+        Ok(done)
+    }
+
+    /// Like [`Store::write`] for work that other nodes are to learn of.
+    pub(super) async fn write_change<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
+    {
+        let done = self.write(work).await?;
+        self.node.wake.changed();
+        Ok(done)
+    }
+
+    /// Like [`Store::write`] for work that writes with a single statement, which is all or nothing by itself.
+    pub(super) async fn write_one<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
+    {
+        let mut conn = self.reader().await?;
+        work(&mut conn).await
+    }
+}
+
+/// The answer to whom the store can give none.
+pub(super) fn closed() -> Error {
+    Error::Unavailable("the store is closed".to_owned())
+}

@@ -1,0 +1,25 @@
+//! The tables whose SQL both databases speak. This module is compiled once for each store: what differs comes from the store's
+//! own module (`super`), as `Store`, `Connection`, `DbRow`, `changed` and `alone`.
+//!
+//! Parameters are written `$n`, which both take; a number that a column is compared with is bound as `i64`, a digest or an
+//! id as bytes.
+
+mod backfill_seen;
+mod component_state;
+mod components;
+pub(in crate::store) mod decode;
+mod keys;
+mod quotas;
+mod resources;
+mod source_state;
+mod syncs;
+mod tenants;
+mod topics;
+mod triggers;
+
+use super::{Connection, DbRow, Store, alone, changed};
+
+/// `$first,$first+1,…`: a list of `count` parameters.
+fn places(first: usize, count: usize) -> String {
+    (first..first + count).map(|n| format!("${n}")).collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,47 @@
+//! Quotas of actions: how many were taken in a window.
+
+use jiff::Timestamp;
+use triggerd_core::id::TenantId;
+
+use super::Store;
+use crate::store::Error;
+
+impl Store {
+    #[expect(clippy::too_many_arguments, reason = "they are the row's columns")]
+    pub async fn quota_take(
+        &self,
+        tenant: &TenantId,
+        trigger: &str,
+        action: &str,
+        key: &str,
+        window_start: Timestamp,
+        limit: u64,
+        expires_at: Timestamp,
+    ) -> Result<bool, Error> {
+        if limit == 0 {
+            return Ok(false);
+        }
+        let (tenant, trigger) = (tenant.clone(), trigger.to_owned());
+        let (action, key) = (action.to_owned(), key.to_owned());
+        self.write_one(move |conn| {
+            Box::pin(async move {
+                let done = sqlx::query(
+                    "INSERT INTO quota_windows (tenant, trigger, action, key, window_start, used, expires_at) \
+                     VALUES ($1, $2, $3, $4, $5, 1, $6) ON CONFLICT (tenant, trigger, action, key, window_start) \
+                     DO UPDATE SET used = quota_windows.used + 1 WHERE quota_windows.used < $7",
+                )
+                .bind(tenant.as_str())
+                .bind(trigger)
+                .bind(action)
+                .bind(key)
+                .bind(window_start.as_millisecond())
+                .bind(expires_at.as_millisecond())
+                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+                .execute(conn)
+                .await?;
+                Ok(done.rows_affected() > 0)
+            })
+        })
+        .await
+    }
+}

@@ -1,0 +1,55 @@
+//! The shared store: the suite, and what only it promises.
+
+use std::time::Duration;
+
+use triggerd::store::open::Shared;
+use triggerd::store::{Error, Options, Store};
+
+use crate::conformance::fixtures::*;
+use crate::sql_server::Database;
+use crate::{conformance, promises};
+
+/// Nodes with a short lease, on a server that does not sync.
+fn options() -> Options {
+    let shared = Shared { lease: Duration::from_secs(3), allow_degraded: true, ..Options::default().shared };
+    Options { shared, ..Options::default() }
+}
+
+/// An empty database of its own on a server.
+async fn fresh(server: &Database, name: &str) -> String {
+    server.run(&format!("CREATE DATABASE {name}")).await;
+    server.url().replace("/postgres", &format!("/{name}"))
+}
+
+/// The promises of a module on one server, each in a database of its own.
+macro_rules! conforms {
+    ($($module:ident: $($promise:ident)*;)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $module() {
+                let server = Database::postgres().await;
+                $(
+                    eprintln!("{}", stringify!($promise));
+                    let url = fresh(&server, stringify!($promise)).await;
+                    let store = Store::connect(&url, options()).await.unwrap();
+                    let place = Place { store: store.clone(), leases: Leases::WithTheNode(url) };
+                    conformance::$module::$promise(place).await;
+                    store.close().await.unwrap();
+                )*
+            }
+        )*
+    };
+}
+
+promises!(conforms);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_may_lose_commits_is_refused_unless_that_is_allowed() {
+    let server = Database::postgres().await;
+    let refused = Store::connect(&server.url(), Options::default()).await;
+    let Err(Error::Conflict(why)) = refused else { panic!("not refused") };
+    assert!(why.contains("fsync = off") && why.contains("allow_degraded"), "{why}");
+    let store = Store::connect(&server.url(), options()).await.unwrap();
+    assert_eq!(store.durability(), triggerd::store::Durability::Degraded("fsync = off".to_owned()));
+    store.close().await.unwrap();
+}

@@ -1,0 +1,282 @@
+//! Several nodes on one PostgreSQL database: what is changed on one holds on all, and what one holds is nobody else's until it is
+//! dead.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::sql_server::Database;
+use crate::harness::{Receiver, Reply, Seen, Server, Settings, call, eventually, on, signal, store};
+
+/// How long a node that is not heard of keeps its runs.
+const LEASE: Duration = Duration::from_secs(4);
+
+fn settings(url: &str) -> Settings {
+    Settings::default().node_of(url).set("ENGINE_LEASE", "4s").set("RATE_LIMIT", "0")
+}
+
+fn nodes<const N: usize>() -> [Server; N] {
+    let url = store::fresh();
+    std::array::from_fn(|_| Server::with(settings(&url)))
+}
+
+fn distinct(seen: &[Seen]) -> Vec<u64> {
+    let mut numbers: Vec<u64> = seen.iter().map(|seen| seen.json()["n"].as_u64().unwrap()).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers
+}
+
+/// Waits, at most a second, until `probe` holds.
+async fn within_a_second(what: &str, mut probe: impl AsyncFnMut() -> bool) {
+    let began = Instant::now();
+    while !probe().await {
+        assert!(began.elapsed() < Duration::from_secs(1), "{what}: not within a second");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_changed_on_one_node_holds_on_all_within_a_second() {
+    let [one, other] = nodes();
+    let receiver = Receiver::start().await;
+    let (one, other) = (one.api(), other.api());
+    one.trigger(on("t", "ping", json!([call("c", &receiver.url("/first"))]))).await;
+    within_a_second("the trigger", async || other.get("/api/v1/triggers/t").await.status == 200).await;
+    within_a_second("its index", async || {
+        let answer = other.post("/api/v1/events", json!({"type": "ping", "payload": {}})).await.expect(202);
+        !answer["runs"].as_array().is_none_or(Vec::is_empty)
+    })
+    .await;
+    other.trigger(on("t", "ping", json!([call("c", &receiver.url("/second"))]))).await;
+    within_a_second("the second version", async || {
+        one.get("/api/v1/triggers/t").await.expect(200)["version"] == json!(2)
+    })
+    .await;
+    one.event("ping", json!({"n": 1})).await;
+    receiver.wait_for("/second", 1).await;
+    one.send(one.request(Method::DELETE, "/api/v1/triggers/t")).await;
+    within_a_second("the deletion", async || other.get("/api/v1/triggers/t").await.status == 404).await;
+
+    let made = one.post("/api/v1/keys", json!({"name": "k", "scopes": ["inbox:read"]})).await.expect(201);
+    let with_key = crate::harness::Api::new(other.base(), made["key"].as_str());
+    within_a_second("the key", async || with_key.get("/api/v1/inbox").await.status == 200).await;
+    one.send(one.request(Method::DELETE, &format!("/api/v1/keys/{}", made["id"].as_str().unwrap()))).await;
+    within_a_second("its revocation", async || with_key.get("/api/v1/inbox").await.status == 401).await;
+
+    one.send(one.request(Method::PUT, "/api/v1/secrets/s").json(&json!({"value": "v"}))).await;
+    within_a_second("the secret", async || other.get("/api/v1/secrets/s").await.status == 200).await;
+    assert_eq!(other.get("/ready").await.expect(200)["definitions"], "current");
+}
+
+#[tokio::test]
+async fn an_idempotency_key_keeps_one_event_on_all_nodes() {
+    let [one, other] = nodes();
+    let body = json!({"type": "once", "payload": {}});
+    let send = async |server: &Server| {
+        let api = server.api();
+        let request = api.request(Method::POST, "/api/v1/events").header("Idempotency-Key", "k").json(&body);
+        api.send(request).await
+    };
+    let answers = futures_util::future::join_all((0..16).map(|n| send(if n % 2 == 0 { &one } else { &other }))).await;
+    let mut ids: Vec<String> = answers
+        .iter()
+        .filter(|answer| {
+            assert!(answer.status == 202 || answer.status == 409, "{answer:#?}");
+            answer.status == 202
+        })
+        .map(|answer| answer.body["event_id"].to_string())
+        .collect();
+    ids.dedup();
+    assert_eq!(ids.len(), 1);
+    assert_eq!(other.api().get("/api/v1/inbox").await.expect(200)["total"], 1);
+}
+
+#[tokio::test]
+async fn runs_of_one_key_execute_one_after_another_whichever_node_took_their_events() {
+    let nodes: [Server; 3] = nodes();
+    let receiver = Receiver::start().await;
+    receiver.script("/in", [Reply::status(503), Reply::status(200).late(3)]);
+    let mut definition = on("ordered", "ordered", json!([call("c", &receiver.url("/in"))]));
+    definition["ordering"] = json!({"key": "{{record.key}}"});
+    definition["actions"][0]["retry"]["maxAttempts"] = json!(20);
+    nodes[0].api().trigger(definition).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // One after another, each on another node: the order that a caller who waits for answers sees.
+    for n in 0..45_u64 {
+        let node = &nodes[(n % 3) as usize];
+        node.api().event("ordered", json!({"key": format!("k{}", n % 2), "n": n})).await;
+    }
+    receiver.wait_until("all 45", |seen| distinct(seen).len() == 45).await;
+    for parity in 0..2 {
+        let mut seen: Vec<u64> = receiver.seen().iter().map(|s| s.json()["n"].as_u64().unwrap()).collect();
+        seen.retain(|n| n % 2 == parity);
+        seen.dedup();
+        assert_eq!(seen, (0..45).filter(|n| n % 2 == parity).collect::<Vec<u64>>());
+    }
+    assert!(receiver.busiest() <= 2, "one of each key at a time, not {}", receiver.busiest());
+}
+
+#[tokio::test]
+async fn a_dead_nodes_runs_are_taken_over() {
+    let [mut dying, other] = nodes();
+    let receiver = Receiver::start().await;
+    receiver.script("/in", (0..40).map(|_| Reply::Hang).chain([Reply::status(200)]));
+    dying.api().trigger(on("t", "work", json!([call("c", &receiver.url("/in"))]))).await;
+    for n in 0..40 {
+        dying.api().event("work", json!({"n": n})).await;
+    }
+    receiver.wait_for("/in", 32).await;
+    let killed = Instant::now();
+    dying.kill();
+    receiver.wait_until("all 40 once more", |seen| seen.len() >= 72).await;
+    eventually(|| async {
+        let inbox = other.api().get("/api/v1/inbox?status=delivered").await.expect(200);
+        if inbox["total"] == json!(40) { Ok(()) } else { Err(format!("{} are delivered", inbox["total"])) }
+    })
+    .await;
+    assert!(killed.elapsed() < LEASE * 4, "{:?}", killed.elapsed());
+    assert_eq!(distinct(&receiver.seen()), (0..40).collect::<Vec<u64>>());
+}
+
+#[tokio::test]
+async fn a_paused_node_that_wakes_up_completes_nothing() {
+    let [paused, other] = nodes();
+    let receiver = Receiver::start().await;
+    // The paused node's request is answered well, but only after the run is another's.
+    receiver.script("/in", [Reply::status(200).held(), Reply::status(500)]);
+    let mut definition = on("t", "work", json!([call("c", &receiver.url("/in"))]));
+    definition["actions"][0]["retry"]["maxAttempts"] = json!(2);
+    paused.api().trigger(definition).await;
+    let event = paused.api().event("work", json!({"n": 1})).await;
+    receiver.wait_for("/in", 1).await;
+    signal("STOP", paused.process_id());
+    tokio::time::sleep(LEASE * 2).await;
+    receiver.release(1);
+    let path = format!("/api/v1/inbox/{event}");
+    let failed = || async {
+        let detail = other.api().get(&path).await.expect(200);
+        if detail["status"] == "failed" { Ok(detail) } else { Err(format!("it is not failed: {detail:#}")) }
+    };
+    eventually(failed).await;
+    signal("CONT", paused.process_id());
+    tokio::time::sleep(LEASE).await;
+    let detail = other.api().get(&path).await.expect(200);
+    assert_eq!(detail["status"], "failed", "what the paused node had to report changes nothing: {detail:#}");
+    // It has joined anew, and works.
+    paused.api().event("work", json!({"n": 2})).await;
+}
+
+#[tokio::test]
+async fn a_stopped_node_hands_its_runs_over_at_once() {
+    let [mut stopping, other] = nodes();
+    stopping.set("SERVER_DRAIN_TIMEOUT", "1s");
+    stopping.stop();
+    stopping.up();
+    let receiver = Receiver::start().await;
+    receiver.script("/in", [Reply::Hang, Reply::Hang, Reply::status(200)]);
+    stopping.api().trigger(on("t", "work", json!([call("c", &receiver.url("/in"))]))).await;
+    for n in 0..2 {
+        stopping.api().event("work", json!({"n": n})).await;
+    }
+    receiver.wait_for("/in", 2).await;
+    assert!(stopping.stop().success());
+    let stopped = Instant::now();
+    receiver.wait_for("/in", 4).await;
+    assert!(stopped.elapsed() < LEASE / 2, "nobody waits for the lease: {:?}", stopped.elapsed());
+    let nodes = other.api().get("/ready").await;
+    assert_eq!(nodes.status, 200);
+}
+
+#[tokio::test]
+async fn an_outage_of_the_database_is_told_at_once_and_nothing_accepted_is_lost() {
+    let mut database = Database::postgres().await;
+    let server = Server::with(settings(&database.url()));
+    let receiver = Receiver::start().await;
+    let api = server.api();
+    api.trigger(on("t", "work", json!([call("c", &receiver.url("/in"))]))).await;
+    let mut accepted: Vec<u64> = Vec::new();
+    let mut slowest = Duration::ZERO;
+    let mut refused = 0;
+    for n in 0..60_u64 {
+        match n {
+            20 => database.stop(),
+            40 => database.start().await,
+            _ => {}
+        }
+        let began = Instant::now();
+        let answer = api.post("/api/v1/events", json!({"type": "work", "payload": {"n": n}})).await;
+        match answer.status {
+            202 => accepted.push(n),
+            503 => {
+                assert!(!answer.header("retry-after").is_empty());
+                slowest = slowest.max(began.elapsed());
+                refused += 1;
+            }
+            other => panic!("{other}: {answer:#?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    assert!(refused >= 20 && accepted.len() >= 20, "{refused} refused, {} accepted", accepted.len());
+    assert!(slowest < Duration::from_millis(500), "the slowest refusal took {slowest:?}");
+    eventually(|| async {
+        let answer = api.get("/ready").await;
+        if answer.status == 200 { Ok(()) } else { Err(format!("it is not ready again: {answer:#?}")) }
+    })
+    .await;
+    api.event("work", json!({"n": 99})).await;
+    receiver
+        .wait_until("everything that was accepted", |seen| {
+            let seen = distinct(seen);
+            accepted.iter().chain([&99]).all(|n| seen.binary_search(n).is_ok())
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_node_with_other_keys_is_refused_with_what_to_do() {
+    let url = store::fresh();
+    let _first = Server::with(settings(&url));
+    let mut second = Server::prepare(settings(&url).set("MASTER_KEY", &"ab".repeat(32)));
+    second.spawn();
+    assert!(!second.wait_for_exit().success());
+    assert!(second.log().contains("TRIGGERD_MASTER_KEY"), "{}", second.log_tail(5));
+}
+
+#[tokio::test]
+async fn nodes_that_are_killed_one_after_another_lose_nothing() {
+    let mut nodes: [Server; 3] = nodes();
+    let receiver = Receiver::start().await;
+    nodes[0].api().trigger(on("t", "work", json!([call("c", &receiver.url("/in"))]))).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut accepted: Vec<u64> = Vec::new();
+    for round in 0..3_u64 {
+        let sends = (0..60_u64).map(|n| {
+            let (n, node) = (round * 60 + n, &nodes[(n % 3) as usize]);
+            let api = node.api();
+            async move {
+                let sent =
+                    api.request(Method::POST, "/api/v1/events").json(&json!({"type": "work", "payload": {"n": n}}));
+                let kept = sent.send().await.is_ok_and(|answer| answer.status() == 202);
+                kept.then_some(n)
+            }
+        });
+        accepted.extend(futures_util::future::join_all(sends).await.into_iter().flatten());
+        let victim = &mut nodes[round as usize];
+        victim.kill();
+        victim.up();
+    }
+    assert!(accepted.len() > 100);
+    receiver
+        .wait_until("everything that was accepted", |seen| {
+            let seen = distinct(seen);
+            accepted.iter().all(|n| seen.binary_search(n).is_ok())
+        })
+        .await;
+    let depth = || async {
+        let pending: Value = nodes[0].api().get("/api/v1/inbox?status=pending").await.expect(200);
+        if pending["total"] == json!(0) { Ok(()) } else { Err(format!("{} are pending", pending["total"])) }
+    };
+    eventually(depth).await;
+}
