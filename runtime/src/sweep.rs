@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::dispatch::Job;
 use crate::store::{self, Claimed};
+use crate::syncs;
 
 /// Runs claimed at a time.
 const BATCH: usize = 256;
@@ -133,8 +134,12 @@ pub async fn retire(app: Arc<App>, stop: CancellationToken) {
 async fn retire_once(app: &App, stop: &CancellationToken) -> Result<(), store::Error> {
     let now = app.clock.now();
     app.store.delete_expired(now).await?;
-    let Some(retention) = app.config.store.retention else { return Ok(()) };
-    let before = now - retention;
+    let before = app.config.store.retention.map(|retention| now - retention);
+    if let Some(before) = before {
+        app.store.sync_conflicts_retire(before).await?;
+    }
+    syncs::bound_conflicts(&app.store, app.config.store.max_sync_conflicts).await?;
+    let Some(before) = before else { return Ok(()) };
     while !stop.is_cancelled() && app.store.delete_events_before(before, RETIRE_SLICE).await? > 0 {
         // Between the slices the writer serves everybody else.
         tokio::task::yield_now().await;

@@ -63,6 +63,8 @@ conforms! {
         tenants_and_keys_are_kept
         a_topic_has_offsets_without_gaps_and_a_delivery_once
         a_quota_is_taken_up_to_its_limit_in_each_window;
+    syncs:
+        conflicts_are_let_go_when_resolved_ones_are_old_and_where_there_are_too_many;
 }
 
 #[tokio::test(flavor = "multi_thread")]

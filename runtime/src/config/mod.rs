@@ -69,8 +69,10 @@ pub struct Store {
     pub url: Option<Secret>,
     /// Where storages of the kind `local` keep their folders; else `storage` in the data directory.
     pub storage_dir: Option<PathBuf>,
-    /// Finished events older than this are deleted; `None` keeps them.
+    /// Finished events older than this are deleted, and conflicts of syncs that were resolved; `None` keeps them.
     pub retention: Option<Duration>,
+    /// Conflicts that are kept of each sync.
+    pub max_sync_conflicts: u32,
 }
 
 /// Keys and limits of callers.
@@ -192,7 +194,13 @@ impl Default for Config {
                 max_streams: 128,
                 drain_timeout: Duration::from_secs(30),
             },
-            store: Store { data_dir: PathBuf::from("./data"), url: None, storage_dir: None, retention: Some(days(90)) },
+            store: Store {
+                data_dir: PathBuf::from("./data"),
+                url: None,
+                storage_dir: None,
+                retention: Some(days(90)),
+                max_sync_conflicts: 10_000,
+            },
             access: Access { admin_key: None, master_key: None, master_key_previous: None, rate_limit: None },
             intake: Intake {
                 max_event_bytes: MIB,

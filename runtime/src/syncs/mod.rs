@@ -50,6 +50,7 @@ use crate::failed::Failed;
 use crate::resources::{Mark, SyncSettings};
 use told::Told;
 
+use crate::store::{self, Store, SyncOverflow};
 /// Rows share locks by their digest: more than there are attempts at once.
 const LOCKS: usize = 4096;
 /// How long what databases said of their tables is taken for true.
@@ -147,3 +148,25 @@ fn count_failure(services: &Services, plan: &Plan, failure: &Failure) {
     let labels = [("sync", plan.tag.clone()), ("direction", String::new()), ("outcome", "failed".to_owned())];
     metrics::counter!("triggerd_sync_changes_total", &labels).increment(1);
 }
+/// Forgets all that is known of a sync that is gone, or of one of that name before it.
+pub async fn forget(services: &Services, tenant: &TenantId, tag: &str) -> Result<(), store::Error> {
+    let key = (tenant.clone(), tag.to_owned());
+    services.syncs.told.lock().remove(&key);
+    services.syncs.plans.lock().remove(&key);
+    services.store.sync_forget(tenant, tag).await
+}
+
+/// Lets the oldest conflicts go where a sync has more than `most`.
+pub async fn bound_conflicts(store: &Store, most: u32) -> Result<(), store::Error> {
+    for SyncOverflow { tenant, sync, unresolved } in store.sync_conflicts_bound(most).await? {
+        metrics::counter!("triggerd_sync_conflicts_dropped_total", "sync" => sync.clone()).increment(unresolved);
+        if unresolved > 0 {
+            tracing::warn!(
+                %tenant, sync, unresolved,
+                "Sync {sync} has more than {most} conflicts: {unresolved} that nobody resolved, the oldest, were dropped"
+            );
+        }
+    }
+    Ok(())
+}
+

@@ -27,6 +27,7 @@ mod resources;
 mod rows;
 mod runs;
 mod source_state;
+mod sync_conflicts;
 mod syncs;
 mod tenants;
 mod topics;
