@@ -45,6 +45,7 @@ mod secrets;
 mod sync;
 mod sync_example;
 mod sync_random;
+mod sync_truncate;
 mod trigger_trial;
 mod triggers;
 mod wasm_guests;

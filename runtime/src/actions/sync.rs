@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use triggerd_core::event::Operation;
 use triggerd_core::outcome::Outcome;
 use triggerd_core::sync::Side;
 
@@ -57,6 +58,9 @@ async fn apply(cx: &Context, config: &Config) -> Result<Value, Failed> {
         WrittenSide::Source => Side::Source,
         WrittenSide::Target => Side::Target,
     };
+    if cx.event.change.as_ref().is_some_and(|change| change.operation == Operation::Truncate) {
+        return Ok(json!({"outcomes": syncs::truncated(cx, &plan, side).await?}));
+    }
     let done = syncs::changed(cx, &plan, side).await?;
     let rows =
         done.iter().map(|applied| json!({"outcome": applied.outcome(), "written": applied.to.map(Side::as_str)}));

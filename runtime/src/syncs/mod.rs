@@ -23,6 +23,7 @@ mod row;
 mod status;
 mod told;
 mod triggers;
+mod truncated;
 mod values;
 mod verify;
 mod write;
@@ -43,14 +44,15 @@ pub use restore::restore;
 pub use status::{problems, status};
 pub use told::Applied;
 pub use triggers::{install, install_all};
+pub use truncated::truncated;
 pub use verify::{Report, verify};
 
 use crate::actions::Services;
 use crate::failed::Failed;
 use crate::resources::{Mark, SyncSettings};
+use crate::store::{self, Store, SyncOverflow};
 use told::Told;
 
-use crate::store::{self, Store, SyncOverflow};
 /// Rows share locks by their digest: more than there are attempts at once.
 const LOCKS: usize = 4096;
 /// How long what databases said of their tables is taken for true.
@@ -90,6 +92,13 @@ impl Syncs {
         (plan.tenant.as_str(), &plan.tag, key).hash(&mut hash);
         let place = usize::try_from(hash.finish() % LOCKS as u64).unwrap_or(0);
         self.locks[place].lock().await
+    }
+
+    /// Waits for everybody who looks after a row by now. Whoever begins later reads what holds later.
+    async fn settled(&self) {
+        for lock in &self.locks {
+            drop(lock.lock().await);
+        }
     }
 
     fn forget(&self, plan: &Plan) {
@@ -142,12 +151,6 @@ fn count(services: &Services, plan: &Plan, applied: &Applied, at: jiff::Timestam
     }
 }
 
-/// Counts a failed attempt.
-fn count_failure(services: &Services, plan: &Plan, failure: &Failure) {
-    services.syncs.tell(plan, |told| told.failed(failure, services.clock.now()));
-    let labels = [("sync", plan.tag.clone()), ("direction", String::new()), ("outcome", "failed".to_owned())];
-    metrics::counter!("triggerd_sync_changes_total", &labels).increment(1);
-}
 /// Forgets all that is known of a sync that is gone, or of one of that name before it.
 pub async fn forget(services: &Services, tenant: &TenantId, tag: &str) -> Result<(), store::Error> {
     let key = (tenant.clone(), tag.to_owned());
@@ -170,3 +173,9 @@ pub async fn bound_conflicts(store: &Store, most: u32) -> Result<(), store::Erro
     Ok(())
 }
 
+/// Counts a failed attempt.
+fn count_failure(services: &Services, plan: &Plan, failure: &Failure) {
+    services.syncs.tell(plan, |told| told.failed(failure, services.clock.now()));
+    let labels = [("sync", plan.tag.clone()), ("direction", String::new()), ("outcome", "failed".to_owned())];
+    metrics::counter!("triggerd_sync_changes_total", &labels).increment(1);
+}

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use triggerd::store::{Store, SyncConflict, SyncOverflow, SyncSettled};
+use triggerd_core::sync::{Base, Side};
 use uuid::Uuid;
 
 use super::fixtures::*;
@@ -50,4 +51,24 @@ pub async fn conflicts_are_let_go_when_resolved_ones_are_old_and_where_there_are
     assert_eq!(listed("few").await, [2003, 2001]);
     store.sync_forget(&me, "many").await.unwrap();
     assert_eq!((listed("many").await.len(), listed("few").await.len()), (0, 2));
+}
+
+pub async fn remembered_keys_are_read_a_page_at_a_time_by_the_side_that_held_the_row(store: Store) {
+    let me = tenant();
+    let base =
+        |source: bool, target: bool| Base { source: source.then_some([1; 32]), target: target.then_some([2; 32]) };
+    for (key, base) in
+        [("a", base(true, true)), ("b", base(true, false)), ("c", base(false, true)), ("d", base(true, true))]
+    {
+        let settled = SyncSettled { base: Some(base), ..SyncSettled::default() };
+        store.sync_settle(&me, "s", key, settled, t(0)).await.unwrap();
+    }
+    store.sync_intend(&me, "s", "e", &json!({}), Vec::new(), t(0)).await.unwrap();
+    let keys = async |side, after| store.sync_keys(&me, "s", side, after, 2).await.unwrap();
+    assert_eq!(keys(Side::Source, None).await, ["a", "b"]);
+    assert_eq!(keys(Side::Source, Some("b")).await, ["d", "e"]);
+    assert_eq!(keys(Side::Source, Some("e")).await, Vec::<String>::new());
+    assert_eq!(keys(Side::Target, Some("a")).await, ["c", "d"]);
+    store.sync_forget(&me, "s").await.unwrap();
+    assert_eq!(keys(Side::Source, None).await, Vec::<String>::new());
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
 use triggerd_core::id::TenantId;
-use triggerd_core::sync::{Base, Version};
+use triggerd_core::sync::{Base, Side, Version};
 
 use super::decode::{self, damaged};
 use super::open::Store;
@@ -47,6 +47,26 @@ impl Store {
             }
         }
         Ok(found)
+    }
+
+    /// Keys of rows that `side` held when both agreed, and of those that are under way; `limit` of them from after `after` on.
+    pub async fn sync_keys(
+        &self,
+        tenant: &TenantId,
+        sync: &str,
+        side: Side,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>, Error> {
+        let mut conn = self.reader().await?;
+        let sql = format!(
+            "SELECT key FROM sync_rows WHERE tenant = ? AND sync = ? AND key > ? AND ({} IS NOT NULL OR intent IS NOT NULL) \
+             ORDER BY key LIMIT ?",
+            side.as_str()
+        );
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(tenant.as_str()).bind(sync).bind(after.unwrap_or_default());
+        let rows = query.bind(i64::try_from(limit).unwrap_or(i64::MAX)).fetch_all(&mut *conn).await?;
+        rows.iter().map(|row| Ok(row.try_get("key")?)).collect()
     }
 
     /// How many rows are remembered.
