@@ -46,6 +46,7 @@ mod sync;
 mod sync_example;
 mod sync_random;
 mod sync_truncate;
+mod sync_upkeep;
 mod trigger_trial;
 mod triggers;
 mod wasm_guests;

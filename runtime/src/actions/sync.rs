@@ -49,8 +49,11 @@ impl Action for Apply {
 }
 
 async fn apply(cx: &Context, config: &Config) -> Result<Value, Failed> {
-    let plan = syncs::plan(&cx.services, cx.tenant(), &config.sync).await;
-    let plan = plan.ok_or_else(|| Failed::no_resource("syncs", &config.sync))??;
+    let Some(plan) = syncs::plan(&cx.services, cx.tenant(), &config.sync).await else {
+        // Deleted while this run was on its way: nobody wants what it would do.
+        return Ok(json!({"rows": [], "skipped": "the sync is gone"}));
+    };
+    let plan = plan?;
     if !plan.sync().enabled {
         return Ok(json!({"rows": [], "skipped": "the sync is not enabled"}));
     }

@@ -4,17 +4,23 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use triggerd_core::compile::compile;
 use triggerd_core::definition::Trigger;
 use triggerd_core::event::DEFAULT_ENV;
 use triggerd_core::id::TenantId;
+use triggerd_core::run::{ActionProgress, ActionState};
 use triggerd_core::sync::Side;
 
 use crate::actions::Internal;
 use crate::definitions::Definitions;
 use crate::resources::{Resources, SyncMode, SyncSettings, SyncTable};
+use crate::store::Run;
 
+/// What the triggers' only action is called.
+const ACTION: &str = "apply";
+/// Its type.
+const TYPE: &str = "sync.apply";
 /// How often an attempt is made: an outage of an hour or so ends no run.
 const MAX_ATTEMPTS: u32 = 100;
 /// How long one row may take, in milliseconds.
@@ -61,6 +67,40 @@ pub async fn install(definitions: &Definitions, resources: &Resources, tenant: &
     definitions.put_internal(tenant, &tags, triggers).await;
 }
 
+/// Whether nobody wants what the runs of a trigger of ours would do, which is out of force: its sync was deleted, or does
+/// not watch that table any more. A sync that is out of force for its mistakes still wants it.
+#[must_use]
+pub fn is_abandoned(resources: &Resources, tenant: &TenantId, trigger: &str) -> bool {
+    let Some(tag) = trigger.split(':').nth(1) else { return false };
+    let Some(watch) = WATCHES.into_iter().find(|watch| watch.tag(tag) == trigger) else { return false };
+    match resources.resolve::<SyncSettings>(tenant, "syncs", tag, DEFAULT_ENV) {
+        None => true,
+        Some(Ok(found)) => watch.table(&found.settings).is_none(),
+        Some(Err(_)) => false,
+    }
+}
+
+/// Notes in a run that nobody wants that its action is skipped, whether it was tried before or never begun.
+pub fn skip(run: &mut Run) {
+    let actions = &mut run.progress.actions;
+    if actions.is_empty() {
+        actions.push(ActionProgress {
+            name: ACTION.to_owned(),
+            kind: TYPE.to_owned(),
+            status: ActionState::Pending,
+            delivery_id: run.id.delivery(ACTION),
+            reason: None,
+            output: Value::Null,
+            effect: None,
+            first_of_round: 1,
+            attempts: Vec::new(),
+        });
+    }
+    for action in actions.iter_mut().filter(|action| action.status != ActionState::Delivered) {
+        (action.status, action.reason) = (ActionState::Skipped, Some("sync gone".to_owned()));
+    }
+}
+
 impl Watch {
     fn tag(self, sync: &str) -> String {
         format!("sync:{sync}:{}{}", self.side.as_str(), if self.truncate { ":truncate" } else { "" })
@@ -96,7 +136,7 @@ fn trigger(sync: &SyncSettings, tag: &str, version: u32, watch: Watch) -> Option
         "database": watched.database, "tables": [table], "events": events,
         "condition": {"field": "metadata.origin", "operator": "NOT_EQUALS", "value": super::origin(tag)},
         "actions": [{
-            "name": "apply", "type": "sync.apply", "config": {"sync": tag, "side": watch.side.as_str()}, "timeout": timeout,
+            "name": ACTION, "type": TYPE, "config": {"sync": tag, "side": watch.side.as_str()}, "timeout": timeout,
             "retry": {"maxAttempts": MAX_ATTEMPTS, "initialDelay": 200, "maxDelay": 60_000, "backoffMultiplier": 2},
         }],
     });
