@@ -47,6 +47,7 @@ mod sync_example;
 mod sync_random;
 mod sync_truncate;
 mod sync_upkeep;
+mod sync_verify;
 mod trigger_trial;
 mod triggers;
 mod wasm_guests;
