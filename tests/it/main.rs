@@ -14,6 +14,7 @@ mod actions_email;
 mod actions_emit;
 mod actions_notifications;
 mod actions_storage;
+mod alerts;
 mod backfill;
 mod batches;
 mod bodies;
