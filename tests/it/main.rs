@@ -44,6 +44,7 @@ mod rotation;
 mod scopes;
 mod secrets;
 mod sync;
+mod sync_docs;
 mod sync_example;
 mod sync_random;
 mod sync_truncate;
