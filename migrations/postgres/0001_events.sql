@@ -2,8 +2,8 @@
 -- runs of an event have ids from `first_run` to `last_run`, which lie close together.
 CREATE TABLE events (
     id          uuid   NOT NULL PRIMARY KEY,
-    tenant      text   NOT NULL,
-    type        text   NOT NULL,
+    tenant      text COLLATE "C" NOT NULL,
+    type        text COLLATE "C" NOT NULL,
     source      text,
     tbl         text,
     accepted_at bigint NOT NULL,
@@ -11,7 +11,7 @@ CREATE TABLE events (
     first_run   uuid,
     last_run    uuid,
     crc         bigint NOT NULL,
-    body        text   NOT NULL,
+    body        text COLLATE "C" NOT NULL,
     CHECK ((run_count = 0) = (first_run IS NULL) AND (run_count = 0) = (last_run IS NULL))
 ) PARTITION BY RANGE (id);
 
@@ -23,18 +23,18 @@ CREATE TABLE events_rest PARTITION OF events DEFAULT;
 
 -- Which partitions there are of `events` and of `runs`: the first millisecond of each, and the first after it.
 CREATE TABLE partitions (
-    name    text   NOT NULL PRIMARY KEY,
+    name    text COLLATE "C" NOT NULL PRIMARY KEY,
     from_ms bigint NOT NULL,
     to_ms   bigint NOT NULL CHECK (to_ms > from_ms)
 );
 
 -- The first answers to requests that carried an Idempotency-Key.
 CREATE TABLE idempotency (
-    tenant      text   NOT NULL,
-    key         text   NOT NULL,
+    tenant      text COLLATE "C" NOT NULL,
+    key         text COLLATE "C" NOT NULL,
     fingerprint bytea  NOT NULL CHECK (length(fingerprint) = 32),
     status      bigint NOT NULL,
-    body        text   NOT NULL,
+    body        text COLLATE "C" NOT NULL,
     expires_at  bigint NOT NULL,
     PRIMARY KEY (tenant, key)
 );

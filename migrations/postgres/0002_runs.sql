@@ -3,7 +3,7 @@
 -- not name; `held` how many it holds.
 CREATE TABLE nodes (
     id          bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    name        text        NOT NULL,
+    name        text COLLATE "C" NOT NULL,
     started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     lease_until timestamptz NOT NULL,
     low_run     uuid        NOT NULL,
@@ -20,8 +20,8 @@ CREATE SEQUENCE lane_seq CACHE 1;
 CREATE TABLE runs (
     id              uuid     NOT NULL PRIMARY KEY,
     event_id        uuid     NOT NULL,
-    tenant          text     NOT NULL,
-    trigger         text     NOT NULL,
+    tenant          text COLLATE "C" NOT NULL,
+    trigger         text COLLATE "C" NOT NULL,
     version         bigint   NOT NULL,
     state           smallint NOT NULL CHECK (state BETWEEN 0 AND 3),
     epoch           bigint   NOT NULL CHECK (epoch >= 0),
@@ -36,7 +36,7 @@ CREATE TABLE runs (
     last_attempt_at bigint,
     error_code      text,
     error           text,
-    progress        text     NOT NULL DEFAULT '{"actions":[]}',
+    progress        text COLLATE "C" NOT NULL DEFAULT '{"actions":[]}',
     CHECK ((holder IS NOT NULL) = (state = 1)),
     CHECK ((finished_at IS NOT NULL) = (state >= 2)),
     CHECK ((error_code IS NOT NULL) = (state = 3)),
@@ -73,7 +73,7 @@ CREATE INDEX queue_event ON queue (event_id);
 
 -- The dead letters: runs in state 3.
 CREATE TABLE dead_letters (
-    tenant text NOT NULL,
+    tenant text COLLATE "C" NOT NULL,
     run_id uuid NOT NULL,
     PRIMARY KEY (tenant, run_id)
 );

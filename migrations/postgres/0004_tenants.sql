@@ -1,18 +1,18 @@
 CREATE TABLE tenants (
     id         text    PRIMARY KEY,
-    name       text    NOT NULL,
+    name       text COLLATE "C" NOT NULL,
     rate_limit bigint NOT NULL CHECK (rate_limit >= 0),
-    quotas     text    NOT NULL,
+    quotas     text COLLATE "C" NOT NULL,
     created_at bigint NOT NULL
 );
 
 -- API keys: the digest of the whole key, never the key.
 CREATE TABLE api_keys (
     id         text    PRIMARY KEY,
-    tenant     text    NOT NULL,
-    name       text    NOT NULL,
+    tenant     text COLLATE "C" NOT NULL,
+    name       text COLLATE "C" NOT NULL,
     digest     bytea    NOT NULL CHECK (length(digest) = 32),
-    scopes     text    NOT NULL,
+    scopes     text COLLATE "C" NOT NULL,
     created_at bigint NOT NULL,
     expires_at bigint
 );

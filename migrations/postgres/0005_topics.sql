@@ -1,12 +1,12 @@
 -- The embedded broker's messages: offsets from 0 without gaps; one message per delivery.
 CREATE TABLE topic_messages (
-    tenant      text    NOT NULL,
-    broker      text    NOT NULL,
-    topic       text    NOT NULL,
+    tenant      text COLLATE "C" NOT NULL,
+    broker      text COLLATE "C" NOT NULL,
+    topic       text COLLATE "C" NOT NULL,
     "offset"    bigint NOT NULL CHECK ("offset" >= 0),
     key         text,
-    headers     text    NOT NULL,
-    message     text    NOT NULL,
+    headers     text COLLATE "C" NOT NULL,
+    message     text COLLATE "C" NOT NULL,
     delivery_id text,
     created_at  bigint NOT NULL,
     PRIMARY KEY (tenant, broker, topic, "offset")
@@ -15,10 +15,10 @@ CREATE UNIQUE INDEX topic_messages_delivery ON topic_messages (tenant, broker, t
 
 -- How many were taken of an action's quota in a window.
 CREATE TABLE quota_windows (
-    tenant       text    NOT NULL,
-    trigger      text    NOT NULL,
-    action       text    NOT NULL,
-    key          text    NOT NULL,
+    tenant       text COLLATE "C" NOT NULL,
+    trigger      text COLLATE "C" NOT NULL,
+    action       text COLLATE "C" NOT NULL,
+    key          text COLLATE "C" NOT NULL,
     window_start bigint NOT NULL,
     used         bigint NOT NULL CHECK (used > 0),
     expires_at   bigint NOT NULL,

@@ -16,6 +16,7 @@ use triggerd_core::mistake::{Mistake, join, nearest};
 use triggerd_core::outcome::Failure;
 
 use crate::actions::{GuestServices, Services};
+use crate::resources::Resources;
 use crate::store::{self, Store, StoredComponent};
 use crate::wasm::{Call, CallReport, Capabilities, Export, GuestAnswer, Host, Invocation, Limits, Prepared, Refusal};
 
@@ -81,9 +82,9 @@ pub enum Error {
     /// There is none of that name.
     #[error("there is no component `{0}`")]
     Absent(String),
-    /// Triggers use it: their tags.
-    #[error("triggers use it: {}", .0.join(", "))]
-    InUse(Vec<String>),
+    /// Triggers or syncs use it: the component, and them.
+    #[error("component `{0}` is used by {users}", users = .1.join(", "))]
+    InUse(String, Vec<String>),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -176,16 +177,22 @@ impl Components {
         Ok(stored.into_iter().map(|known| (known.tag, known.settings)).collect())
     }
 
-    /// Deletes every version and the component's state, unless a trigger of `index` names it.
-    pub async fn delete(&self, tenant: &TenantId, name: &str, index: &Index) -> Result<(), Error> {
-        let users: BTreeSet<String> = index
-            .all(tenant)
-            .iter()
-            .filter(|trigger| references(trigger).iter().any(|(_, used)| base_name(used) == name))
-            .map(|trigger| trigger.tag.to_string())
-            .collect();
+    /// Deletes every version and the component's state, unless a trigger of `index` or a sync of `resources` names it.
+    pub async fn delete(
+        &self,
+        tenant: &TenantId,
+        name: &str,
+        index: &Index,
+        resources: &Resources,
+    ) -> Result<(), Error> {
+        let triggers = index.all(tenant);
+        let naming = triggers.iter().filter(|t| references(t).iter().any(|(_, used)| base_name(used) == name));
+        let mut users: BTreeSet<String> = naming.map(|trigger| format!("trigger {}", trigger.tag)).collect();
+        users.extend(resources.syncs_that(tenant, |sync| sync.components().iter().any(|used| base_name(used) == name)));
         if !users.is_empty() {
-            return Err(Error::InUse(users.into_iter().collect()));
+            // A sync may name one that was never there.
+            self.list(tenant, Some(name)).await?;
+            return Err(Error::InUse(name.to_owned(), users.into_iter().collect()));
         }
         if !self.store.delete_component(tenant, name).await? {
             return Err(Error::Absent(name.to_owned()));

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::dispatch::Job;
 use crate::store::{self, Claimed};
+use crate::syncs;
 
 /// Runs claimed at a time.
 const BATCH: usize = 256;
@@ -77,6 +78,9 @@ pub(crate) async fn start(app: &Arc<App>, claimed: Claimed) {
     let found = app.definitions.version(&tenant, &trigger, version).await;
     match found {
         Ok(Some(definition)) => app.dispatch.start_claimed(app, Job::of_claimed(claimed, definition)),
+        Ok(None) if syncs::is_abandoned(&app.services.resources, &tenant, &trigger) => {
+            abandon(app, claimed).await;
+        }
         Ok(None) => {
             give_up(app, claimed, format!("version {version} of trigger `{trigger}` is gone or no longer compiles"))
                 .await
@@ -90,10 +94,21 @@ pub(crate) async fn start(app: &Arc<App>, claimed: Claimed) {
 
 /// Dead-letters a run whose definition cannot be had.
 async fn give_up(app: &Arc<App>, claimed: Claimed, message: String) {
+    tracing::error!(run.id = %claimed.run.id, "Dead-lettered run {}: {message}", claimed.run.id);
+    end(app, claimed.run, store::RunNext::Failed { code: "DEFINITION_GONE".into(), message }).await;
+}
+
+/// Ends a run of a sync that was deleted since: it has nothing to do any more, and nobody has to look at it.
+async fn abandon(app: &Arc<App>, claimed: Claimed) {
+    let mut run = claimed.run;
+    syncs::skip(&mut run);
+    tracing::info!(run.id = %run.id, "Run {} is skipped: its sync {} is gone", run.id, run.trigger);
+    end(app, run, store::RunNext::Delivered).await;
+}
+
+/// Ends a run that was claimed and not begun.
+async fn end(app: &Arc<App>, run: store::Run, next: store::RunNext) {
     app.dispatch.unreserve();
-    let run = claimed.run;
-    tracing::error!(run.id = %run.id, "Dead-lettered run {}: {message}", run.id);
-    let next = store::RunNext::Failed { code: "DEFINITION_GONE".into(), message };
     let update = store::RunUpdate { id: run.id, epoch: run.epoch, progress: Arc::new(run.progress), next };
     if let Err(error) = app.store.record(update).await {
         tracing::error!(run.id = %run.id, %error, "Run {} is left to its lease: {error}", run.id);
@@ -134,8 +149,12 @@ pub async fn retire(app: Arc<App>, stop: CancellationToken) {
 async fn retire_once(app: &App, stop: &CancellationToken) -> Result<(), store::Error> {
     let now = app.clock.now();
     app.store.delete_expired(now).await?;
-    let Some(retention) = app.config.store.retention else { return Ok(()) };
-    let before = now - retention;
+    let before = app.config.store.retention.map(|retention| now - retention);
+    if let Some(before) = before {
+        app.store.sync_conflicts_retire(before).await?;
+    }
+    syncs::bound_conflicts(&app.store, app.config.store.max_sync_conflicts).await?;
+    let Some(before) = before else { return Ok(()) };
     while !stop.is_cancelled() && app.store.delete_events_before(before, RETIRE_SLICE).await? > 0 {
         // Between the slices the writer serves everybody else.
         tokio::task::yield_now().await;

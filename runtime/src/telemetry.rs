@@ -86,6 +86,10 @@ fn describe() {
     describe_histogram!("triggerd_event_lag_seconds", Unit::Seconds, "From an event's acceptance to a run's end");
     describe_counter!("triggerd_sync_changes_total", "Rows that syncs looked after, by sync, direction and outcome");
     describe_counter!("triggerd_sync_conflicts_total", "Values that syncs did not carry over");
+    describe_counter!(
+        "triggerd_sync_conflicts_dropped_total",
+        "Conflicts that nobody had resolved, dropped because a sync had too many"
+    );
     describe_histogram!("triggerd_sync_lag_seconds", Unit::Seconds, "From a change's commit to the other side's");
     describe_gauge!("triggerd_queue_depth", "Runs by state");
     describe_gauge!("triggerd_oldest_pending_age_seconds", Unit::Seconds, "Age of the oldest run that has not ended");

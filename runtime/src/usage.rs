@@ -29,7 +29,7 @@ pub async fn users(app: &App, tenant: &TenantId, kind: &str, tag: &str) -> Resul
         }
     }
     if kind == "databases" {
-        found.extend(app.services.resources.syncs_of_database(tenant, tag));
+        found.extend(app.services.resources.syncs_that(tenant, |sync| sync.databases().contains(&tag)));
     }
     if kind == "secrets" {
         found.extend(app.services.resources.naming_secret(tenant, tag));

@@ -7,17 +7,17 @@ use serde_json::{Value, json};
 use crate::harness::sql_server::{Database, Engine};
 use crate::harness::{Api, Home, Receiver, Server, Settings, eventually, guest, home};
 
-const TABLE: &str =
+pub const TABLE: &str =
     "CREATE TABLE items (id INTEGER PRIMARY KEY, name VARCHAR(50), price DECIMAL(10,2), updated_at VARCHAR(40))";
 
 /// SQLite's file lies where the server may open it.
-fn file(home: &Home) -> Database {
+pub fn file(home: &Home) -> Database {
     let files = home.server().data_dir().join("databases");
     std::fs::create_dir_all(&files).unwrap();
     Database::file(&files)
 }
 
-async fn rows(db: &Database, table: &str, columns: &[&str]) -> Vec<String> {
+pub async fn rows(db: &Database, table: &str, columns: &[&str]) -> Vec<String> {
     let kind = if db.engine == Engine::MariaDb { "CHAR" } else { "TEXT" };
     let cells = columns.iter().map(|column| format!("COALESCE(CAST({column} AS {kind}), '-')")).collect::<Vec<_>>();
     let row = match db.engine {
@@ -37,7 +37,7 @@ async fn rows(db: &Database, table: &str, columns: &[&str]) -> Vec<String> {
 }
 
 /// Waits until both tables hold `wanted`.
-async fn both_hold(a: &Database, b: &Database, table: &str, columns: &[&str], wanted: &[&str]) {
+pub async fn both_hold(a: &Database, b: &Database, table: &str, columns: &[&str], wanted: &[&str]) {
     eventually(|| async {
         let (left, right) = (rows(a, table, columns).await, rows(b, table, columns).await);
         if left == wanted && right == wanted { Ok(()) } else { Err(format!("{left:?}\n{right:?}\nwanted {wanted:?}")) }
@@ -45,7 +45,7 @@ async fn both_hold(a: &Database, b: &Database, table: &str, columns: &[&str], wa
     .await;
 }
 
-async fn two_way(home: &Home, a: &Database, b: &Database, more: Value) {
+pub async fn two_way(home: &Home, a: &Database, b: &Database, more: Value) {
     a.run(TABLE).await;
     b.run(TABLE).await;
     home.resource("databases", "a", a.settings()).await;
@@ -56,7 +56,7 @@ async fn two_way(home: &Home, a: &Database, b: &Database, more: Value) {
     home.resource("syncs", "items", settings).await;
 }
 
-async fn conflicts(api: &Api, tag: &str) -> Vec<Value> {
+pub async fn conflicts(api: &Api, tag: &str) -> Vec<Value> {
     let list = api.get(&format!("/api/v1/syncs/{tag}/conflicts")).await.expect(200);
     list["conflicts"].as_array().unwrap().clone()
 }

@@ -10,13 +10,16 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rand::RngExt as _;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection, MySqlConnection, PgConnection, Row};
+use sqlx::{AssertSqlSafe, Connection, MySqlConnection, PgConnection, Row, SqliteConnection};
+use tokio::task::JoinHandle;
 
-use crate::harness::sql_server::Database;
+use crate::harness::sql_server::{Database, Engine};
 use crate::harness::{Api, Server, Settings};
 
 const KEYS: u32 = 150;
 const WRITERS: u32 = 4;
+/// Writes of the runs beside the long one.
+const SHORT: u64 = 1000;
 /// How long the end may take to come to rest.
 const REST: Duration = Duration::from_secs(600);
 
@@ -49,15 +52,11 @@ impl Book {
     }
 }
 
-/// One random change of a row that was looked at under a lock.
+/// Random changes of rows that are looked at under a lock: how a transaction begins, and how a row is locked.
 macro_rules! writer {
-    ($name:ident, $connection:ty, $place:expr) => {
+    ($name:ident, $connection:ty, $begin:literal, $lock:literal) => {
         async fn $name(url: String, side: &'static str, number: u32, book: Arc<Book>) {
             let mut connection = <$connection>::connect(&url).await.unwrap();
-            let isolation = "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED";
-            let isolation =
-                if side == "a" { isolation } else { "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED" };
-            sqlx::raw_sql(AssertSqlSafe(isolation)).execute(&mut connection).await.unwrap();
             let mut n = 0_u32;
             while book.is_open() {
                 n += 1;
@@ -74,8 +73,8 @@ macro_rules! writer {
                 let at = jiff::Timestamp::from_microsecond(jiff::Timestamp::now().as_microsecond() + skew).unwrap();
                 let at = at.strftime("%Y-%m-%d %H:%M:%S%.6f").to_string();
                 let done: Result<Option<(Option<String>, Option<String>)>, sqlx::Error> = async {
-                    let mut transaction = connection.begin().await?;
-                    let select = format!("SELECT value FROM items WHERE id = {key} FOR UPDATE");
+                    let mut transaction = connection.begin_with($begin).await?;
+                    let select = format!("SELECT value FROM items WHERE id = {key}{}", $lock);
                     let seen = sqlx::query(AssertSqlSafe(select)).fetch_optional(&mut *transaction).await?;
                     let seen: Option<String> = seen.map(|row| row.get(0));
                     let sql = match (&seen, what) {
@@ -104,17 +103,45 @@ macro_rules! writer {
     };
 }
 
-writer!(write_postgres, PgConnection, "a");
-writer!(write_mariadb, MySqlConnection, "b");
+// READ COMMITTED: otherwise most of what meets would be refused.
+writer!(write_postgres, PgConnection, "BEGIN ISOLATION LEVEL READ COMMITTED", " FOR UPDATE");
+writer!(write_mariadb, MySqlConnection, "BEGIN", " FOR UPDATE");
+writer!(write_sqlite, SqliteConnection, "BEGIN IMMEDIATE", "");
+
+/// Writes to `db` until enough is written.
+fn write(db: &Database, side: &'static str, number: u32, book: Arc<Book>) -> JoinHandle<()> {
+    match db.engine {
+        Engine::Postgres => tokio::spawn(write_postgres(db.url(), side, number, book)),
+        Engine::MariaDb => {
+            let url = db.url().replace("mariadb://", "mysql://");
+            tokio::spawn(write_mariadb(url, side, number, book))
+        }
+        Engine::Sqlite => tokio::spawn(write_sqlite(db.url(), side, number, book)),
+    }
+}
+
+async fn make_table(db: &Database) {
+    db.run(match db.engine {
+        Engine::Postgres => "CREATE TABLE items (id int PRIMARY KEY, value text NOT NULL, updated_at timestamp(6))",
+        Engine::MariaDb => {
+            "CREATE TABLE items (id int PRIMARY KEY, value varchar(40) NOT NULL, updated_at datetime(6)); \
+             SET GLOBAL TRANSACTION ISOLATION LEVEL READ COMMITTED"
+        }
+        Engine::Sqlite => "CREATE TABLE items (id INTEGER PRIMARY KEY, value TEXT NOT NULL, updated_at TEXT)",
+    })
+    .await;
+}
 
 async fn table(db: &Database) -> Vec<String> {
-    let row = "CONCAT(id, '=', value)";
     let all = match db.engine {
-        crate::harness::sql_server::Engine::Postgres => format!("string_agg({row}, ';' ORDER BY id)"),
-        _ => format!("GROUP_CONCAT({row} ORDER BY id SEPARATOR ';')"),
+        Engine::Postgres => "string_agg(CONCAT(id, '=', value), ';')",
+        Engine::MariaDb => "GROUP_CONCAT(CONCAT(id, '=', value) SEPARATOR ';')",
+        Engine::Sqlite => "group_concat(id || '=' || value, ';')",
     };
-    let text = db.text(&all, "FROM items").await.unwrap_or_default();
-    text.split(';').filter(|row| !row.is_empty()).map(str::to_owned).collect()
+    let text = db.text(all, "FROM items").await.unwrap_or_default();
+    let mut rows: Vec<String> = text.split(';').filter(|row| !row.is_empty()).map(str::to_owned).collect();
+    rows.sort();
+    rows
 }
 
 async fn total(api: &Api, filter: &str) -> u64 {
@@ -136,27 +163,51 @@ async fn lost(api: &Api) -> Vec<Value> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_sides_that_are_written_at_random_come_to_be_equal_through_kills_and_every_lost_value_is_explained() {
     let (a, b) = (Database::postgres().await, Database::mariadb().await);
-    a.run("CREATE TABLE items (id int PRIMARY KEY, value text NOT NULL, updated_at timestamp(6))").await;
-    b.run("CREATE TABLE items (id int PRIMARY KEY, value varchar(40) NOT NULL, updated_at datetime(6))").await;
-    let mut server = Server::with(Settings::default().set("RATE_LIMIT", "0"));
+    random(server(), a, b, json!({"policy": "newest", "by": "updated_at"}), writes(), 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_holds_where_the_source_wins() {
+    let (a, b) = (Database::postgres().await, Database::mariadb().await);
+    random(server(), a, b, json!({"policy": "source-wins"}), SHORT, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_holds_where_the_target_wins_between_a_file_and_a_server() {
+    let server = server();
+    let files = server.data_dir().join("databases");
+    std::fs::create_dir_all(&files).unwrap();
+    let (a, b) = (Database::file(&files), Database::postgres().await);
+    random(server, a, b, json!({"policy": "target-wins"}), SHORT, 2).await;
+}
+
+/// One that keeps every conflict: all of them are looked at.
+fn server() -> Server {
+    Server::with(Settings::default().set("RATE_LIMIT", "0").set("MAX_SYNC_CONFLICTS", "10000000"))
+}
+
+async fn random(mut server: Server, a: Database, b: Database, conflict: Value, writes: u64, most_kills: u32) {
+    let policy = conflict["policy"].clone();
     let api = server.api();
-    api.resource("databases", "a", a.settings()).await;
-    api.resource("databases", "b", b.settings()).await;
+    for (tag, db) in [("a", &a), ("b", &b)] {
+        make_table(db).await;
+        api.resource("databases", tag, db.settings()).await;
+    }
     let settings = json!({"source": {"database": "a", "table": "items"}, "target": {"database": "b", "table": "items"},
-        "conflict": {"policy": "newest", "by": "updated_at"}});
+        "conflict": conflict});
     api.resource("syncs", "items", settings).await;
     let book = Arc::new(Book::default());
-    book.left.store(writes(), Ordering::SeqCst);
+    book.left.store(writes, Ordering::SeqCst);
     let began = Instant::now();
     let mut writers = Vec::new();
     for number in 0..WRITERS {
-        writers.push(tokio::spawn(write_postgres(a.url(), "a", number, book.clone())));
-        writers.push(tokio::spawn(write_mariadb(b.url().replace("mariadb://", "mysql://"), "b", number, book.clone())));
+        writers.push(write(&a, "a", number, book.clone()));
+        writers.push(write(&b, "b", number, book.clone()));
     }
     let mut kills = 0;
     while book.is_open() {
         tokio::time::sleep(Duration::from_millis(900)).await;
-        if kills < 5 {
+        if kills < most_kills {
             server.crash_and_restart();
             kills += 1;
         }
@@ -181,7 +232,7 @@ async fn two_sides_that_are_written_at_random_come_to_be_equal_through_kills_and
     let marked = total(&api, "status=unmatched").await;
     let lost = lost(&api).await;
     eprintln!(
-        "{changes} changes in {wrote:?}, {kills} kills, at rest after {:?}; {followed} followed, {marked} written by the sync, {} lost, {} rows",
+        "{policy}: {changes} changes in {wrote:?}, {kills} kills, at rest after {:?}; {followed} followed, {marked} written by the sync, {} lost, {} rows",
         rest.elapsed(),
         lost.len(),
         left.len()

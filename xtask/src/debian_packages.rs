@@ -64,15 +64,9 @@ impl Prefix {
 
     /// Does all the work; `home` is where the prefix will be once it is whole.
     fn fill(&self, home: &Path, host: &str, target: &str) -> Result<()> {
-        let downloads = self.dir.join("downloads");
-        fs::create_dir_all(&downloads)?;
         let packages = packages()?;
         eprintln!("Downloading {} (130 MB, once) …", packages.join(" "));
-        run(Command::new("apt-get").arg("download").args(&packages).current_dir(&downloads))?;
-        for package in fs::read_dir(&downloads)? {
-            run(Command::new("dpkg").arg("-x").arg(package?.path()).arg(&self.dir))?;
-        }
-        fs::remove_dir_all(&downloads)?;
+        unpack(&packages, &self.dir)?;
         self.gather_libc(target)?;
         // The script names the final place, so it is tried with the present one first.
         write_script(&self.rustc(), &rustc_script(&self.dir, host))?;
@@ -121,6 +115,23 @@ fn packages() -> Result<Vec<String>> {
 fn has_candidate(package: &str) -> Result<bool> {
     let policy = run(Command::new("apt-cache").args(["policy", package]))?;
     Ok(has_version(&policy))
+}
+
+/// Unpacks packages into a directory without installing them; what was in it is gone.
+pub fn unpack(packages: &[impl AsRef<std::ffi::OsStr>], dir: &Path) -> Result<()> {
+    remove_if_there(dir)?;
+    let downloads = dir.join("downloads");
+    fs::create_dir_all(&downloads)?;
+    let download = || run(Command::new("apt-get").arg("download").args(packages).current_dir(&downloads));
+    download().or_else(|_| {
+        // The package lists may be missing or old.
+        run(Command::new("apt-get").args(["--quiet", "update"]))?;
+        download()
+    })?;
+    for package in fs::read_dir(&downloads)? {
+        run(Command::new("dpkg").arg("-x").arg(package?.path()).arg(dir))?;
+    }
+    fs::remove_dir_all(&downloads).with_context(|| format!("removing {}", downloads.display()))
 }
 
 /// Reads `apt-cache policy`, which prints nothing for a package it has never heard of.

@@ -1,12 +1,12 @@
 //! What the integration tests talk to: Redis, PostgreSQL, MariaDB, RabbitMQ, NATS, Mosquitto, Python with aiosmtpd as the
-//! mail server; and Standard Webhooks' own library, which has to accept our signatures.
+//! mail server; Standard Webhooks' own library, which has to accept our signatures; and Prometheus' checker of alert rules.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::debian_packages::run;
+use crate::debian_packages::{self, run};
 use crate::guest_toolchain::workspace_root;
 
 /// The mail server's version: the tests' script uses what this one has.
@@ -19,12 +19,14 @@ const STANDARD_WEBHOOKS_NODE: &str = "standardwebhooks@1.0.0";
 /// What the tests import.
 const IMPORTS: &str = "import aiosmtpd, standardwebhooks";
 
-/// Message brokers and their tools, and Debian's packages.
-const BROKERS: &[(&str, &str)] = &[
+/// Message brokers and their tools, what the documentation's examples call, and Debian's packages.
+const COMMANDS: &[(&str, &str)] = &[
+    ("curl", "curl"),
     ("mosquitto", "mosquitto"),
     ("mosquitto_sub", "mosquitto-clients"),
     ("nats-server", "nats-server"),
     ("/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server"),
+    ("sqlite3", "sqlite3"),
 ];
 
 /// Installs what is missing. What is there is left alone.
@@ -43,11 +45,14 @@ pub fn prepare() -> Result<()> {
     if !answers("openssl", &["version"]) {
         install("openssl, which makes the tests' RSA keys,", "openssl")?;
     }
-    for (command, package) in BROKERS {
+    for (command, package) in COMMANDS {
         // Not all of them can be asked for their version with success.
         if !answers("sh", &["-c", &format!("command -v {command}")]) {
             install(command, package)?;
         }
+    }
+    if !answers("promtool", &["--version"]) {
+        prepare_promtool().context("the tests of alert rules need promtool of Debian's package `prometheus`")?;
     }
     // JavaScript's verifier is asked too where the machine has Node.js.
     if answers("node", &["--version"]) && answers("npm", &["--version"]) {
@@ -100,6 +105,22 @@ fn prepare_python() -> Result<()> {
         AIOSMTPD,
         STANDARD_WEBHOOKS,
     ]))?;
+    Ok(())
+}
+
+/// The package is unpacked and only the checker kept: installed, it would start a server.
+fn prepare_promtool() -> Result<()> {
+    let dir = workspace_root().join(".toolchain/prometheus");
+    let program = dir.join("promtool");
+    if answers(&program.to_string_lossy(), &["--version"]) {
+        return Ok(());
+    }
+    eprintln!("Preparing {} (19 MB, once) …", program.display());
+    let unfinished = dir.join("unfinished");
+    debian_packages::unpack(&["prometheus"], &unfinished)?;
+    std::fs::rename(unfinished.join("usr/bin/promtool"), &program).context("the package has no usr/bin/promtool")?;
+    std::fs::remove_dir_all(&unfinished).with_context(|| format!("removing {}", unfinished.display()))?;
+    ensure!(answers(&program.to_string_lossy(), &["--version"]), "{} does not start", program.display());
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use triggerd_core::event::Operation;
 use triggerd_core::outcome::Outcome;
 use triggerd_core::sync::Side;
 
@@ -48,8 +49,11 @@ impl Action for Apply {
 }
 
 async fn apply(cx: &Context, config: &Config) -> Result<Value, Failed> {
-    let plan = syncs::plan(&cx.services, cx.tenant(), &config.sync).await;
-    let plan = plan.ok_or_else(|| Failed::no_resource("syncs", &config.sync))??;
+    let Some(plan) = syncs::plan(&cx.services, cx.tenant(), &config.sync).await else {
+        // Deleted while this run was on its way: nobody wants what it would do.
+        return Ok(json!({"rows": [], "skipped": "the sync is gone"}));
+    };
+    let plan = plan?;
     if !plan.sync().enabled {
         return Ok(json!({"rows": [], "skipped": "the sync is not enabled"}));
     }
@@ -57,6 +61,9 @@ async fn apply(cx: &Context, config: &Config) -> Result<Value, Failed> {
         WrittenSide::Source => Side::Source,
         WrittenSide::Target => Side::Target,
     };
+    if cx.event.change.as_ref().is_some_and(|change| change.operation == Operation::Truncate) {
+        return Ok(json!({"outcomes": syncs::truncated(cx, &plan, side).await?}));
+    }
     let done = syncs::changed(cx, &plan, side).await?;
     let rows =
         done.iter().map(|applied| json!({"outcome": applied.outcome(), "written": applied.to.map(Side::as_str)}));

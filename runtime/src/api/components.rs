@@ -46,7 +46,7 @@ impl From<Error> for ApiError {
             Error::Refused(refusal) => Self::invalid(vec![Mistake::new("", refusal.message)]),
             Error::Invalid(mistakes) => Self::invalid(mistakes),
             Error::Absent(name) => Self::absent(&format!("component `{name}`")),
-            Error::InUse(users) => Self::conflict(format!("triggers use it: {}", users.join(", "))),
+            Error::InUse(..) => Self::conflict(error.to_string()),
             Error::Store(error) => error.into(),
         }
     }
@@ -126,12 +126,12 @@ async fn settings(
     Ok(Json(json!({"name": name, "settings": settings})))
 }
 
-/// Delete a component with its state; 409 while a trigger names it.
+/// Delete a component with its state; 409 while a trigger or a sync names it.
 #[utoipa::path(delete, path = "/api/v1/components/{name}", tag = "components", params(("name" = String, Path)),
     responses((status = 204, description = "Deleted"), (status = 404, body = Problem), (status = 409, body = Problem)))]
 async fn remove(State(api): State<Api>, caller: Caller, Path(name): Path<String>) -> Answer<StatusCode> {
     let index = api.app.definitions.index().clone();
-    api.app.components.delete(&caller.tenant, &name, &index).await?;
+    api.app.components.delete(&caller.tenant, &name, &index, &api.app.services.resources).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -91,6 +91,11 @@ async fn replace(
     }
     let settings = body::document(request, api.app.config.server.body_timeout).await?;
     let (resource, made) = api.app.services.resources.put(&caller.tenant, kind.name, &tag, settings).await?;
+    if made && kind.name == "syncs" {
+        // What one of that name left behind that was deleted while rows were under way: taken for this one's, rows would
+        // count as deleted.
+        syncs::forget(&api.app.services, &caller.tenant, &tag).await?;
+    }
     let status = if made { StatusCode::CREATED } else { StatusCode::OK };
     let problem = changed(&api, &caller, kind, &tag).await;
     let mut response = (status, Json(shown(&resource))).into_response();
@@ -136,7 +141,7 @@ async fn remove(
     let deleted = api.app.services.resources.delete(&caller.tenant, kind.name, &tag).await?;
     if deleted && kind.name == "syncs" {
         changed(&api, &caller, kind, &tag).await;
-        api.app.store.sync_forget(&caller.tenant, &tag).await?;
+        syncs::forget(&api.app.services, &caller.tenant, &tag).await?;
     }
     if deleted { Ok(StatusCode::NO_CONTENT) } else { Err(absent(kind, &tag)) }
 }

@@ -1,12 +1,19 @@
 //! Syncs beyond their settings: how they fare, what they lost, everything compared.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
-use http::StatusCode;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, Stream, stream};
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use utoipa::OpenApi;
 use uuid::Uuid;
 
@@ -17,7 +24,10 @@ use crate::access::Caller;
 use crate::app::App;
 use crate::failed::Failed;
 use crate::store::SyncConflict;
-use crate::syncs::{self, Plan};
+use crate::syncs::{self, Plan, Report};
+
+/// One JSON value a line.
+const NDJSON: &str = "application/x-ndjson";
 
 /// The OpenAPI fragment.
 #[derive(OpenApi)]
@@ -45,22 +55,67 @@ async fn status(State(app): State<Arc<App>>, caller: Caller, Path(tag): Path<Str
 
 /// Compare everything, and with `repair` put right what differs
 ///
-/// Answered once it is done. Rows are read a page at a time; what changes meanwhile is carried over as always.
+/// Answered once it is done; to who accepts `application/x-ndjson` at once, with a line `{"progress": {…}}` for each page of
+/// rows, and a last line `{"report": {…}}`, or `{"error": {code, message}}` where it could not go on. Rows are read a page at a
+/// time; what changes meanwhile is carried over as always. It ends with the connection.
 #[utoipa::path(post, path = "/api/v1/syncs/{tag}/verify", tag = "syncs",
     params(("tag" = String, Path), ("repair" = Option<bool>, Query)),
-    responses((status = 200, description = "`{compared, same, differing, only_source, only_target, repaired, failed, examples: [{key, found, error}]}`"),
+    responses((status = 200, description = "`{compared, same, differing, only_source, only_target, repaired, failed, examples: [{key, found, error}]}`, or lines"),
         (status = 404, body = Problem), (status = 409, body = Problem, description = "The sync cannot work as it is")))]
 async fn verify(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(tag): Path<String>,
     RawQuery(query): RawQuery,
-) -> Answer<Json<Value>> {
+    headers: HeaderMap,
+) -> Answer<Response> {
     let params = Params::read(query.as_deref(), &["repair"])?;
     let repair = params.get("repair").map(|_| params.flag("repair")).transpose()?.unwrap_or(false);
     let plan = plan(&app, &caller, &tag).await?;
-    let report = syncs::verify(&app.services, &plan, repair).await.map_err(|failed| failure(&failed))?;
-    Ok(Json(json!(report)))
+    let (told, seen) = watch::channel(Report::default());
+    let services = app.services.clone();
+    let work = async move { syncs::verify(&services, &plan, repair, &told).await };
+    if accepts_lines(&headers) {
+        let lines = Body::from_stream(lines(work.boxed(), seen));
+        return Ok(([(CONTENT_TYPE, NDJSON)], lines).into_response());
+    }
+    let report = work.await.map_err(|failed| failure(&failed))?;
+    Ok(Json(json!(report)).into_response())
+}
+
+/// Whether the caller wants to be told line by line.
+fn accepts_lines(headers: &HeaderMap) -> bool {
+    let named = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    named.flat_map(|text| text.split(',')).any(|one| one.split(';').next().is_some_and(|one| one.trim() == NDJSON))
+}
+
+/// How far a comparison is, a line at a time. It goes on as long as somebody reads.
+fn lines(
+    work: BoxFuture<'static, Result<Report, Failed>>,
+    seen: watch::Receiver<Report>,
+) -> impl Stream<Item = Result<String, Infallible>> {
+    stream::unfold(Some((work, seen)), async |state| {
+        let (mut work, mut seen) = state?;
+        let (line, state) = tokio::select! {
+            biased;
+            Ok(()) = seen.changed() => {
+                let counts = json!(*seen.borrow_and_update());
+                (json!({"progress": without_examples(counts)}), Some((work, seen)))
+            }
+            done = &mut work => (match done {
+                Ok(report) => json!({"report": report}),
+                Err(failed) => json!({"error": {"code": failed.failure.code, "message": failed.failure.message}}),
+            }, None),
+        };
+        Some((Ok(format!("{line}\n")), state))
+    })
+}
+
+fn without_examples(mut counts: Value) -> Value {
+    if let Some(counts) = counts.as_object_mut() {
+        counts.shift_remove("examples");
+    }
+    counts
 }
 
 /// List the values that a sync did not carry over, newest first

@@ -76,6 +76,31 @@ impl Client {
         answer.success()
     }
 
+    /// Sends a request whose answer is a JSON value a line, and shows each of them to `see` as it comes.
+    pub async fn lines(
+        &self,
+        request: reqwest::RequestBuilder,
+        mut see: impl FnMut(Value) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let request = request.header(reqwest::header::ACCEPT, "application/x-ndjson");
+        let mut response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status().as_u16();
+        if status >= 400 {
+            let bytes = response.bytes().await.context("the answer broke off")?;
+            let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+            bail!(problem_text(status, &body));
+        }
+        let mut waiting = Vec::new();
+        while let Some(chunk) = response.chunk().await.context("the answer broke off")? {
+            waiting.extend_from_slice(&chunk);
+            while let Some(end) = waiting.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = waiting.drain(..=end).collect();
+                see(serde_json::from_slice(&line).context("a line of the answer is no JSON")?)?;
+            }
+        }
+        Ok(())
+    }
+
     /// `GET path?query`.
     pub async fn get(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Value> {
         self.expect(self.request(Method::GET, path).query(query)).await

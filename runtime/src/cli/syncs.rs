@@ -1,9 +1,13 @@
 //! `triggerd sync`: syncs.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
+use anyhow::{Context as _, bail};
 use clap::Subcommand;
+use indicatif::ProgressBar;
 use reqwest::Method;
+use serde_json::Value;
 
 use super::client::Client;
 use super::output::{Output, text_at};
@@ -67,9 +71,46 @@ impl Sync {
     }
 }
 
+/// How many rows were compared, for who sits at a terminal; on standard error, so that what is piped on is the report alone.
+struct Progress(ProgressBar);
+
+impl Progress {
+    fn new() -> Self {
+        let bar = ProgressBar::new_spinner();
+        bar.enable_steady_tick(Duration::from_millis(120));
+        bar.set_message("comparing");
+        Self(bar)
+    }
+
+    fn show(&self, counts: &Value) {
+        let number = |name: &str| counts[name].as_u64().unwrap_or(0);
+        let apart = number("differing") + number("only_source") + number("only_target");
+        self.0.set_message(format!("{} rows compared, {apart} differ", number("compared")));
+    }
+
+    fn clear(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
 async fn verify(client: &Client, output: Output, tag: &str, repair: bool) -> anyhow::Result<ExitCode> {
     let request = client.request(Method::POST, &format!("/api/v1/syncs/{tag}/verify"));
-    let report = client.expect(request.query(&[("repair", repair)])).await?;
+    let progress = Progress::new();
+    let mut report = None;
+    let seen = |line: Value| {
+        if let Some(counts) = line.get("progress") {
+            progress.show(counts);
+        } else if let Some(error) = line.get("error") {
+            bail!("{}: {}", text_at(error, "code"), text_at(error, "message"));
+        } else {
+            report = line.get("report").cloned();
+        }
+        Ok(())
+    };
+    let ended = client.lines(request.query(&[("repair", repair)]), seen).await;
+    progress.clear();
+    ended?;
+    let report = report.context("the answer broke off before the report: triggerd may have been stopped")?;
     let number = |name: &str| report[name].as_u64().unwrap_or(0);
     let apart = number("differing") + number("only_source") + number("only_target");
     let sentence = format!(

@@ -41,6 +41,7 @@ settings! {
     "store_url" => store.url;
     "storage_dir" => store.storage_dir;
     "retention" => store.retention;
+    "max_sync_conflicts" => store.max_sync_conflicts;
     "admin_key" => access.admin_key;
     "master_key" => access.master_key;
     "master_key_previous" => access.master_key_previous;

@@ -69,8 +69,10 @@ pub struct Store {
     pub url: Option<Secret>,
     /// Where storages of the kind `local` keep their folders; else `storage` in the data directory.
     pub storage_dir: Option<PathBuf>,
-    /// Finished events older than this are deleted; `None` keeps them.
+    /// Finished events older than this are deleted, and conflicts of syncs that were resolved; `None` keeps them.
     pub retention: Option<Duration>,
+    /// Conflicts that are kept of each sync.
+    pub max_sync_conflicts: u32,
     /// Connections that commit groups of writes. PostgreSQL only, as those that follow.
     pub writers: u32,
     /// Connections for reads, and for what is seldom written.
@@ -205,6 +207,7 @@ impl Default for Config {
                 url: None,
                 storage_dir: None,
                 retention: Some(days(90)),
+                max_sync_conflicts: 10_000,
                 writers: 2,
                 connections: 8,
                 notify: true,

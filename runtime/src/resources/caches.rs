@@ -72,6 +72,7 @@ pub(super) const KIND: Kind = Kind {
     check,
     raw: &[],
     hidden: false,
+    of_one_env: None,
     connect: |connections, settings| {
         Box::pin(async move {
             let cache: Cache = serde_json::from_value(settings).map_err(|e| e.to_string())?;

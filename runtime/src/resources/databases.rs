@@ -163,6 +163,7 @@ pub(super) const KIND: Kind = Kind {
     },
     raw: &[],
     hidden: false,
+    of_one_env: None,
     connect: |connections, settings| {
         Box::pin(async move {
             let database: Database = serde_json::from_value(settings).map_err(|e| e.to_string())?;

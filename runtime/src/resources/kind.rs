@@ -24,6 +24,8 @@ pub struct Kind {
     pub raw: &'static [&'static str],
     /// The settings are never shown, and stored sealed as a whole.
     pub hidden: bool,
+    /// Why the settings cannot differ by environment (`envs`), where they cannot.
+    pub of_one_env: Option<&'static str>,
     /// Tries to connect: what was found, or what is wrong.
     pub connect: fn(Connections, Value) -> BoxFuture<'static, Result<String, String>>,
 }
@@ -42,6 +44,9 @@ impl Kind {
             return vec![Mistake::new("", "the settings must be an object")];
         };
         let Some(envs) = fields.get("envs") else { return self.of_one(written) };
+        if let Some(why) = self.of_one_env {
+            return vec![Mistake::new("/envs", why)];
+        }
         let Some(envs) = envs.as_object() else {
             return vec![Mistake::new("/envs", "must be an object of settings by environment")];
         };
@@ -81,10 +86,13 @@ impl Kind {
         StoredResource { settings, ..stored.clone() }
     }
 
-    /// The JSON Schema of what is written: with `envs`.
+    /// The JSON Schema of what is written: with `envs`, where there are any.
     #[must_use]
     pub fn full_schema(&self) -> Value {
         let mut schema = (self.schema)();
+        if self.of_one_env.is_some() {
+            return schema;
+        }
         add_envs(&mut schema);
         // A kind of several systems has a schema for each.
         for group in ["oneOf", "anyOf"] {

@@ -261,13 +261,12 @@ impl Resources {
         naming.map(|((_, kind, tag), _)| format!("{kind}/{tag}")).collect()
     }
 
-    /// The tenant's syncs that read or write a database, as `syncs/TAG`.
+    /// The tenant's syncs of which `uses` is true, as `syncs/TAG`.
     #[must_use]
-    pub fn syncs_of_database(&self, tenant: &TenantId, database: &str) -> Vec<String> {
+    pub fn syncs_that(&self, tenant: &TenantId, uses: impl Fn(&SyncSettings) -> bool) -> Vec<String> {
         let all = self.list(tenant, "syncs");
         let uses = |known: &&StoredResource| {
-            let settings = serde_json::from_value::<SyncSettings>(known.settings.clone());
-            settings.is_ok_and(|settings| settings.databases().contains(&database))
+            serde_json::from_value::<SyncSettings>(known.settings.clone()).is_ok_and(|sync| uses(&sync))
         };
         all.iter().filter(uses).map(|known| format!("syncs/{}", known.tag)).collect()
     }

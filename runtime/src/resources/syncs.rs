@@ -264,6 +264,7 @@ pub(super) const KIND: Kind = Kind {
     },
     raw: &["columns", "target", "audit"],
     hidden: false,
+    of_one_env: Some("a sync is of one environment, which `env` names: make a sync of its own for each"),
     connect: |_, _| Box::pin(async { Ok("the settings are right; `status` says what they come to".to_owned()) }),
 };
 
@@ -371,6 +372,7 @@ mod tests {
         assert_eq!(pointers(&with(&json!({"mode": "append", "direction": "both"}))), ["/direction"]);
         assert_eq!(pointers(&with(&json!({"conflict": {"policy": "newest"}}))), ["/conflict/by"]);
         assert_eq!(pointers(&with(&json!({"colums": []}))), ["/colums"]);
+        assert_eq!(pointers(&with(&json!({"envs": {"prd": {"deletes": false}}}))), ["/envs"]);
         assert_eq!(pointers(&with(&json!({"columns": {"a": {"toTarget": "{{#if}}"}}})))[0], "/columns/a");
         let http =
             json!({"target": {"http": {"url": "https://x/{{record.id}}", "method": "TRACE", "body": "{{recrod}}"}}});

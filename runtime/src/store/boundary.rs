@@ -7,12 +7,14 @@ use jiff::Timestamp;
 use serde_json::Value;
 use triggerd_core::event::Event;
 use triggerd_core::id::{EventId, RunId, TenantId};
+use triggerd_core::sync::Side;
 use uuid::Uuid;
 
 use super::{
     Append, AppendOutcome, Changes, Claimed, Error, EventFilter, Idempotency, NewRun, Page, PageRequest, PutMode,
     PutOutcome, Resealed, RowDigest, Run, RunUpdate, StateValue, StoredComponent, StoredEvent, StoredKey,
-    StoredResource, StoredTenant, StoredTrigger, SyncConflict, SyncRow, SyncSettled, TopicMessage, postgres, sqlite,
+    StoredResource, StoredTenant, StoredTrigger, SyncConflict, SyncOverflow, SyncRow, SyncSettled, TopicMessage,
+    postgres, sqlite,
 };
 
 /// What is kept. Cheap to clone. Its last clone's end closes it; [`Store::close`] also waits for that.
@@ -276,6 +278,9 @@ calls! {
     /// What is remembered of rows, by key.
     fn sync_rows(tenant: &TenantId, sync: &str, keys: &[String]) -> HashMap<String, SyncRow>;
 
+    /// Keys of rows that `side` held when both agreed, and of those that are under way; `limit` of them from after `after` on.
+    fn sync_keys(tenant: &TenantId, sync: &str, side: Side, after: Option<&str>, limit: usize) -> Vec<String>;
+
     /// How many rows are remembered.
     fn sync_count(tenant: &TenantId, sync: &str) -> u64;
 
@@ -292,8 +297,10 @@ calls! {
     /// Notes what both sides hold now and that nothing is under way. A row that neither of them holds is forgotten.
     fn sync_settle(tenant: &TenantId, sync: &str, key: &str, settled: SyncSettled, now: Timestamp) -> ();
 
-    /// Forgets all rows and conflicts of a sync.
+    /// Forgets all rows and conflicts of a sync, in slices: between them the writer serves everybody else.
     fn sync_forget(tenant: &TenantId, sync: &str) -> ();
+
+    // Conflicts of syncs
 
     /// A sync's conflicts, newest first, from before `before` on, and how many there are in all.
     fn sync_conflicts(tenant: &TenantId, sync: &str, before: Option<Uuid>, limit: u32) -> (Vec<SyncConflict>, u64);
@@ -309,6 +316,13 @@ calls! {
 
     /// Drops a conflict from the list; `false` where it is not there.
     fn sync_conflict_delete(tenant: &TenantId, sync: &str, id: Uuid) -> bool;
+
+    /// Lets conflicts go that were resolved and are from before `before`; how many.
+    fn sync_conflicts_retire(before: Timestamp) -> u64;
+
+    /// Lets the oldest conflicts of every sync go that has more than `most`, resolved ones first; which syncs, and how many
+    /// of those that went nobody had resolved.
+    fn sync_conflicts_bound(most: u32) -> Vec<SyncOverflow>;
 
     // The embedded broker
 

@@ -317,6 +317,17 @@ pub struct SyncSettled {
     pub dropped: Vec<Uuid>,
 }
 
+/// A sync that had more conflicts than are kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SyncOverflow {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Its tag.
+    pub sync: String,
+    /// Conflicts that went although nobody had resolved them.
+    pub unresolved: u64,
+}
+
 /// A value that a sync did not carry over.
 #[derive(Clone, PartialEq, Debug)]
 pub struct SyncConflict {

@@ -61,7 +61,7 @@ pub async fn changed(cx: &Context, plan: &Plan, side: Side) -> Result<Vec<Applie
 }
 
 /// Whether the change is of the table that is meant, and not of its namesake in another schema.
-fn same_schema(end: &End, event: &Event) -> bool {
+pub(super) fn same_schema(end: &End, event: &Event) -> bool {
     let schema = event.change.as_ref().and_then(|change| change.schema.as_deref());
     schema.is_none() || schema == end.table.schema.as_deref()
 }

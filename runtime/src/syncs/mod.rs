@@ -23,6 +23,7 @@ mod row;
 mod status;
 mod told;
 mod triggers;
+mod truncated;
 mod values;
 mod verify;
 mod write;
@@ -42,12 +43,14 @@ pub use plan::Plan;
 pub use restore::restore;
 pub use status::{problems, status};
 pub use told::Applied;
-pub use triggers::{install, install_all};
+pub use triggers::{install, install_all, is_abandoned, skip};
+pub use truncated::truncated;
 pub use verify::{Report, verify};
 
 use crate::actions::Services;
 use crate::failed::Failed;
 use crate::resources::{Mark, SyncSettings};
+use crate::store::{self, Store, SyncOverflow};
 use told::Told;
 
 /// Rows share locks by their digest: more than there are attempts at once.
@@ -89,6 +92,13 @@ impl Syncs {
         (plan.tenant.as_str(), &plan.tag, key).hash(&mut hash);
         let place = usize::try_from(hash.finish() % LOCKS as u64).unwrap_or(0);
         self.locks[place].lock().await
+    }
+
+    /// Waits for everybody who looks after a row by now. Whoever begins later reads what holds later.
+    async fn settled(&self) {
+        for lock in &self.locks {
+            drop(lock.lock().await);
+        }
     }
 
     fn forget(&self, plan: &Plan) {
@@ -139,6 +149,28 @@ fn count(services: &Services, plan: &Plan, applied: &Applied, at: jiff::Timestam
     if applied.lost.is_some() {
         metrics::counter!("triggerd_sync_conflicts_total", "sync" => plan.tag.clone()).increment(1);
     }
+}
+
+/// Forgets all that is known of a sync that is gone, or of one of that name before it.
+pub async fn forget(services: &Services, tenant: &TenantId, tag: &str) -> Result<(), store::Error> {
+    let key = (tenant.clone(), tag.to_owned());
+    services.syncs.told.lock().remove(&key);
+    services.syncs.plans.lock().remove(&key);
+    services.store.sync_forget(tenant, tag).await
+}
+
+/// Lets the oldest conflicts go where a sync has more than `most`.
+pub async fn bound_conflicts(store: &Store, most: u32) -> Result<(), store::Error> {
+    for SyncOverflow { tenant, sync, unresolved } in store.sync_conflicts_bound(most).await? {
+        metrics::counter!("triggerd_sync_conflicts_dropped_total", "sync" => sync.clone()).increment(unresolved);
+        if unresolved > 0 {
+            tracing::warn!(
+                %tenant, sync, unresolved,
+                "Sync {sync} has more than {most} conflicts: {unresolved} that nobody resolved, the oldest, were dropped"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Counts a failed attempt.

@@ -208,6 +208,17 @@ pub fn key_text(kind: &Kind, value: &Value) -> String {
     }
 }
 
+/// The value that such a text stands for, in a column of that kind.
+#[must_use]
+pub fn key_value(kind: &Kind, text: String) -> Value {
+    let parsed = || triggerd_core::json::parse(text.as_bytes()).ok();
+    match kind {
+        kind if kind.is_number() => parsed().filter(Value::is_number).unwrap_or(Value::String(text)),
+        Kind::Bool => parsed().filter(Value::is_boolean).unwrap_or(Value::String(text)),
+        _ => Value::String(text),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

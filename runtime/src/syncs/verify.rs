@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use triggerd_core::id::{DeliveryId, RunId};
 use triggerd_core::sync::{Base, Side};
@@ -56,10 +57,23 @@ pub struct Example {
     pub error: Option<String>,
 }
 
-/// Compares everything; `repair` puts right what differs.
-pub async fn verify(services: &Arc<Services>, plan: &Plan, repair: bool) -> Result<Report, Failed> {
+impl Report {
+    /// The numbers alone, which are told while it goes on.
+    #[must_use]
+    pub fn counts(&self) -> Self {
+        Self { examples: Vec::new(), ..self.clone() }
+    }
+}
+
+/// Compares everything; `repair` puts right what differs. `seen` is told how far it is after each page.
+pub async fn verify(
+    services: &Arc<Services>,
+    plan: &Plan,
+    repair: bool,
+    seen: &watch::Sender<Report>,
+) -> Result<Report, Failed> {
     let cx = context(services, plan);
-    let work = Work { services, plan, repair, cx: &cx };
+    let work = Work { services, plan, repair, cx: &cx, seen };
     let mut report = Report::default();
     work.walk(Side::Source, &mut report).await?;
     if plan.target.is_some() {
@@ -73,6 +87,7 @@ struct Work<'w> {
     plan: &'w Plan,
     repair: bool,
     cx: &'w Context,
+    seen: &'w watch::Sender<Report>,
 }
 
 impl Work<'_> {
@@ -97,6 +112,7 @@ impl Work<'_> {
                 report.compared += 1;
                 self.compare(side, key, text, row, other, base, report).await;
             }
+            self.seen.send_replace(report.counts());
             // A short page is the last one.
             if rows.len() < PAGE {
                 return Ok(());

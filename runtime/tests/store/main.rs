@@ -50,6 +50,9 @@ macro_rules! promises {
                 tenants_and_keys_are_kept
                 a_topic_has_offsets_without_gaps_and_a_delivery_once
                 a_quota_is_taken_up_to_its_limit_in_each_window;
+            syncs:
+                conflicts_are_let_go_when_resolved_ones_are_old_and_where_there_are_too_many
+                remembered_keys_are_read_a_page_at_a_time_by_the_side_that_held_the_row;
         }
     };
 }

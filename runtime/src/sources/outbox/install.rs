@@ -146,7 +146,7 @@ pub async fn reconcile(
             Err(fault) => Err(fault),
         };
         let found = found.or_else(|fault| if fault.gone { Err(fault) } else { Ok(Found::Problem(remedy(&fault))) })?;
-        states.push(State { table: shown, operations: operations(wanted), found });
+        states.push(State { table: shown, operations: operations(session.engine(), wanted), found });
     }
     let kept = |one: &Installed| wanted.contains_key(&(one.schema.clone(), one.table.clone()));
     let mut left: BTreeMap<(Option<String>, String), Vec<String>> = BTreeMap::new();
@@ -270,9 +270,11 @@ pub async fn installed(session: &mut Session, names: &Names, always: bool) -> Re
     Ok(installed)
 }
 
-fn operations(wanted: &Wanted) -> Vec<&'static str> {
+fn operations(engine: Engine, wanted: &Wanted) -> Vec<&'static str> {
     let rows = ddl::OPERATIONS.iter().filter(|(operation, _)| wanted.of(*operation).is_some()).map(|(_, name)| *name);
-    rows.chain(wanted.truncate.then_some("truncate")).collect()
+    // Elsewhere it runs no trigger, or is a DELETE that tells its rows.
+    let truncate = wanted.truncate && engine == Engine::Postgres;
+    rows.chain(truncate.then_some("truncate")).collect()
 }
 
 /// What is wrong, and what to do about it.

@@ -12,6 +12,7 @@ mod keys;
 mod quotas;
 mod resources;
 mod source_state;
+mod sync_conflicts;
 mod syncs;
 mod tenants;
 mod topics;

@@ -1,4 +1,4 @@
-//! What syncs remember of rows, and the values that they did not carry over.
+//! What syncs remember of rows.
 
 use std::collections::HashMap;
 
@@ -6,16 +6,14 @@ use jiff::Timestamp;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Row};
 use triggerd_core::id::TenantId;
-use triggerd_core::sync::{Base, Version};
-use uuid::Uuid;
+use triggerd_core::sync::{Base, Side, Version};
 
-use super::decode::{at, damaged};
-use super::{Connection, DbRow, Store, decode, places};
+use super::decode::damaged;
+use super::{DbRow, Store, decode, places, sync_conflicts};
 use crate::store::{Error, SyncConflict, SyncRow, SyncSettled};
 
 /// Keys that are asked for at once.
 const ASKED: usize = 500;
-const CONFLICT: &str = "SELECT id, key, at, reason, winner, loser, lost, won, resolved FROM sync_conflicts";
 
 impl Store {
     pub async fn sync_row(&self, tenant: &TenantId, sync: &str, key: &str) -> Result<SyncRow, Error> {
@@ -47,6 +45,25 @@ impl Store {
         Ok(found)
     }
 
+    pub async fn sync_keys(
+        &self,
+        tenant: &TenantId,
+        sync: &str,
+        side: Side,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>, Error> {
+        let mut conn = self.reader().await?;
+        let sql = format!(
+            "SELECT key FROM sync_rows WHERE tenant = $1 AND sync = $2 AND key > $3 AND ({} IS NOT NULL OR intent IS NOT NULL) \
+             ORDER BY key LIMIT $4",
+            side.as_str()
+        );
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(tenant.as_str()).bind(sync).bind(after.unwrap_or_default());
+        let rows = query.bind(i64::try_from(limit).unwrap_or(i64::MAX)).fetch_all(&mut *conn).await?;
+        rows.iter().map(|row| Ok(row.try_get("key")?)).collect()
+    }
+
     pub async fn sync_count(&self, tenant: &TenantId, sync: &str) -> Result<u64, Error> {
         let mut conn = self.reader().await?;
         let sql = "SELECT count(*) AS count FROM sync_rows WHERE tenant = $1 AND sync = $2";
@@ -71,7 +88,7 @@ impl Store {
                 let put = sqlx::query(sql).bind(tenant.as_str()).bind(&sync).bind(&key).bind(intent);
                 put.bind(now.as_millisecond()).execute(&mut *conn).await?;
                 for conflict in &lost {
-                    insert(conn, &tenant, &sync, conflict).await?;
+                    sync_conflicts::insert(conn, &tenant, &sync, conflict).await?;
                 }
                 Ok(())
             })
@@ -106,7 +123,7 @@ impl Store {
                     }
                 }
                 for conflict in &lost {
-                    insert(conn, &tenant, &sync, conflict).await?;
+                    sync_conflicts::insert(conn, &tenant, &sync, conflict).await?;
                 }
                 for id in dropped {
                     let sql = "DELETE FROM sync_conflicts WHERE id = $1";
@@ -119,86 +136,27 @@ impl Store {
     }
 
     pub async fn sync_forget(&self, tenant: &TenantId, sync: &str) -> Result<(), Error> {
-        let (tenant, sync) = (tenant.clone(), sync.to_owned());
-        self.write(move |conn| {
-            Box::pin(async move {
-                for sql in [
-                    "DELETE FROM sync_rows WHERE tenant = $1 AND sync = $2",
-                    "DELETE FROM sync_conflicts WHERE tenant = $1 AND sync = $2",
-                ] {
-                    sqlx::query(sql).bind(tenant.as_str()).bind(&sync).execute(&mut *conn).await?;
+        const SLICE: u64 = 5000;
+        for sql in [
+            "DELETE FROM sync_rows WHERE tenant = $1 AND sync = $2 AND key IN \
+             (SELECT key FROM sync_rows WHERE tenant = $1 AND sync = $2 LIMIT $3)",
+            "DELETE FROM sync_conflicts WHERE id IN (SELECT id FROM sync_conflicts WHERE tenant = $1 AND sync = $2 LIMIT $3)",
+        ] {
+            loop {
+                let (tenant, sync) = (tenant.clone(), sync.to_owned());
+                let deleted = self.write_one(move |conn| {
+                    Box::pin(async move {
+                        let query = sqlx::query(sql).bind(tenant.as_str()).bind(&sync).bind(SLICE as i64);
+                        Ok(query.execute(conn).await?.rows_affected())
+                    })
+                });
+                if deleted.await? < SLICE {
+                    break;
                 }
-                Ok(())
-            })
-        })
-        .await
+            }
+        }
+        Ok(())
     }
-
-    pub async fn sync_conflicts(
-        &self,
-        tenant: &TenantId,
-        sync: &str,
-        before: Option<Uuid>,
-        limit: u32,
-    ) -> Result<(Vec<SyncConflict>, u64), Error> {
-        let mut conn = self.reader().await?;
-        let sql = format!("{CONFLICT} WHERE tenant = $1 AND sync = $2 AND id < $3 ORDER BY id DESC LIMIT $4");
-        let before = before.unwrap_or(Uuid::max());
-        let rows = sqlx::query(AssertSqlSafe(sql)).bind(tenant.as_str()).bind(sync).bind(before.as_bytes().as_slice());
-        let rows = rows.bind(i64::from(limit)).fetch_all(&mut *conn).await?;
-        let sql = "SELECT count(*) AS count FROM sync_conflicts WHERE tenant = $1 AND sync = $2";
-        let total = sqlx::query(sql).bind(tenant.as_str()).bind(sync).fetch_one(&mut *conn).await?;
-        Ok((rows.iter().map(conflict).collect::<Result<_, _>>()?, decode::unsigned(&total, "count")?))
-    }
-
-    pub async fn sync_conflict(&self, tenant: &TenantId, sync: &str, id: Uuid) -> Result<Option<SyncConflict>, Error> {
-        let mut conn = self.reader().await?;
-        let sql = format!("{CONFLICT} WHERE tenant = $1 AND sync = $2 AND id = $3");
-        let row = sqlx::query(AssertSqlSafe(sql)).bind(tenant.as_str()).bind(sync).bind(id.as_bytes().as_slice());
-        row.fetch_optional(&mut *conn).await?.as_ref().map(conflict).transpose()
-    }
-
-    pub async fn sync_conflicts_since(&self, tenant: &TenantId, sync: &str, since: Timestamp) -> Result<u64, Error> {
-        let mut conn = self.reader().await?;
-        let sql = "SELECT count(*) AS count FROM sync_conflicts WHERE tenant = $1 AND sync = $2 AND at >= $3";
-        let row = sqlx::query(sql).bind(tenant.as_str()).bind(sync).bind(since.as_millisecond());
-        decode::unsigned(&row.fetch_one(&mut *conn).await?, "count")
-    }
-
-    pub async fn sync_conflict_restored(&self, tenant: &TenantId, sync: &str, id: Uuid) -> Result<(), Error> {
-        let (tenant, sync) = (tenant.clone(), sync.to_owned());
-        self.write_one(move |conn| {
-            Box::pin(async move {
-                let sql = "UPDATE sync_conflicts SET resolved = 'restored' WHERE tenant = $1 AND sync = $2 AND id = $3";
-                let set = sqlx::query(sql).bind(tenant.as_str()).bind(&sync).bind(id.as_bytes().as_slice());
-                set.execute(conn).await?;
-                Ok(())
-            })
-        })
-        .await
-    }
-
-    pub async fn sync_conflict_delete(&self, tenant: &TenantId, sync: &str, id: Uuid) -> Result<bool, Error> {
-        let (tenant, sync) = (tenant.clone(), sync.to_owned());
-        self.write_one(move |conn| {
-            Box::pin(async move {
-                let sql = "DELETE FROM sync_conflicts WHERE tenant = $1 AND sync = $2 AND id = $3";
-                let gone = sqlx::query(sql).bind(tenant.as_str()).bind(&sync).bind(id.as_bytes().as_slice());
-                Ok(gone.execute(conn).await?.rows_affected() > 0)
-            })
-        })
-        .await
-    }
-}
-
-async fn insert(conn: &mut Connection, tenant: &TenantId, sync: &str, conflict: &SyncConflict) -> Result<(), Error> {
-    let sql = "INSERT INTO sync_conflicts (id, tenant, sync, key, at, reason, winner, loser, lost, won) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO NOTHING";
-    let put = sqlx::query(sql).bind(conflict.id.as_bytes().as_slice()).bind(tenant.as_str()).bind(sync);
-    let put = put.bind(&conflict.key).bind(conflict.at.as_millisecond()).bind(&conflict.reason);
-    let put = put.bind(&conflict.winner).bind(&conflict.loser).bind(conflict.lost.to_string());
-    put.bind(conflict.won.to_string()).execute(conn).await?;
-    Ok(())
 }
 
 fn sync_row(row: &DbRow) -> Result<SyncRow, Error> {
@@ -212,18 +170,4 @@ fn sync_row(row: &DbRow) -> Result<SyncRow, Error> {
 fn version(row: &DbRow, column: &str) -> Result<Option<Version>, Error> {
     let bytes: Option<&[u8]> = row.try_get(column)?;
     bytes.map(|bytes| bytes.try_into().map_err(|_| damaged("sync row", column))).transpose()
-}
-
-fn conflict(row: &DbRow) -> Result<SyncConflict, Error> {
-    Ok(SyncConflict {
-        id: Uuid::from_slice(row.try_get("id")?).map_err(|e| damaged("sync conflict", e))?,
-        key: row.try_get("key")?,
-        at: at(row, "at")?,
-        reason: row.try_get("reason")?,
-        winner: row.try_get("winner")?,
-        loser: row.try_get("loser")?,
-        lost: decode::json(row, "lost")?,
-        won: decode::json(row, "won")?,
-        resolved: row.try_get("resolved")?,
-    })
 }

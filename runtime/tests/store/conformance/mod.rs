@@ -6,3 +6,4 @@ pub mod events;
 pub mod fixtures;
 pub mod runs;
 pub mod small;
+pub mod syncs;
