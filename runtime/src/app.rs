@@ -1,5 +1,6 @@
 //! The running program: what was made at start and is shared from then on.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -58,6 +59,8 @@ pub struct App {
     pub freshness: Freshness,
     /// The captured databases.
     pub sources: Sources,
+    /// The data directory is this process'.
+    _data_dir: Option<File>,
 }
 
 fn dispatch_limits(config: &Config) -> dispatch::Limits {
@@ -98,11 +101,12 @@ pub struct Background {
     tasks: TaskTracker,
 }
 
-/// Opens the store that the configuration names.
-async fn open_store(config: &Config, clock: Clock) -> anyhow::Result<Store> {
+/// Opens the store that the configuration names. A data directory without the store in it is this process' own all the same: the
+/// lock is answered, to be kept.
+async fn open_store(config: &Config, clock: Clock) -> anyhow::Result<(Store, Option<File>)> {
     let settings = &config.store;
     let Some(url) = &settings.url else {
-        return Ok(Store::open(config.data_dir(), store::Options { clock, ..Default::default() }).await?);
+        return Ok((Store::open(config.data_dir(), store::Options { clock, ..Default::default() }).await?, None));
     };
     if !["postgres://", "postgresql://"].iter().any(|scheme| url.expose().starts_with(scheme)) {
         anyhow::bail!(
@@ -116,15 +120,16 @@ async fn open_store(config: &Config, clock: Clock) -> anyhow::Result<Store> {
         allow_degraded: settings.allow_degraded,
         retention: settings.retention,
     };
+    let held = store::lock::take(config.data_dir()).await?;
     let options = store::Options { clock, readers: settings.connections, shared, ..Default::default() };
-    Ok(Store::connect(url.expose(), options).await?)
+    Ok((Store::connect(url.expose(), options).await?, Some(held)))
 }
 
 impl App {
     /// Opens the store and everything on it. Runs are walked on `engine`.
     pub async fn open(config: Arc<Config>, engine: tokio::runtime::Handle) -> anyhow::Result<Arc<Self>> {
         let clock = Clock::system();
-        let store = open_store(&config, clock.clone()).await?;
+        let (store, data_dir) = open_store(&config, clock.clone()).await?;
         let (access, admin) = Access::load(store.clone(), clock.clone(), &config).await?;
         admin.announce();
         let host = Arc::new(Host::new(host_config(&config)?)?);
@@ -153,6 +158,7 @@ impl App {
             dispatch,
             feed: Feed::default(),
             freshness,
+            _data_dir: data_dir,
             sources: Sources::default(),
         }))
     }

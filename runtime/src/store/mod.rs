@@ -6,6 +6,7 @@
 
 mod boundary;
 mod fault;
+pub mod lock;
 pub mod open;
 mod postgres;
 mod rows;

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use super::{lock, open};
-use crate::store::Error;
+use super::open;
+use crate::store::{Error, lock};
 
 /// What was found.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]

@@ -13,7 +13,6 @@ mod hot;
 mod idempotency;
 pub mod inspect;
 mod lanes;
-mod lock;
 mod metrics;
 mod migrate;
 mod open;

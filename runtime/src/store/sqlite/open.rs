@@ -12,10 +12,10 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection, Sqlite};
 use tokio::sync::{mpsc, oneshot};
 
+use super::migrate;
 use super::writer::{Call, Op, Writer};
-use super::{lock, migrate};
 use crate::clock::Clock;
-use crate::store::{Changes, Error, Options};
+use crate::store::{Changes, Error, Options, lock};
 
 /// How many operations wait before callers do: a second's worth, so that memory stays bounded.
 const QUEUE: usize = 8192;

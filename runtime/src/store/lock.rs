@@ -1,4 +1,4 @@
-//! The data directory's lock: one process at a time, or the store would be written by two.
+//! The data directory's lock: one process at a time, or what is in it would be written by two.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -13,7 +13,7 @@ const NETWORK: [&str; 10] =
 
 /// Makes the directory where there is none, and takes its lock, which lasts until the file is dropped or the process
 /// ends. A process that is just ending is waited for, for half a second.
-pub(super) async fn take(data_dir: &Path) -> Result<File, Error> {
+pub async fn take(data_dir: &Path) -> Result<File, Error> {
     let name = data_dir.display();
     let unavailable = |e: std::io::Error| Error::Unavailable(format!("data directory {name}: {e}"));
     make_private(data_dir).map_err(unavailable)?;
