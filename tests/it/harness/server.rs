@@ -38,6 +38,11 @@ impl Settings {
     }
 }
 
+/// The binary that is tested: of this build, or the one that `TRIGGERD_TEST_BINARY` names.
+fn binary() -> String {
+    std::env::var("TRIGGERD_TEST_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_triggerd").to_owned())
+}
+
 /// A server. Dropping it ends its process and, in a failing test, prints the end of its log.
 pub struct Server {
     settings: Settings,
@@ -92,13 +97,13 @@ impl Server {
     }
 
     fn command(&self) -> Command {
-        let binary = env!("CARGO_BIN_EXE_triggerd");
+        let binary = binary();
         let mut command = match self.settings.largest_file {
-            None => Command::new(binary),
+            None => Command::new(&binary),
             Some(blocks) => {
                 // Ignored, the signal stays ignored in the server: a write over the limit fails with EFBIG there.
                 let mut shell = Command::new("sh");
-                shell.args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"", &blocks.to_string(), binary]);
+                shell.args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"", &blocks.to_string(), &binary]);
                 shell
             }
         };
