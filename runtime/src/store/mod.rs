@@ -17,7 +17,7 @@ use triggerd_core::run::{Progress, RunState};
 use triggerd_core::sync::Base;
 use uuid::Uuid;
 
-pub use sqlite::{Options, RowDigest, Store};
+pub use sqlite::{Options, RowDigest, Store, TriggerEvents};
 
 /// Why the store could not do what was asked.
 #[derive(Debug, thiserror::Error, Clone)]

@@ -34,5 +34,5 @@ mod triggers;
 mod work;
 mod writer;
 
-pub use backfill_seen::RowDigest;
+pub use backfill_seen::{RowDigest, TriggerEvents};
 pub use open::{Options, Store};
