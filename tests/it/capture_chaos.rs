@@ -98,7 +98,9 @@ async fn chaos(mut db: Database, from: &str) {
     if db.engine == Engine::Sqlite && setting("TRIGGERD_CAPTURE_CHANGES", 0) > 0 {
         db.run("PRAGMA journal_mode = WAL").await;
     }
-    let (kills, restarts) = (setting("TRIGGERD_CAPTURE_KILLS", 3), setting("TRIGGERD_CAPTURE_RESTARTS", 1));
+    let kills = setting("TRIGGERD_CAPTURE_KILLS", 3);
+    // A file has no server that could be restarted.
+    let restarts = if db.engine == Engine::Sqlite { 0 } else { setting("TRIGGERD_CAPTURE_RESTARTS", 1) };
     let course = Arc::new(Course::new());
     let connections = if db.engine == Engine::Sqlite { SQLITE_CONNECTIONS } else { WRITERS as usize };
     let connections: Vec<Arc<Mutex<Option<Client>>>> = (0..connections).map(|_| Arc::default()).collect();
@@ -113,7 +115,7 @@ async fn chaos(mut db: Database, from: &str) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         server.crash_and_restart();
-        if kill <= restarts && db.engine != Engine::Sqlite {
+        if kill <= restarts {
             db.stop();
             db.start().await;
         }
@@ -193,7 +195,7 @@ async fn write(url: String, engine: Engine, writer: u32, connection: Arc<Mutex<O
         };
         // What is open and not committed holds up who wants the same row; in SQLite, everybody.
         let pause = match engine {
-            Engine::Sqlite if (n >> 4) % 32 > 0 => 0,
+            Engine::Sqlite if !(n >> 4).is_multiple_of(32) => 0,
             _ => (n >> 4) % 4,
         };
         let seconds = f64::from(pause) / 1000.0;

@@ -6,7 +6,7 @@
 //! the lower number. Whatever a change follows had committed when the snapshot was made: the next one sees it. So it is looked
 //! once more for lower numbers; entries are taken up to where one of a row has come that a later one is of.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, hash_map};
 
 use serde_json::Value;
 
@@ -68,15 +68,16 @@ impl Keys {
 
     async fn learn(&mut self, session: &mut Session, entry: &Entry) -> Result<(), Fault> {
         let Change::Row { schema, table, .. } = &entry.captured.change else { return Ok(()) };
-        let name = (schema.clone(), table.clone());
-        if !self.0.contains_key(&name) {
-            let key = match databases::table_in(session, schema.as_deref(), table).await {
-                Ok(found) => found.primary_key().iter().map(|column| column.name.clone()).collect(),
-                // Gone by now: nothing tells its rows apart.
-                Err(fault) if fault.code == "DB_UNKNOWN_TABLE" => Vec::new(),
-                Err(fault) => return Err(fault),
-            };
-            self.0.insert(name, key);
+        let hash_map::Entry::Vacant(place) = self.0.entry((schema.clone(), table.clone())) else { return Ok(()) };
+        match databases::table_in(session, schema.as_deref(), table).await {
+            Ok(found) => {
+                place.insert(found.primary_key().iter().map(|column| column.name.clone()).collect());
+            }
+            // Gone by now: nothing tells its rows apart.
+            Err(fault) if fault.code == "DB_UNKNOWN_TABLE" => {
+                place.insert(Vec::new());
+            }
+            Err(fault) => return Err(fault),
         }
         Ok(())
     }
