@@ -8,7 +8,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN_KEY, Cli, Receiver, Reply, Server, call, fast, free_port, on};
+use crate::harness::{ADMIN_KEY, Cli, Receiver, Reply, Server, Settings, call, fast, free_port, on};
 
 const SECRETS: usize = 50;
 
@@ -119,7 +119,7 @@ fn elsewhere(index: usize) -> Vec<Value> {
 
 #[tokio::test]
 async fn fifty_secrets_reach_receivers_that_repeat_them_and_are_found_nowhere() {
-    let mut server = Server::start();
+    let mut server = Server::with(Settings::default().embedded());
     let api = server.api();
     let receiver = Receiver::start().await;
     for index in 0..SECRETS {

@@ -6,7 +6,7 @@ use crate::harness::{Server, Settings, on};
 
 #[tokio::test]
 async fn on_a_full_disk_nothing_is_acknowledged_and_reads_go_on() {
-    let mut settings = Settings::default();
+    let mut settings = Settings::default().embedded();
     settings.largest_file = Some(6 * 1024 * 1024 / 512);
     let mut server = Server::with(settings);
     let api = server.api();

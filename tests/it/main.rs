@@ -22,6 +22,8 @@ mod breaker;
 mod canary;
 mod capture;
 mod capture_chaos;
+mod capture_faults;
+mod capture_types;
 mod cli;
 mod crash;
 mod dead_letters;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
-use crate::harness::{ADMIN_KEY, Api, Cli, Receiver, Server, call, on};
+use crate::harness::{ADMIN_KEY, Api, Cli, Receiver, Server, Settings, call, on};
 
 const SECRETS: usize = 250;
 
@@ -34,7 +34,7 @@ fn cli(server: &Server) -> Cli {
 
 #[tokio::test]
 async fn the_data_directory_s_key_is_replaced_under_load_and_no_event_fails() {
-    let mut server = Server::start();
+    let mut server = Server::with(Settings::default().embedded());
     let receiver = Receiver::start().await;
     prepare(&server.api(), &receiver).await;
     let key_file = server.data_dir().join("master.key");
@@ -76,7 +76,7 @@ async fn the_data_directory_s_key_is_replaced_under_load_and_no_event_fails() {
 
 #[tokio::test]
 async fn a_rotation_that_was_cut_off_goes_on_after_a_restart() {
-    let mut server = Server::start();
+    let mut server = Server::with(Settings::default().embedded());
     let receiver = Receiver::start().await;
     prepare(&server.api(), &receiver).await;
     // Killed while it is under way, as far as that can be hit: both keys are on disk from its beginning.
@@ -102,7 +102,7 @@ async fn a_rotation_that_was_cut_off_goes_on_after_a_restart() {
 
 #[tokio::test]
 async fn a_configured_key_takes_over_while_the_one_before_it_still_opens() {
-    let mut server = Server::start();
+    let mut server = Server::with(Settings::default().embedded());
     let receiver = Receiver::start().await;
     prepare(&server.api(), &receiver).await;
     let file = server.data_dir().join("master.key");

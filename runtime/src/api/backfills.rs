@@ -40,14 +40,17 @@ pub fn routes() -> Router {
 struct Asked {
     /// Rows a second, from 10; as fast as they are taken without.
     rate: Option<u32>,
+    /// Also over rows that the trigger was told of before.
+    #[serde(default)]
+    again: bool,
 }
 
 /// Run a trigger over the rows that exist
 ///
 /// In every database that it captures, by the order of the primary keys, each row once as an insert with `metadata.backfill`.
-/// Rows that are inserted meanwhile are told of by the capture alone. Begun anew, it runs over all rows again.
+/// Rows whose inserts the trigger was told of, before or meanwhile, are left out; with `again` only those of meanwhile.
 #[utoipa::path(post, path = "/api/v1/triggers/{tag}/backfill", tag = "triggers", params(("tag" = String, Path)),
-    request_body(content = Object, description = "`{rate}`: rows a second"),
+    request_body(content = Object, description = "`{rate, again}`: rows a second; `true`: also rows that the trigger was told of before"),
     responses((status = 202, description = "`{backfills: [...]}`"), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 async fn begin(
     Shared(app): Shared<Arc<App>>,
@@ -84,6 +87,7 @@ async fn begin(
             env: place.env.clone(),
             state: State::Running,
             rate: asked.rate,
+            again: asked.again,
             started_at: app.clock.now(),
             ended_at: None,
             tables: Vec::new(),

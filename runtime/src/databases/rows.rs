@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::catalog::{Column, Kind, Table};
+use super::keyset::Keyset;
 use super::returning::{self, Shown};
 use super::statement::column_of;
 use super::text::Sql;
@@ -128,9 +129,15 @@ pub(super) async fn read(
             wanted.len()
         }
         Which::Page(after, limit) => {
-            after_key(&mut sql, &keys, *after)?;
-            sql.push(" ORDER BY ");
-            sql.each(&keys, ", ", |sql, key| sql.name(key));
+            let keyset = Keyset::up(&keys);
+            match after {
+                None => sql.push("1=1"),
+                Some(after) => {
+                    let values = keys.iter().zip(*after).map(|(key, value)| bound(engine, key, value));
+                    keyset.write_after(&mut sql, values.collect::<Result<_, _>>()?);
+                }
+            }
+            keyset.write_order(&mut sql);
             sql.push(&format!(" LIMIT {limit}"));
             *limit
         }
@@ -191,24 +198,6 @@ pub(super) fn by_keys(sql: &mut Sql, keys: &[Column], wanted: &[Vec<Value>]) -> 
         }
         sql.push(")");
     }
-    Ok(())
-}
-
-/// `(a, b) > (?, ?)`
-fn after_key(sql: &mut Sql, keys: &[Column], after: Option<&[Value]>) -> Result<(), Fault> {
-    let Some(after) = after else {
-        sql.push("1=1");
-        return Ok(());
-    };
-    sql.push("(");
-    sql.each(keys, ", ", |sql, key| sql.name(key));
-    sql.push(") > (");
-    for (i, (key, value)) in keys.iter().zip(after).enumerate() {
-        sql.push(if i > 0 { ", " } else { "" });
-        let arg = bound(sql.engine, key, value)?;
-        sql.operand(key, arg);
-    }
-    sql.push(")");
     Ok(())
 }
 

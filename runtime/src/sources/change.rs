@@ -17,6 +17,14 @@ pub struct Place {
     pub env: String,
 }
 
+impl Place {
+    /// What the events that come from here name as their source.
+    #[must_use]
+    pub fn source(&self) -> String {
+        format!("databases/{}", self.database)
+    }
+}
+
 /// A committed change, as the database told it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Captured {
@@ -101,7 +109,7 @@ impl Captured {
             id,
             tenant: place.tenant.clone(),
             event_type,
-            source: Some(format!("databases/{}", place.database)),
+            source: Some(place.source()),
             change,
             record,
             previous_record,

@@ -9,6 +9,7 @@ mod plan;
 mod status;
 mod supervise;
 mod task;
+mod unread;
 pub mod wal;
 
 pub use change::{Captured, Change, Place};

@@ -14,7 +14,7 @@ use super::{
     Append, AppendOutcome, Changes, Claimed, Error, EventFilter, Idempotency, NewRun, Page, PageRequest, PutMode,
     PutOutcome, Resealed, RowDigest, Run, RunUpdate, StateValue, StoredComponent, StoredEvent, StoredKey,
     StoredResource, StoredTenant, StoredTrigger, SyncConflict, SyncOverflow, SyncRow, SyncSettled, TopicMessage,
-    postgres, sqlite,
+    TriggerEvents, postgres, sqlite,
 };
 
 /// What is kept. Cheap to clone. Its last clone's end closes it; [`Store::close`] also waits for that.
@@ -76,6 +76,9 @@ calls! {
         after: Option<EventId>,
         limit: u32,
     ) -> Vec<Arc<Event>>;
+
+    /// The next of a trigger's events, which may be none; `None` at the end.
+    fn events_of_trigger(asked: &mut TriggerEvents) -> Option<Vec<Arc<Event>>>;
 
     /// Those of `ids` whose events are kept.
     fn known_events(ids: &[EventId]) -> HashSet<EventId>;

@@ -8,6 +8,7 @@ mod boundary;
 mod fault;
 pub mod lock;
 pub mod open;
+mod position;
 mod postgres;
 mod rows;
 mod sqlite;
@@ -29,6 +30,27 @@ pub use sqlite::inspect;
 
 /// Names a row of a table.
 pub type RowDigest = [u8; 16];
+
+/// A place in the inbox: an event's time and number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Position {
+    /// When the event was accepted, in milliseconds since 1970.
+    pub accepted_at: i64,
+    /// Its number, which tells events of one millisecond apart.
+    pub seq: i64,
+}
+
+/// The events of row changes from a source that a trigger ran for, oldest first.
+pub struct TriggerEvents {
+    /// Whose.
+    pub tenant: TenantId,
+    /// The trigger's tag.
+    pub trigger: String,
+    /// The source.
+    pub source: String,
+    /// Those behind this place; goes on with what is handed out.
+    pub after: Position,
+}
 
 /// Why the store could not do what was asked.
 #[derive(Debug, thiserror::Error, Clone)]

@@ -20,11 +20,14 @@ pub struct Settings {
     variables: Vec<(String, String)>,
     /// The largest file that the server may write, in blocks of 512 bytes.
     pub largest_file: Option<u64>,
+    is_embedded: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { variables: Vec::new(), largest_file: None }.set("ENVIRONMENT", "development").set("LOG_LEVEL", "info")
+        Self { variables: Vec::new(), largest_file: None, is_embedded: false }
+            .set("ENVIRONMENT", "development")
+            .set("LOG_LEVEL", "info")
     }
 }
 
@@ -38,6 +41,13 @@ impl Settings {
         self
     }
 
+    /// On the embedded store, whichever the others use: for what only it promises, or a key in a file.
+    #[must_use]
+    pub fn embedded(mut self) -> Self {
+        self.is_embedded = true;
+        self
+    }
+
     fn has(&self, name: &str) -> bool {
         self.variables.iter().any(|(known, _)| *known == format!("TRIGGERD_{name}"))
     }
@@ -48,6 +58,11 @@ impl Settings {
         self.variables.extend(store::settings_of(url));
         self.set("MASTER_KEY", store::MASTER_KEY)
     }
+}
+
+/// The binary that is tested: of this build, or the one that `TRIGGERD_TEST_BINARY` names.
+fn binary() -> String {
+    std::env::var("TRIGGERD_TEST_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_triggerd").to_owned())
 }
 
 /// A server. Dropping it ends its process and, in a failing test, prints the end of its log.
@@ -82,7 +97,7 @@ impl Server {
         let dir = tempfile::Builder::new().prefix("triggerd-it-").tempdir().expect("a temporary directory can be made");
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let mut settings = settings;
-        if store::is_postgres() && !settings.has("STORE_URL") {
+        if store::is_postgres() && !settings.is_embedded && !settings.has("STORE_URL") {
             settings.variables.extend(store::settings());
         }
         Self { settings, dir, address, process: None }
@@ -108,13 +123,13 @@ impl Server {
     }
 
     fn command(&self) -> Command {
-        let binary = env!("CARGO_BIN_EXE_triggerd");
+        let binary = binary();
         let mut command = match self.settings.largest_file {
-            None => Command::new(binary),
+            None => Command::new(&binary),
             Some(blocks) => {
                 // Ignored, the signal stays ignored in the server: a write over the limit fails with EFBIG there.
                 let mut shell = Command::new("sh");
-                shell.args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"", &blocks.to_string(), binary]);
+                shell.args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"", &blocks.to_string(), &binary]);
                 shell
             }
         };

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::super::catalog::{Column, Table};
 use super::super::filter::Filter;
+use super::super::keyset::{By, Keyset};
 use super::super::statement::column_of;
 use super::super::text::Sql;
 use super::{Records, ended, rows};
@@ -46,12 +47,6 @@ pub struct Page {
     pub last: Option<Vec<Value>>,
 }
 
-/// A column that the order goes by.
-struct By<'t> {
-    column: &'t Column,
-    down: bool,
-}
-
 impl Records {
     /// One page.
     pub async fn page(&self, ask: &Ask) -> Result<Page, Fault> {
@@ -90,7 +85,7 @@ async fn read(session: &mut Session, table: &Table, ask: &Ask) -> Result<Page, F
         names => names.iter().map(|name| column_of(table, name, "/select")).collect::<Result<_, _>>()?,
     };
     let mut columns = shown.clone();
-    for by in &order {
+    for by in &order.by {
         if !columns.iter().any(|column| column.name == by.column.name) {
             columns.push(by.column);
         }
@@ -110,7 +105,7 @@ async fn read(session: &mut Session, table: &Table, ask: &Ask) -> Result<Page, F
     let last = found
         .last()
         .filter(|_| can_go_on)
-        .map(|row| order.iter().map(|by| row.get(&by.column.name).cloned().unwrap_or(Value::Null)).collect());
+        .map(|row| order.by.iter().map(|by| row.get(&by.column.name).cloned().unwrap_or(Value::Null)).collect());
     let is_shown = |name: &String| shown.iter().any(|column| column.name == *name);
     for row in &mut found {
         row.retain(|name, _| is_shown(name));
@@ -125,7 +120,7 @@ async fn read(session: &mut Session, table: &Table, ask: &Ask) -> Result<Page, F
 }
 
 /// The columns that were asked for, then those of the primary key.
-fn order<'t>(table: &'t Table, ask: &Ask) -> Result<Vec<By<'t>>, Fault> {
+fn order<'t>(table: &'t Table, ask: &Ask) -> Result<Keyset<'t>, Fault> {
     let mut order: Vec<By<'t>> = Vec::new();
     for (name, down) in &ask.order {
         let column = column_of(table, name, "/order")?;
@@ -138,10 +133,10 @@ fn order<'t>(table: &'t Table, ask: &Ask) -> Result<Vec<By<'t>>, Fault> {
             order.push(By { column, down: false });
         }
     }
-    Ok(order)
+    Ok(Keyset { by: order, alias: None })
 }
 
-fn page(engine: Engine, table: &Table, ask: &Ask, columns: &[&Column], order: &[By<'_>]) -> Result<Sql, Fault> {
+fn page(engine: Engine, table: &Table, ask: &Ask, columns: &[&Column], order: &Keyset<'_>) -> Result<Sql, Fault> {
     let mut sql = Sql::new(engine);
     sql.push("SELECT ");
     sql.push(&rows::shown(engine, columns));
@@ -149,21 +144,21 @@ fn page(engine: Engine, table: &Table, ask: &Ask, columns: &[&Column], order: &[
     sql.table(table);
     meant(&mut sql, table, ask)?;
     if let Some(after) = &ask.after {
-        if after.len() != order.len() || table.primary_key().is_empty() {
-            return Err(Fault::permanent("CURSOR_INVALID", "/cursor: it is not one that this list gave out"));
+        if after.len() != order.by.len() || table.primary_key().is_empty() {
+            return Err(of_another_list());
         }
         sql.push(if ask.filter.is_some() { " AND " } else { " WHERE " });
-        write_after(&mut sql, order, after)?;
+        let values = order.by.iter().zip(after).map(|(by, value)| rows::as_read(engine, by.column, value));
+        let values: Result<Vec<Arg>, _> = values.collect();
+        order.write_after(&mut sql, values.map_err(|_| of_another_list())?);
     }
-    if !order.is_empty() {
-        sql.push(" ORDER BY ");
-        sql.each(order, ", ", |sql, by| {
-            sql.name(by.column);
-            sql.push(if by.down { " DESC" } else { "" });
-        });
-    }
+    order.write_order(&mut sql);
     sql.push(&format!(" LIMIT {}", ask.limit + 1));
     Ok(sql)
+}
+
+fn of_another_list() -> Fault {
+    Fault::permanent("CURSOR_INVALID", "/cursor: it is not one that this list gave out")
 }
 
 fn meant(sql: &mut Sql, table: &Table, ask: &Ask) -> Result<(), Fault> {
@@ -171,55 +166,6 @@ fn meant(sql: &mut Sql, table: &Table, ask: &Ask) -> Result<(), Fault> {
         sql.push(" WHERE ");
         filter.write(sql, table)?;
     }
-    Ok(())
-}
-
-/// `(a > ?) OR (a = ? AND b > ?) …`: the rows that come after one with these values.
-fn write_after(sql: &mut Sql, order: &[By<'_>], after: &[Value]) -> Result<(), Fault> {
-    let engine = sql.engine;
-    let bind = |by: &By<'_>, value: &Value| {
-        rows::as_read(engine, by.column, value)
-            .map_err(|_| Fault::permanent("CURSOR_INVALID", "/cursor: it is not one that this list gave out"))
-    };
-    sql.push("(");
-    for i in 0..order.len() {
-        sql.push(if i > 0 { " OR (" } else { "(" });
-        for (by, value) in order.iter().zip(after).take(i) {
-            sql.name(by.column);
-            match bind(by, value)? {
-                Arg::Null => sql.push(" IS NULL AND "),
-                arg => {
-                    sql.push(" = ");
-                    sql.operand(by.column, arg);
-                    sql.push(" AND ");
-                }
-            }
-        }
-        let by = &order[i];
-        // PostgreSQL takes NULLs for larger than everything, the others for smaller.
-        let nulls_come_last = (engine == Engine::Postgres) != by.down;
-        match bind(by, &after[i])? {
-            Arg::Null if nulls_come_last => sql.push("1=0"),
-            Arg::Null => {
-                sql.name(by.column);
-                sql.push(" IS NOT NULL");
-            }
-            arg => {
-                sql.push("(");
-                sql.name(by.column);
-                sql.push(if by.down { " < " } else { " > " });
-                sql.operand(by.column, arg);
-                if nulls_come_last {
-                    sql.push(" OR ");
-                    sql.name(by.column);
-                    sql.push(" IS NULL");
-                }
-                sql.push(")");
-            }
-        }
-        sql.push(")");
-    }
-    sql.push(")");
     Ok(())
 }
 

@@ -2,10 +2,13 @@
 //! the capture alone.
 //!
 //! The task that captures a database also backfills it, a page after each look at what is new, so that the two never
-//! overtake one another. A page is read in one snapshot with the inserts that the outbox still holds; those, and the rows
-//! whose inserts were told of since the backfill began, are left out. Rows come in the order of their primary keys, as
-//! changes of the operation insert with `metadata.backfill`, and are matched with that one trigger alone.
+//! overtake one another. A page is told of after every change that its snapshot sees and before every one that it does not
+//! ([`Beside`]): an older state of a row never follows a newer one. Rows whose inserts the trigger was told of, before the
+//! backfill began or since, are left out. Rows come in the order of their primary keys, as changes of the operation insert
+//! with `metadata.backfill`, and are matched with that one trigger alone.
 
+mod before;
+mod beside;
 mod page;
 mod step;
 
@@ -23,6 +26,7 @@ use super::change::digest;
 use crate::app::App;
 use crate::store::{self, RowDigest};
 
+pub(super) use beside::Beside;
 pub(super) use step::{Pace, note, prepare, step};
 
 /// What sources remember of backfills, by `TRIGGER/DATABASE/ENV`.
@@ -43,6 +47,9 @@ pub struct Backfill {
     pub state: State,
     /// Rows a second; as fast as they are taken without.
     pub rate: Option<u32>,
+    /// Also over rows that the trigger was told of before it began.
+    #[serde(default)]
+    pub again: bool,
     /// When it began.
     pub started_at: Timestamp,
     /// When it ended.

@@ -8,12 +8,11 @@ use triggerd_core::definition::Trigger;
 use triggerd_core::event::Operation;
 
 use super::page::{self, Page};
-use super::{Backfill, Progress, State};
+use super::{Backfill, Beside, Progress, State, before};
 use crate::connections::sql::{Fault, Session};
 use crate::databases;
 use crate::resources::Extent;
 use crate::sources::accept::{accept, events};
-use crate::sources::outbox::Names;
 use crate::sources::plan::{Plan, TableName};
 use crate::sources::task::Task;
 use crate::sources::{Captured, Change};
@@ -42,16 +41,13 @@ impl Pace {
     }
 }
 
-/// Reads a page of the first backfill that runs here; whether there is more to be read at once. `outbox` is where inserts
-/// wait that were not told of. Without, `settle` tells of all that were committed before the page was read; `false` from it
-/// gives the page up.
-pub(in crate::sources) async fn step(
+/// Reads a page of the first backfill that runs here; whether there is more to be read at once.
+pub(in crate::sources) async fn step<B: Beside>(
     task: &Task<'_>,
     plan: &Plan,
     session: &mut Session,
-    outbox: Option<&Names>,
+    beside: &mut B,
     pace: &mut Pace,
-    settle: impl AsyncFnOnce() -> Result<bool, Fault>,
 ) -> Result<bool, Fault> {
     let backfills = &task.app.sources.backfills;
     let Some(backfill) = backfills.running(task.place).into_iter().find(|b| b.state == State::Running) else {
@@ -62,7 +58,7 @@ pub(in crate::sources) async fn step(
         return Ok(false);
     }
     let mut next = Backfill::clone(&backfill);
-    let stepped = advance(task, plan, session, outbox, room, settle, &mut next).await;
+    let stepped = advance(task, plan, session, beside, room, &mut next).await;
     match stepped {
         Ok(()) => {}
         // The connection, or the database for the moment: tried again.
@@ -94,13 +90,12 @@ pub(in crate::sources) async fn step(
     Ok(backfill.rate.is_none())
 }
 
-async fn advance(
+async fn advance<B: Beside>(
     task: &Task<'_>,
     plan: &Plan,
     session: &mut Session,
-    outbox: Option<&Names>,
+    beside: &mut B,
     room: usize,
-    settle: impl AsyncFnOnce() -> Result<bool, Fault>,
     next: &mut Backfill,
 ) -> Result<(), Fault> {
     let trigger = task.app.definitions.index().get(&task.place.tenant, &next.trigger);
@@ -118,34 +113,36 @@ async fn advance(
         next.state = State::Done;
         return Ok(());
     };
-    let Some(page) = page::read(session, outbox, progress, &columns, room).await? else { return Ok(()) };
-    if !settle().await? {
+    let Some(page) = page::read(session, beside, progress, &columns, room).await? else { return Ok(()) };
+    let Page { rows, seen, is_last } = page;
+    if !beside.tell(session, seen).await? {
         return Ok(());
     }
-    let digests: Vec<_> = page.rows.iter().map(|(row, _)| progress.digest(row)).collect();
+    let digests: Vec<_> = rows.iter().map(|row| progress.digest(&row.record)).collect();
     let known: Vec<_> = digests.iter().flatten().copied().collect();
-    let seen = task.app.store.backfill_seen(&task.place.tenant, &id, &known).await.map_err(of_store)?;
-    let Page { rows, pending, is_last } = page;
+    let told_of = task.app.store.backfill_seen(&task.place.tenant, &id, &known).await.map_err(of_store)?;
     let mut changes = Vec::with_capacity(rows.len());
     let mut left_out = 0;
-    let after = rows.last().map(|(_, key)| key.clone());
-    for ((row, key), digest) in rows.into_iter().zip(digests) {
-        if digest.is_some_and(|digest| pending.contains(&digest) || seen.contains(&digest)) {
+    let after = rows.last().map(|row| row.key.clone());
+    for (row, digest) in rows.into_iter().zip(digests) {
+        if digest.is_some_and(|digest| told_of.contains(&digest)) {
             left_out += 1;
         } else {
+            let mut context = Map::from_iter([("backfill".to_owned(), id.clone().into())]);
+            row.unread.note(&mut context);
             changes.push(Captured {
-                key: format!("backfill/{id}/{}", json!([progress.schema, progress.name, key])),
+                key: format!("backfill/{id}/{}", json!([progress.schema, progress.name, row.key])),
                 change: Change::Row {
                     operation: Operation::Insert,
                     schema: progress.schema.clone(),
                     table: progress.name.clone(),
-                    record: row,
+                    record: row.record,
                     previous: serde_json::Value::Null,
                 },
                 at: started_at,
                 transaction: None,
                 user: serde_json::Value::Null,
-                context: Map::from_iter([("backfill".to_owned(), id.clone().into())]),
+                context,
                 origin: None,
             });
         }
@@ -180,7 +177,10 @@ pub(in crate::sources) async fn prepare(
                 next.state = State::Failed;
                 next.problem = Some("the trigger reacts to inserts into none of the tables there are".to_owned());
             }
-            Ok(found) => next.tables = found,
+            Ok(found) => {
+                next.tables = found;
+                before::note(task, &next).await.map_err(of_store)?;
+            }
             Err(fault) if fault.gone || fault.retryable => return Err(fault),
             Err(fault) => {
                 next.state = State::Failed;

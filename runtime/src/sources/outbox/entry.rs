@@ -11,6 +11,7 @@ use triggerd_core::json;
 
 use super::names::Names;
 use crate::connections::sql::{Arg, Engine};
+use crate::sources::unread::{self, Unread};
 use crate::sources::{Captured, Change};
 
 /// The type of the event that an entry without a meaning becomes.
@@ -28,21 +29,33 @@ pub struct Entry {
 /// The first `limit` entries, oldest first. The order is that of the table's numbers, not of the texts they are shown as.
 #[must_use]
 pub fn select(engine: Engine, names: &Names, limit: usize) -> String {
+    format!("{} ORDER BY o.id LIMIT {limit}", columns(engine, names))
+}
+
+/// The entries with these numbers, oldest first.
+#[must_use]
+pub fn select_those(engine: Engine, names: &Names, ids: &[i64]) -> String {
+    // Numbers alone: nothing that anybody wrote.
+    let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+    format!("{} WHERE o.id IN ({list}) ORDER BY o.id", columns(engine, names))
+}
+
+fn columns(engine: Engine, names: &Names) -> String {
     let outbox = names.outbox();
     match engine {
         Engine::Postgres => format!(
             "SELECT id::text, operation, schema_name, table_name, old_row::text, new_row::text, type, payload::text, user_info, \
              context, origin, session_user_name, transaction::text, \
-             (floor(extract(epoch FROM created_at) * 1000000))::bigint::text FROM {outbox} AS o ORDER BY o.id LIMIT {limit}"
+             (floor(extract(epoch FROM created_at) * 1000000))::bigint::text FROM {outbox} AS o"
         ),
         Engine::Mysql => format!(
             "SELECT CAST(id AS CHAR), operation, schema_name, table_name, old_row, new_row, type, payload, user_info, context, \
              origin, session_user_name, transaction, \
-             CAST(CAST(UNIX_TIMESTAMP(created_at) * 1000000 AS UNSIGNED) AS CHAR) FROM {outbox} AS o ORDER BY o.id LIMIT {limit}"
+             CAST(CAST(UNIX_TIMESTAMP(created_at) * 1000000 AS UNSIGNED) AS CHAR) FROM {outbox} AS o"
         ),
         Engine::Sqlite => format!(
             "SELECT CAST(id AS TEXT), operation, schema_name, table_name, old_row, new_row, type, payload, user_info, context, \
-             origin, session_user_name, \"transaction\", CAST(created_at * 1000 AS TEXT) FROM {outbox} AS o ORDER BY o.id LIMIT {limit}"
+             origin, session_user_name, \"transaction\", CAST(created_at * 1000 AS TEXT) FROM {outbox} AS o"
         ),
     }
 }
@@ -71,7 +84,8 @@ pub fn read(row: &[Arg]) -> Option<Entry> {
     let transaction = cell(12);
     // A number may come again after a restore; a number of the same instant and transaction does not.
     let key = format!("outbox/{id}/{micros}/{}", transaction.as_deref().unwrap_or_default());
-    let change = change(&cell).unwrap_or_else(|problem| Change::Event {
+    let mut unread = Unread::default();
+    let change = change(&cell, &mut unread).unwrap_or_else(|problem| Change::Event {
         event_type: UNREADABLE.to_owned(),
         payload: json!({
             "problem": problem, "id": id, "operation": cell(1), "table": cell(3), "old_row": cell(4), "new_row": cell(5),
@@ -83,26 +97,26 @@ pub fn read(row: &[Arg]) -> Option<Entry> {
         user @ Value::Object(_) => user,
         other => json!({ "id": other }),
     };
-    let context = match said(cell(9)) {
+    let mut context = match said(cell(9)) {
         Value::Null => Map::new(),
         Value::Object(members) => members,
         other => Map::from_iter([("context".to_owned(), other)]),
     };
+    unread.note(&mut context);
     let origin = cell(10).filter(|origin| !origin.is_empty());
     Some(Entry { id, captured: Captured { key, change, at, transaction, user, context, origin } })
 }
 
-fn change(cell: &dyn Fn(usize) -> Option<String>) -> Result<Change, String> {
-    let json = |i: usize, what: &str| match cell(i) {
-        None => Ok(Value::Null),
-        Some(text) => json::parse(text.as_bytes()).map_err(|error| format!("{what}: {error}")),
-    };
+fn change(cell: &dyn Fn(usize) -> Option<String>, unread: &mut Unread) -> Result<Change, String> {
     let operation = match cell(1).as_deref() {
         None | Some("") => {
             let event_type = cell(6).filter(|name| !name.is_empty());
             let event_type = event_type.ok_or("an entry has an `operation` or a `type`")?;
             check_type(&event_type).map_err(|why| format!("type: {why}"))?;
-            return Ok(Change::Event { event_type, payload: json(7, "payload")? });
+            let payload = cell(7).map_or(Ok(Value::Null), |text| json::parse(text.as_bytes()));
+            let payload =
+                payload.map_err(|error| format!("payload: {error}; write it again, with JSON that can be read"))?;
+            return Ok(Change::Event { event_type, payload });
         }
         Some("insert") => Operation::Insert,
         Some("update") => Operation::Update,
@@ -111,7 +125,11 @@ fn change(cell: &dyn Fn(usize) -> Option<String>) -> Result<Change, String> {
         Some(other) => return Err(format!("there is no operation `{other}`")),
     };
     let table = cell(3).filter(|name| !name.is_empty()).ok_or("a changed row has a `table_name`")?;
-    let (record, previous) = (with_bytes(json(5, "new_row")?), with_bytes(json(4, "old_row")?));
+    let mut row = |i: usize, what: &str| match cell(i) {
+        None => Ok(Value::Null),
+        Some(text) => unread::read(&text, unread).map(with_bytes).map_err(|error| format!("{what}: {error}")),
+    };
+    let (previous, record) = (row(4, "old_row")?, row(5, "new_row")?);
     Ok(Change::Row { operation, schema: cell(2), table, record, previous })
 }
 
@@ -179,6 +197,10 @@ mod tests {
             (r#"{"a":2,"b":"aGk="}"#.into(), r#"{"a":1.10}"#.into())
         );
         assert_eq!((row.user, row.context["request"].clone()), (json!({"id": "u-1"}), json!("r")));
+        let odd = entry(&[(1, "insert"), (3, "t"), (5, r#"{"id":1,"doc":{"a":1,"a":2}}"#)]);
+        let Change::Row { record, .. } = odd.change else { panic!() };
+        assert_eq!(record, json!({"id": 1, "doc": r#"{"a":1,"a":2}"#}));
+        assert!(odd.context["unreadColumns"]["doc"].is_string());
         let event = entry(&[(6, "order.created"), (7, r#"{"id":5}"#), (11, "app")]);
         assert_eq!(event.change, Change::Event { event_type: "order.created".into(), payload: json!({"id": 5}) });
         assert_eq!(event.user, json!({"role": "app"}));

@@ -54,6 +54,13 @@ pub async fn names(session: &mut Session, outbox: &str) -> Result<Names, Fault> 
         let message = "the connection has no schema of its own to keep the outbox in; give the role a `search_path`";
         return Err(Fault::permanent("DB_REFUSED", message));
     }
+    if engine == Engine::Postgres
+        && one(session, "SELECT pg_catalog.pg_is_in_recovery()::text").await?.as_deref() == Some("true")
+    {
+        let message = "the server is a read-only standby, where nothing can be installed; name the primary in `url`";
+        // It may be made the primary.
+        return Err(Fault::unavailable(message));
+    }
     Ok(Names::new(engine, schema, outbox))
 }
 

@@ -6,6 +6,8 @@
 //!                                                                         reader ─► entry ─► accept ─► delete
 //! ```
 
+mod beside;
+mod closed;
 mod ddl;
 mod entry;
 mod filter;

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::beside::BesideOutbox;
+use super::closed::{self, Keys};
 use super::entry::{self, Entry};
 use super::install::{self, Found, State};
 use super::names::Names;
@@ -44,6 +46,8 @@ struct Reading<'r> {
     listener: Option<Listener>,
     /// The tables that there are.
     tables: Vec<TableName>,
+    /// The keys of some of them.
+    keys: Keys,
     /// How fast backfills go.
     pace: Pace,
     /// Entries that are asked for at once.
@@ -100,6 +104,7 @@ impl<'r> Reading<'r> {
             names,
             listener,
             tables: Vec::new(),
+            keys: Keys::default(),
             pace: Pace::default(),
             limit: FIRST_BATCH,
             doubtful: true,
@@ -167,6 +172,7 @@ impl<'r> Reading<'r> {
         }
         states.extend(install::missing(plan, &tables));
         self.tables = tables;
+        self.keys.clear();
         for state in &states {
             self.tell(state);
         }
@@ -193,23 +199,29 @@ impl<'r> Reading<'r> {
 
     /// Reads some of the rows that exist, for the triggers that are run over them; whether there is more to be read at once.
     async fn backfill(&mut self, plan: &Plan) -> Result<bool, Fault> {
-        let Self { with, session, names, pace, .. } = self;
-        backfill::step(with, plan, session, Some(names), pace, async || Ok(true)).await
+        let Self { with, session, names, keys, pace, doubtful, .. } = self;
+        let mut beside = BesideOutbox { task: with, names, keys, doubtful };
+        backfill::step(with, plan, session, &mut beside, pace).await
     }
 
-    /// Takes the oldest entries; how many there were.
+    /// Takes the oldest entries; 0 where there are none.
     async fn read(&mut self) -> Result<usize, Fault> {
         backfill::prepare(self.with, &self.tables, &mut self.session).await?;
         let engine = self.session.engine();
         let select = entry::select(engine, &self.names, self.limit);
         let found = self.session.batch(&select, self.limit).await?;
-        let entries: Vec<Entry> = found.rows.iter().filter_map(|row| entry::read(row)).collect();
-        let count = entries.len();
-        if count == 0 {
+        let mut entries: Vec<Entry> = found.rows.iter().filter_map(|row| entry::read(row)).collect();
+        if entries.is_empty() {
             return Ok(0);
         }
         // What did not fit is asked for again: the next time for no more than fits.
-        self.limit = if found.cut { count } else { (self.limit * 2).min(MAX_BATCH) };
+        self.limit = if found.cut { entries.len() } else { (self.limit * 2).min(MAX_BATCH) };
+        entries.truncate(closed::prefix(&mut self.session, &self.names, &mut self.keys, &entries).await?);
+        let count = entries.len();
+        if count == 0 {
+            // One that comes before all of them has come just now.
+            return Ok(1);
+        }
         let ids: Vec<i64> = entries.iter().map(|entry| entry.id).collect();
         let changes: Vec<Captured> = entries.into_iter().map(|entry| entry.captured).collect();
         let last = changes.last().map(|change| change.at).unwrap_or_default();

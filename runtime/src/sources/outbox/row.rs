@@ -61,11 +61,25 @@ pub fn mysql(table: &Table, wanted: &Columns, row: &str) -> String {
             }
             Kind::Json => format!("JSON_EXTRACT({value}, '$')"),
             Kind::Integer | Kind::Decimal | Kind::Float => value,
+            Kind::Other if is_bits(column) => format!("{value} + 0"),
+            Kind::Other if is_shape(column) => format!("ST_AsText({value})"),
             _ => format!("CAST({value} AS CHAR CHARACTER SET utf8mb4)"),
         };
         format!("'{}', {value}", column.name.replace('\\', "\\\\").replace('\'', "''"))
     });
     format!("JSON_OBJECT({})", members.collect::<Vec<_>>().join(", "))
+}
+
+/// Bits are told as the number that they are: as text they would be bytes of no character set.
+fn is_bits(column: &Column) -> bool {
+    column.full_type.to_ascii_lowercase().starts_with("bit")
+}
+
+/// A shape on a plane has no cast to text, and a trigger that tries fails its writer.
+fn is_shape(column: &Column) -> bool {
+    let kinds = ["geometry", "point", "linestring", "polygon", "multi", "geomcollection"];
+    let declared = column.full_type.to_ascii_lowercase();
+    kinds.iter().any(|kind| declared.starts_with(kind))
 }
 
 /// SQLite, whose values have types of their own, whatever their columns say.
@@ -100,5 +114,9 @@ fn sqlite_value(column: &Column, value: &str) -> String {
         }
         _ => String::new(),
     };
-    format!("CASE typeof({value}) WHEN 'blob' THEN json_object('$hex', hex({value})) {as_kind}ELSE {value} END")
+    // JSON has no infinities: they are told as PostgreSQL tells them.
+    let real = format!("CASE {value} WHEN 9e999 THEN 'Infinity' WHEN -9e999 THEN '-Infinity' ELSE {value} END");
+    format!(
+        "CASE typeof({value}) WHEN 'blob' THEN json_object('$hex', hex({value})) WHEN 'real' THEN {real} {as_kind}ELSE {value} END"
+    )
 }

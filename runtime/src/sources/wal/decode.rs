@@ -14,6 +14,7 @@ use super::lsn::Lsn;
 use super::message::{Old, Relation, Told, Tuple};
 use super::said::{Own, Said, read};
 use super::table::Table;
+use crate::sources::unread::Unread;
 use crate::sources::{Captured, Change};
 
 /// PostgreSQL counts from 2000-01-01 on.
@@ -162,29 +163,29 @@ impl Decoder {
     }
 
     fn insert(&mut self, at: Lsn, relation: u32, new: &Tuple<'_>) -> Option<()> {
-        self.row(at, relation, Operation::Insert, |table| {
-            let (record, _) = table.whole(new, None)?;
+        self.row(at, relation, Operation::Insert, |table, unread| {
+            let (record, _) = table.whole(new, None, unread)?;
             Some((record, Value::Null, Vec::new()))
         })
     }
 
     fn update(&mut self, at: Lsn, relation: u32, old: Option<&Old<'_>>, new: &Tuple<'_>) -> Option<()> {
-        self.row(at, relation, Operation::Update, |table| {
+        self.row(at, relation, Operation::Update, |table, unread| {
             let (previous, whole) = match old {
-                Some(Old::Whole(old)) => (table.whole(old, None)?.0, Some(old)),
+                Some(Old::Whole(old)) => (table.whole(old, None, unread)?.0, Some(old)),
                 Some(Old::Key(old)) => (table.key(old)?, None),
                 // The key is as it was.
                 None => (table.key(new)?, None),
             };
-            let (record, unchanged) = table.whole(new, whole)?;
+            let (record, unchanged) = table.whole(new, whole, unread)?;
             Some((record, previous, unchanged))
         })
     }
 
     fn delete(&mut self, at: Lsn, relation: u32, old: &Old<'_>) -> Option<()> {
-        self.row(at, relation, Operation::Delete, |table| {
+        self.row(at, relation, Operation::Delete, |table, unread| {
             let previous = match old {
-                Old::Whole(old) => table.whole(old, None)?.0,
+                Old::Whole(old) => table.whole(old, None, unread)?.0,
                 Old::Key(old) => table.key(old)?,
             };
             Some((Value::Null, previous, Vec::new()))
@@ -192,7 +193,7 @@ impl Decoder {
     }
 
     fn truncate(&mut self, at: Lsn, relation: u32) -> Option<()> {
-        self.row(at, relation, Operation::Truncate, |_| Some((Value::Null, Value::Null, Vec::new())))
+        self.row(at, relation, Operation::Truncate, |_, _| Some((Value::Null, Value::Null, Vec::new())))
     }
 
     /// Enters a change of a row, which `read` reads if it is wanted: record, previous, columns that are not known.
@@ -201,7 +202,7 @@ impl Decoder {
         at: Lsn,
         relation: u32,
         operation: Operation,
-        read: impl FnOnce(&Table) -> Option<(Value, Value, Vec<String>)>,
+        read: impl FnOnce(&Table, &mut Unread) -> Option<(Value, Value, Vec<String>)>,
     ) -> Option<()> {
         let open = self.open.as_mut()?;
         // Counted whether it is wanted or not: keys must not depend on what is wanted.
@@ -210,7 +211,8 @@ impl Decoder {
         if open.said.suppress || !table.takes(operation) {
             return Some(());
         }
-        let (record, previous, unchanged) = read(table)?;
+        let mut unread = Unread::default();
+        let (record, previous, unchanged) = read(table, &mut unread)?;
         let change = Change::Row {
             operation,
             schema: table.wanted.schema.clone(),
@@ -219,6 +221,7 @@ impl Decoder {
             previous,
         };
         let mut captured = open.captured(key, change);
+        unread.note(&mut captured.context);
         if !unchanged.is_empty() {
             captured.context.insert(UNCHANGED.to_owned(), unchanged.into());
         }

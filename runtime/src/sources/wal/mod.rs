@@ -36,6 +36,7 @@
 //! application's own, which comes if its transaction commits. Messages outside of a transaction (`false`) are not
 //! taken. PostgreSQL 13 sends no messages. What is not understood is left out and told in [`Batch::refused`].
 
+mod beside;
 mod check;
 mod cluster;
 mod decode;
@@ -47,6 +48,7 @@ mod notation;
 mod publication;
 mod reader;
 mod said;
+mod sight;
 mod slot;
 mod stream;
 mod table;

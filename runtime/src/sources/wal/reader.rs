@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use triggerd_core::event::Operation;
 
-use super::{Batch, Lsn, Names, Status as Slot, Stream, Wanted, WantedTable, remove, status};
-use crate::connections::sql::{Fault, Pool, Session};
+use super::beside::BesideLog;
+use super::{Batch, Names, Status as Slot, Stream, Wanted, WantedTable, remove, status};
+use crate::connections::sql::{Fault, Session};
 use crate::resources::Extent;
 use crate::sources::accept::{accept, events};
 use crate::sources::backfill::{self, Pace};
@@ -50,8 +51,8 @@ pub async fn run(task: &Task<'_>, plans: &mut watch::Receiver<Arc<Plan>>) -> Res
     if task.known && stream.is_new() && !was_outbox {
         tracing::error!(
             tenant = %task.place.tenant, database = task.place.database,
-            "The slot {} of database {} was gone: what changed since it was read last is not captured; a backfill makes up \
-             for it", names.slot, task.place.database
+            "The slot {} of database {} was gone: what changed since it was read last is not captured; a backfill with \
+             `again` makes up for it", names.slot, task.place.database
         );
     }
     tell(task, &plan, &wanted, &stream, &tables);
@@ -79,8 +80,11 @@ pub async fn run(task: &Task<'_>, plans: &mut watch::Receiver<Arc<Plan>>) -> Res
         if !more && (1..MAX_BATCH / 2).contains(&count) {
             tokio::time::sleep(GATHER).await;
         }
-        let settle = async || told_up_to_now(task, &plan, &pool, &mut stream).await;
-        more = backfill::step(task, &plan, &mut session, None, &mut pace, settle).await?;
+        let mut beside = BesideLog::new(task, &plan, &mut stream);
+        more = backfill::step(task, &plan, &mut session, &mut beside, &mut pace).await?;
+        if !beside.finish().await? {
+            return Ok(End::Stopped);
+        }
         if plans.has_changed().unwrap_or(true) {
             return Ok(End::Changed);
         }
@@ -96,9 +100,7 @@ pub async fn run(task: &Task<'_>, plans: &mut watch::Receiver<Arc<Plan>>) -> Res
 
 /// Keeps what a batch brought, and lets the server forget it; `false` where the end came first.
 async fn take(task: &Task<'_>, plan: &Plan, stream: &mut Stream, batch: Batch, doubtful: bool) -> Result<bool, Fault> {
-    for refused in &batch.refused {
-        tracing::warn!(database = task.place.database, "Not taken from the log of {}: {refused}", task.place.database);
-    }
+    told_of_refused(task, &batch.refused);
     backfill::note(task, &batch.changes).await?;
     if !keep(task, plan, batch.changes, doubtful).await {
         return Ok(false);
@@ -107,31 +109,14 @@ async fn take(task: &Task<'_>, plan: &Plan, stream: &mut Stream, batch: Batch, d
     Ok(true)
 }
 
-/// Tells of everything that is in the log by now; `false` where the end came first, or where a backfill was begun whose
-/// tables are to be looked up before.
-async fn told_up_to_now(task: &Task<'_>, plan: &Plan, pool: &Pool, stream: &mut Stream) -> Result<bool, Fault> {
-    let mut session = pool.single(&plan.server).await?;
-    let found = session.rows("SELECT pg_current_wal_insert_lsn()::text", &[], 1).await?;
-    session.close().await;
-    let now = found.text().and_then(|text| text.parse::<Lsn>().ok());
-    let now = now.ok_or_else(|| Fault::unavailable("the server does not say how far its log goes"))?;
-    loop {
-        if task.stop.is_cancelled() || task.app.sources.backfills.is_fresh(task.place) {
-            return Ok(false);
-        }
-        let batch = stream.next(MAX_BATCH, WAIT).await?;
-        let upto = batch.upto;
-        if !take(task, plan, stream, batch, false).await? {
-            return Ok(false);
-        }
-        if upto >= now {
-            return Ok(true);
-        }
+pub(super) fn told_of_refused(task: &Task<'_>, refused: &[String]) {
+    for refused in refused {
+        tracing::warn!(database = task.place.database, "Not taken from the log of {}: {refused}", task.place.database);
     }
 }
 
 /// Keeps the changes; `false` where the end came first.
-async fn keep(task: &Task<'_>, plan: &Plan, changes: Vec<Captured>, doubtful: bool) -> bool {
+pub(super) async fn keep(task: &Task<'_>, plan: &Plan, changes: Vec<Captured>, doubtful: bool) -> bool {
     let mut events = events(task.app, task.place, changes);
     if plan.capture.rows == Extent::Wanted {
         let index = task.app.definitions.index();

@@ -2,10 +2,12 @@
 
 use serde_json::{Map, Value};
 use triggerd_core::event::Operation;
+use triggerd_core::json;
 
 use super::kind::Kind;
 use super::message::{Cell, Relation, Tuple};
 use super::{WantedTable, value};
+use crate::sources::unread::Unread;
 
 /// A table that is wanted.
 pub(super) struct Table {
@@ -25,8 +27,13 @@ impl Table {
         }
     }
 
-    /// All columns, with the names of those that neither `row` nor `old` has.
-    pub(super) fn whole(&self, row: &Tuple<'_>, old: Option<&Tuple<'_>>) -> Option<(Value, Vec<String>)> {
+    /// All columns, with the names of those that neither `row` nor `old` has; `unread` gets those that are told as texts.
+    pub(super) fn whole(
+        &self,
+        row: &Tuple<'_>,
+        old: Option<&Tuple<'_>>,
+        unread: &mut Unread,
+    ) -> Option<(Value, Vec<String>)> {
         if row.len() != self.kinds.len() {
             return None;
         }
@@ -37,7 +44,14 @@ impl Table {
                 (Cell::Unchanged, Some(old)) => old,
                 (cell, _) => cell,
             };
-            match shown(kind, cell) {
+            let value = shown(kind, cell);
+            if let (Kind::Json, Cell::Text(text), Some(Value::String(shown))) = (kind, cell, &value)
+                && shown == text
+                && let Err(why) = json::parse(text.as_bytes())
+            {
+                unread.add(&column.name, &why);
+            }
+            match value {
                 Some(value) => drop(fields.insert(column.name.clone(), value)),
                 None => unchanged.push(column.name.clone()),
             }

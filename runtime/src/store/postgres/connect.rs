@@ -36,6 +36,7 @@ pub(super) fn options(url: &str) -> Result<PgConnectOptions, Error> {
         .options([
             ("search_path", SCHEMA),
             ("timezone", "UTC"),
+            ("client_min_messages", "warning"),
             ("jit", "off"),
             ("idle_in_transaction_session_timeout", "60s"),
             ("lock_timeout", "30s"),

@@ -13,10 +13,10 @@ mod changes;
 mod claims;
 mod connect;
 mod decode;
+mod dialect;
 mod durability;
 mod events;
 pub(super) mod fault;
-mod filter;
 mod group;
 mod held;
 mod idempotency;
@@ -36,6 +36,7 @@ mod text;
 mod wake;
 mod writer;
 
+use sqlx::Postgres as Db;
 use sqlx::postgres::{PgConnection as Connection, PgRow as DbRow};
 use triggerd_core::id::TenantId;
 

@@ -10,9 +10,10 @@ use triggerd_core::run::Progress;
 use uuid::Uuid;
 
 use super::decode::{self, RUN_COLUMNS};
-use super::filter::{self, Position, RUNS_OF_E};
+use super::dialect::RUNS_OF_E;
+use super::tables::filter;
 use super::{Store, lanes, text};
-use crate::store::{Error, EventFilter, Run};
+use crate::store::{Error, EventFilter, Position, Run};
 
 /// Events that one transaction replays.
 const SLICE: i64 = 200;
@@ -71,11 +72,11 @@ impl Store {
         let mut replayed = 0;
         loop {
             let found = self.replayable(tenant, &filter, below).await?;
-            let Some(lowest) = found.last() else {
+            let Some((lowest, _)) = found.last() else {
                 return Ok(replayed);
             };
             below = *lowest;
-            let events: Vec<Uuid> = found.iter().map(|position| position.id).collect();
+            let events: Vec<Uuid> = found.iter().map(|(_, id)| *id).collect();
             let trigger = filter.trigger.clone();
             replayed +=
                 self.write(move |conn| Box::pin(async move { replay_slice(conn, events, trigger, due).await })).await?;
@@ -89,21 +90,25 @@ impl Store {
         tenant: &TenantId,
         filter: &EventFilter,
         below: Position,
-    ) -> Result<Vec<Position>, Error> {
+    ) -> Result<Vec<(Position, Uuid)>, Error> {
         let mut conn = self.reader().await?;
-        let mut sql: QueryBuilder<Postgres> =
-            QueryBuilder::new("SELECT e.accepted_at, e.id FROM events AS e WHERE e.run_count > 0 AND e.tenant = ");
+        let mut sql: QueryBuilder<Postgres> = QueryBuilder::new(
+            "SELECT e.accepted_at, e.seq, e.id FROM events AS e WHERE e.run_count > 0 AND e.tenant = ",
+        );
         sql.push_bind(tenant.as_str().to_owned());
-        sql.push(" AND (e.accepted_at, e.id) < (")
+        sql.push(" AND (e.accepted_at, e.seq) < (")
             .push_bind(below.accepted_at)
             .push(", ")
-            .push_bind(below.id)
+            .push_bind(below.seq)
             .push(")");
         filter::push(&mut sql, filter);
-        sql.push(" ORDER BY e.accepted_at DESC, e.id DESC LIMIT ").push_bind(SLICE);
+        sql.push(" ORDER BY e.accepted_at DESC, e.seq DESC LIMIT ").push_bind(SLICE);
         let rows = sql.build().fetch_all(&mut *conn).await?;
         rows.iter()
-            .map(|row| Ok(Position { accepted_at: row.try_get("accepted_at")?, id: row.try_get("id")? }))
+            .map(|row| {
+                let place = Position { accepted_at: row.try_get("accepted_at")?, seq: row.try_get("seq")? };
+                Ok((place, row.try_get("id")?))
+            })
             .collect()
     }
 }

@@ -9,9 +9,11 @@ use triggerd_core::id::{EventId, RunId, TenantId};
 use uuid::Uuid;
 
 use super::decode::{self, RUN_COLUMNS};
-use super::filter::{self, RUNS_OF_E};
+use super::dialect::RUNS_OF_E;
 use super::node::FENCE;
+use super::tables::filter;
 use super::{Store, lanes, text};
+use crate::store::position::no_cursor;
 use crate::store::{Error, EventFilter, NewRun, Page, PageRequest, Run};
 
 const WITH_DUE: &str = "LEFT JOIN queue AS q ON q.run_id = r.id";
@@ -42,7 +44,7 @@ impl Store {
     ) -> Result<Page<(Run, Arc<Event>)>, Error> {
         let below = match page.cursor.as_deref() {
             None => Uuid::max(),
-            Some(text) => Uuid::try_parse(text).map_err(|_| filter::no_cursor())?,
+            Some(text) => Uuid::try_parse(text).map_err(|_| no_cursor())?,
         };
         let limit = page.limit.clamp(1, 1000) as usize;
         let mut conn = self.reader().await?;

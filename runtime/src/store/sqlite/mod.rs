@@ -6,9 +6,9 @@ mod batch;
 mod checkpoint;
 mod claims;
 mod decode;
+mod dialect;
 mod events;
 pub(super) mod fault;
-mod filter;
 mod hot;
 mod idempotency;
 pub mod inspect;
@@ -26,6 +26,7 @@ mod writer;
 
 pub use open::Store;
 
+use sqlx::Sqlite as Db;
 use sqlx::sqlite::{SqliteConnection as Connection, SqliteRow as DbRow};
 use triggerd_core::id::TenantId;
 

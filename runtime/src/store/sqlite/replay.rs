@@ -9,9 +9,9 @@ use triggerd_core::id::{EventId, RunId, TenantId};
 use triggerd_core::run::Progress;
 
 use super::decode::{self, RUN_COLUMNS};
-use super::filter::{self, Position};
 use super::open::Store;
-use crate::store::{Error, EventFilter, Run};
+use super::tables::filter;
+use crate::store::{Error, EventFilter, Position, Run};
 
 /// Events that one transaction replays.
 const SLICE: i64 = 200;

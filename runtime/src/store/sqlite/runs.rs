@@ -10,9 +10,9 @@ use triggerd_core::id::{EventId, RunId, TenantId};
 
 use super::batch::Parameters;
 use super::decode::{self, RUN_COLUMNS};
-use super::filter;
 use super::open::{Store, closed};
 use super::rows::{self, UpdateRow};
+use super::tables::filter;
 use super::writer::Op;
 use crate::store::{Error, EventFilter, NewRun, Page, PageRequest, Run, RunUpdate};
 

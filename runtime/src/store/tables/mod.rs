@@ -1,5 +1,5 @@
 //! The tables whose SQL both databases speak. This module is compiled once for each store: what differs comes from the store's
-//! own module (`super`), as `Store`, `Connection`, `DbRow`, `changed` and `alone`.
+//! own module (`super`): its connection, `changed`, `alone`, and what `dialect.rs` says of events and runs.
 //!
 //! Parameters are written `$n`, which both take; a number that a column is compared with is bound as `i64`, a digest or an
 //! id as bytes.
@@ -8,6 +8,8 @@ mod backfill_seen;
 mod component_state;
 mod components;
 pub(in crate::store) mod decode;
+pub(in crate::store) mod filter;
+mod inbox;
 mod keys;
 mod quotas;
 mod resources;
@@ -18,7 +20,8 @@ mod tenants;
 mod topics;
 mod triggers;
 
-use super::{Connection, DbRow, Store, alone, changed};
+use super::decode::event as event_of;
+use super::{Connection, Db, DbRow, Store, alone, changed, dialect};
 
 /// `$first,$first+1,…`: a list of `count` parameters.
 fn places(first: usize, count: usize) -> String {

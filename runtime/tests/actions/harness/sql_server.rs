@@ -109,6 +109,30 @@ impl Database {
         database
     }
 
+    /// A hot standby of this server, which has to be PostgreSQL.
+    #[allow(dead_code, reason = "tests of the whole server use it")]
+    pub async fn standby(&self) -> Self {
+        let logins = "host all all 127.0.0.1/32 scram-sha-256\nhost replication all 127.0.0.1/32 scram-sha-256\n";
+        self.set_logins(logins);
+        self.run("SELECT pg_reload_conf()").await;
+        let dir = tempfile::tempdir().unwrap();
+        give(dir.path());
+        let mut copy = as_server(&postgres_program("pg_basebackup"));
+        copy.env("PGPASSWORD", PASSWORD).args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "owner"]);
+        copy.args(["--checkpoint=fast", "--no-sync", "--write-recovery-conf", "-D"]).arg(dir.path().join("data"));
+        succeed(copy);
+        let mut standby =
+            Self { engine: self.engine, port: free_port(), dir, child: None, more: self.more.clone(), leash: None };
+        standby.start().await;
+        standby
+    }
+
+    /// Makes a standby a primary.
+    #[allow(dead_code, reason = "tests of the whole server use it")]
+    pub async fn promote(&mut self) {
+        assert_eq!(self.text("pg_promote()", "").await.as_deref(), Some("true"));
+    }
+
     pub async fn mariadb() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let grants = format!(

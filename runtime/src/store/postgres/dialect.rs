@@ -1,0 +1,27 @@
+//! What of a query of events and runs is PostgreSQL's own.
+
+use uuid::Uuid;
+
+pub(super) use super::text::kept;
+
+/// The runs of `events AS e`, as `r`: their ids lie between two that the event names, so that one partition is looked at.
+pub(super) const RUNS_OF_E: &str = "runs AS r WHERE r.id BETWEEN e.first_run AND e.last_run AND r.event_id = e.id";
+/// Holds for a dead letter.
+pub(super) const FAILED: &str = "r.state = 3";
+/// Holds for a run that has not ended.
+pub(super) const UNFINISHED: &str = "r.state < 2";
+
+/// What a list of events shows, and what it is selected from. `worst`: 2 where a run is a dead letter, 1 where one has not ended.
+pub(super) const LISTED: &str = "e.seq, e.id AS event_id, e.accepted_at, e.run_count, e.crc, e.body, s.worst, \
+    coalesce(s.attempts, 0) AS attempts, s.last_attempt_at FROM events AS e LEFT JOIN LATERAL ( \
+        SELECT max(CASE r.state WHEN 3 THEN 2 WHEN 2 THEN 0 ELSE 1 END)::bigint AS worst, \
+        sum(r.attempts)::bigint AS attempts, max(r.last_attempt_at) AS last_attempt_at \
+        FROM runs AS r WHERE r.id BETWEEN e.first_run AND e.last_run AND r.event_id = e.id) AS s ON e.run_count > 0";
+
+/// An id as it is bound.
+pub(super) fn id(id: Uuid) -> Uuid {
+    id
+}
+
+/// An id as it is read.
+pub(super) type Id = Uuid;

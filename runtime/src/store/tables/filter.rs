@@ -1,0 +1,40 @@
+//! Event filters as SQL.
+
+use sqlx::QueryBuilder;
+
+use super::Db;
+use super::dialect::{FAILED, RUNS_OF_E, UNFINISHED, kept};
+use crate::store::{EventFilter, EventStatus};
+
+/// Appends what `filter` asks of `events AS e`, each condition after `AND`.
+pub(in crate::store) fn push(sql: &mut QueryBuilder<Db>, filter: &EventFilter) {
+    let texts = [("e.type", &filter.event_type), ("e.source", &filter.source), ("e.tbl", &filter.table)];
+    for (column, wanted) in texts {
+        if let Some(wanted) = wanted {
+            sql.push(" AND ").push(column).push(" = ").push_bind(kept(wanted).into_owned());
+        }
+    }
+    if let Some(start) = filter.start {
+        sql.push(" AND e.accepted_at >= ").push_bind(start.as_millisecond());
+    }
+    if let Some(end) = filter.end {
+        sql.push(" AND e.accepted_at < ").push_bind(end.as_millisecond());
+    }
+    let any = |with: &str| format!("EXISTS (SELECT 1 FROM {RUNS_OF_E} AND {with})");
+    let (failed, unfinished) = (any(FAILED), any(UNFINISHED));
+    match filter.status {
+        None => {}
+        Some(EventStatus::Unmatched) => {
+            sql.push(" AND e.run_count = 0");
+        }
+        Some(EventStatus::Failed) => {
+            sql.push(" AND e.run_count > 0 AND ").push(failed);
+        }
+        Some(EventStatus::Pending) => {
+            sql.push(" AND e.run_count > 0 AND ").push(unfinished).push(" AND NOT ").push(failed);
+        }
+        Some(EventStatus::Delivered) => {
+            sql.push(" AND e.run_count > 0 AND NOT ").push(unfinished).push(" AND NOT ").push(failed);
+        }
+    }
+}
