@@ -17,3 +17,11 @@ CREATE TABLE api_keys (
     expires_at bigint
 );
 CREATE INDEX api_keys_tenant ON api_keys (tenant);
+
+-- What one node does alone, or one task of a node: a duty (`duty:NAME`), or a row that a sync is looking after. What a dead node held
+-- is nobody's. `token` tells the holds of one node apart.
+CREATE TABLE holds (
+    name  text COLLATE "C" NOT NULL PRIMARY KEY,
+    node  bigint NOT NULL,
+    token uuid   NOT NULL
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 500);

@@ -27,6 +27,8 @@ const LOOK: Duration = Duration::from_millis(200);
 /// The first and the longest pause before a database that fails is tried again.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How often a node asks whether the captured databases are its to read.
+const DUTY: Duration = Duration::from_secs(1);
 /// What sources remember of captured databases, by `DATABASE/ENV`.
 const KIND: &str = "capture";
 
@@ -42,6 +44,8 @@ pub(super) struct Workers {
     looked: watch::Sender<u64>,
     /// What is to be captured has changed otherwise than by definitions and resources.
     stale: AtomicBool,
+    /// Whether this node reads them.
+    reading: AtomicBool,
     /// Databases whose outbox this program writes into itself.
     written: Mutex<BTreeSet<Place>>,
 }
@@ -96,6 +100,10 @@ impl Sources {
     /// longer than `most`.
     pub async fn settle(&self, tenant: &TenantId, most: Duration) {
         let workers = &self.workers;
+        if !workers.reading.load(Ordering::SeqCst) {
+            // Another node carries it out, within a second or so.
+            return;
+        }
         let asked = workers.asked.fetch_add(1, Ordering::SeqCst) + 1;
         workers.wake.notify_one();
         let settled = async {
@@ -114,8 +122,45 @@ impl Sources {
     }
 }
 
-/// Keeps every captured database's task, until `stop`.
+/// Reads the captured databases while that is this node's duty, until `stop`: of several nodes one does.
 pub async fn supervise(app: Arc<App>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let is_ours = has_duty(&app).await;
+        if is_ours {
+            let until = stop.child_token();
+            let reading = read_all(app.clone(), until.clone());
+            tokio::pin!(reading);
+            loop {
+                tokio::select! {
+                    () = &mut reading => break,
+                    () = tokio::time::sleep(DUTY), if app.store.is_shared() => {}
+                }
+                if !has_duty(&app).await {
+                    until.cancel();
+                }
+            }
+            app.sources.workers.by_place.lock().clear();
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(DUTY) => {}
+        }
+    }
+}
+
+/// A node that cannot ask goes on for as long as its lease lasts.
+async fn has_duty(app: &App) -> bool {
+    let reading = &app.sources.workers.reading;
+    let has = match app.store.take_duty("sources").await {
+        Ok(has) => has,
+        Err(_) => reading.load(Ordering::SeqCst) && app.store.holds_its_runs(),
+    };
+    reading.store(has, Ordering::SeqCst);
+    has
+}
+
+/// Keeps every captured database's task, until `stop`.
+async fn read_all(app: Arc<App>, stop: CancellationToken) {
     let tasks = TaskTracker::new();
     let owner = loop {
         match installation(&app).await {

@@ -51,6 +51,10 @@ calls! {
     /// Whether the store can be read and written now: what `/ready` asks. Costs one small commit.
     fn ping() -> ();
 
+    /// Whether this node has the duty of that name, which one node has at a time: its own already, or taken now because nobody
+    /// has it who is alive. Asked for again and again by who has it.
+    fn take_duty(name: &str) -> bool;
+
     /// What other nodes have changed since this was last asked: definitions, resources, tenants, keys.
     fn changes() -> Changes;
 

@@ -56,6 +56,9 @@ pub enum Durability {
     Degraded(String),
 }
 
+/// Keeps other nodes out of something until it is dropped.
+pub struct Hold(#[expect(dead_code, reason = "it is held")] Option<postgres::holds::Held>);
+
 impl Store {
     /// Opens the embedded store of `data_dir`, called once at start: takes the directory's lock (another process that
     /// holds it is an error within a second), migrates, and makes claimable what a dead process had claimed.
@@ -72,6 +75,15 @@ impl Store {
     #[must_use]
     pub fn is_shared(&self) -> bool {
         matches!(self, Self::Postgres(_))
+    }
+
+    /// Waits until no other node holds what `name` names, and holds it until the answer is dropped. Tasks of one process keep each
+    /// other out by themselves.
+    pub async fn hold(&self, name: String) -> Result<Hold, Error> {
+        match self {
+            Self::Sqlite(_) => Ok(Hold(None)),
+            Self::Postgres(store) => Ok(Hold(Some(store.hold(name).await?))),
+        }
     }
 
     /// Waits until other nodes may have left runs that are due; for ever where there are none.

@@ -74,7 +74,8 @@ pub(super) async fn look_after(
     cause: &Cause<'_>,
 ) -> Result<Applied, Failed> {
     let text = plan.key_text(key);
-    let _alone = services.syncs.alone(plan, &text).await;
+    let alone = services.syncs.alone(&services.store, plan, &text).await;
+    let _alone = alone.map_err(|error| Failed::of_store(&error))?;
     let row = Row { services, plan, key, text: &text, cause };
     let done = match plan.sync().target.http.as_ref() {
         Some(target) => row.tell(target).await,

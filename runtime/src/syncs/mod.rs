@@ -8,7 +8,7 @@
 //! - A row is written only if it still is what was read, in the transaction that writes it.
 //! - Before that transaction is committed, the store knows of it (`intent`), with the value that it loses. Whether it was
 //!   committed is seen in the row itself, the next time that anybody looks at it.
-//! - A row's two directions never work at once: one lock for each row (of this process, which is the only one).
+//! - A row's two directions never work at once: one lock for each row, which other nodes share.
 //! - A write carries the mark `sync:TAG`; what is captured with it is not looked at by that sync again.
 
 mod apply;
@@ -50,6 +50,7 @@ pub use verify::{Report, verify};
 use crate::actions::Services;
 use crate::failed::Failed;
 use crate::resources::{Mark, SyncSettings};
+use crate::store::open::Hold;
 use crate::store::{self, Store, SyncOverflow};
 use told::Told;
 
@@ -72,6 +73,12 @@ struct Made {
     at: Instant,
 }
 
+/// Nobody else looks after the row.
+struct Alone<'a> {
+    _here: tokio::sync::MutexGuard<'a, ()>,
+    _elsewhere: Hold,
+}
+
 /// What a sync's own writes are marked with.
 #[must_use]
 pub fn origin(tag: &str) -> String {
@@ -86,12 +93,14 @@ impl Default for Syncs {
 }
 
 impl Syncs {
-    /// Keeps everybody else from the row.
-    async fn alone(&self, plan: &Plan, key: &str) -> tokio::sync::MutexGuard<'_, ()> {
+    /// Keeps everybody else from the row, on other nodes too.
+    async fn alone(&self, store: &Store, plan: &Plan, key: &str) -> Result<Alone<'_>, store::Error> {
         let mut hash = DefaultHasher::new();
         (plan.tenant.as_str(), &plan.tag, key).hash(&mut hash);
         let place = usize::try_from(hash.finish() % LOCKS as u64).unwrap_or(0);
-        self.locks[place].lock().await
+        let here = self.locks[place].lock().await;
+        let elsewhere = store.hold(format!("sync:{}/{}/{key}", plan.tenant, plan.tag)).await?;
+        Ok(Alone { _here: here, _elsewhere: elsewhere })
     }
 
     /// Waits for everybody who looks after a row by now. Whoever begins later reads what holds later.

@@ -19,6 +19,7 @@ mod events;
 pub(super) mod fault;
 mod group;
 mod held;
+pub(super) mod holds;
 mod idempotency;
 mod lanes;
 mod link;

@@ -303,6 +303,7 @@ impl Node {
                 (dead.try_get("id")?, dead.try_get("name")?, dead.try_get("low_run")?);
             let taken = take_over(&mut tx, id, low).await?;
             if taken < SLICE as u64 {
+                sqlx::query("DELETE FROM holds WHERE node = $1").bind(id).execute(&mut *tx).await?;
                 sqlx::query("DELETE FROM nodes WHERE id = $1").bind(id).execute(&mut *tx).await?;
             }
             tx.commit().await?;
@@ -316,6 +317,10 @@ impl Node {
             if taken > 0 {
                 self.wake.due();
             }
+            if id == self.id() {
+                // It was this process itself, which was too late.
+                self.register(conn).await?;
+            }
         }
     }
 
@@ -327,6 +332,7 @@ impl Node {
             let Some(row) = row.fetch_optional(&mut *tx).await? else { return Ok(()) };
             let taken = take_over(&mut tx, self.id(), row.try_get("low_run")?).await?;
             if taken < SLICE as u64 {
+                sqlx::query("DELETE FROM holds WHERE node = $1").bind(self.id()).execute(&mut *tx).await?;
                 sqlx::query("DELETE FROM nodes WHERE id = $1").bind(self.id()).execute(&mut *tx).await?;
                 tx.commit().await?;
                 return Ok(());

@@ -1,0 +1,90 @@
+//! What one node does alone: duties, and rows that a sync is looking after.
+//!
+//! A hold is a row with the node in it. It lasts until it is let go or the node is dead.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::Store;
+use crate::store::Error;
+
+/// The first and the longest pause before a hold that another has is asked for again.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+
+/// Takes the hold where nobody has it who is alive; `$1` is the node, which must be.
+const TAKE: &str = "INSERT INTO holds AS h (name, node, token) SELECT $2, n.id, $3 FROM nodes AS n \
+     WHERE n.id = $1 AND n.lease_until > clock_timestamp() \
+     ON CONFLICT (name) DO UPDATE SET node = excluded.node, token = excluded.token \
+     WHERE NOT EXISTS (SELECT 1 FROM nodes AS o WHERE o.id = h.node AND o.lease_until > clock_timestamp()) \
+     RETURNING h.node";
+
+impl Store {
+    pub async fn take_duty(&self, name: &str) -> Result<bool, Error> {
+        let name = format!("duty:{name}");
+        let mut conn = self.reader().await?;
+        let node = self.node.id();
+        // A duty is the whole node's: to ask for it again is to ask whether it is still this node's.
+        let sql = "SELECT node FROM holds WHERE name = $1";
+        let holder: Option<i64> = sqlx::query_scalar(sql).bind(&name).fetch_optional(&mut *conn).await?;
+        if holder == Some(node) {
+            return Ok(self.node.is_alive());
+        }
+        let taken: Option<i64> =
+            sqlx::query_scalar(TAKE).bind(node).bind(name).bind(Uuid::nil()).fetch_optional(&mut *conn).await?;
+        Ok(taken.is_some())
+    }
+
+    /// Waits until nobody else holds what `name` names, and holds it.
+    pub(in crate::store) async fn hold(&self, name: String) -> Result<Held, Error> {
+        let token = Uuid::from_bytes(rand::random());
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let mut conn = self.reader().await?;
+            let taken: Option<i64> = sqlx::query_scalar(TAKE)
+                .bind(self.node.id())
+                .bind(&name)
+                .bind(token)
+                .fetch_optional(&mut *conn)
+                .await?;
+            drop(conn);
+            if taken.is_some() {
+                return Ok(Held { store: self.clone(), name, token });
+            }
+            if !self.node.is_alive() {
+                return Err(self.node.fenced());
+            }
+            tokio::time::sleep(pause.mul_f64(0.5 + self.clock.chance())).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn end_hold(&self, name: String, token: Uuid) -> Result<(), Error> {
+        let mut conn = self.reader().await?;
+        sqlx::query("DELETE FROM holds WHERE name = $1 AND token = $2")
+            .bind(name)
+            .bind(token)
+            .execute(&mut *conn)
+            .await?;
+        Ok(())
+    }
+}
+
+/// A hold, let go when it is dropped.
+pub(in crate::store) struct Held {
+    store: Store,
+    name: String,
+    token: Uuid,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let (store, name, token) = (self.store.clone(), std::mem::take(&mut self.name), self.token);
+        tokio::spawn(async move {
+            if let Err(error) = store.end_hold(name.clone(), token).await {
+                tracing::error!(%error, "The hold on {name} stays until this node leaves: {error}");
+            }
+        });
+    }
+}
