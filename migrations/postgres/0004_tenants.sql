@@ -25,3 +25,10 @@ CREATE TABLE holds (
     node  bigint NOT NULL,
     token uuid   NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 500);
+
+-- Rates that nodes share: when the bucket of that name will be empty again, in microseconds by this server's clock. Not logged: after a
+-- crash the buckets are empty.
+CREATE UNLOGGED TABLE rates (
+    name     text COLLATE "C" NOT NULL PRIMARY KEY,
+    empty_at bigint NOT NULL
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 500);

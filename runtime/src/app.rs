@@ -145,7 +145,7 @@ impl App {
         let definitions = Definitions::load(store.clone(), registry, components.clone()).await?;
         syncs::install_all(&definitions, &services.resources).await;
         let dispatch = Dispatch::new(dispatch_limits(&config), engine);
-        let freshness = Freshness::new(clock.now_ms());
+        let freshness = Freshness::new(&clock);
         Ok(Arc::new(Self {
             config,
             clock,
@@ -175,6 +175,7 @@ impl App {
         tasks.spawn(sources::supervise(self.clone(), stop.clone()));
         if self.store.is_shared() {
             tasks.spawn(follow::follow(self.clone(), stop.clone()));
+            tasks.spawn(follow::tell(self.clone(), stop.clone()));
         }
         Ok(Background { stop, tasks })
     }

@@ -10,8 +10,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use triggerd_core::id::TenantId;
 
 use crate::app::App;
+use crate::clock::Clock;
+use crate::dispatch::Told;
 use crate::store::{self, Change, ChangeKind, Changes};
 use crate::syncs;
 
@@ -21,13 +24,17 @@ const STALE: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// When this node last knew that it had seen every change.
-pub struct Freshness(AtomicI64);
+pub struct Freshness {
+    at: AtomicI64,
+    /// Tells what this process has told from what others have.
+    origin: String,
+}
 
 impl Freshness {
     /// A node that has just read everything.
     #[must_use]
-    pub fn new(now_ms: i64) -> Self {
-        Self(AtomicI64::new(now_ms))
+    pub fn new(clock: &Clock) -> Self {
+        Self { at: AtomicI64::new(clock.now_ms()), origin: hex::encode(clock.id_bits()) }
     }
 
     /// How long ago that was, where it is longer than it should be.
@@ -36,7 +43,7 @@ impl Freshness {
         if !app.store.is_shared() {
             return None;
         }
-        let ago = app.clock.now_ms() - self.0.load(Ordering::Relaxed);
+        let ago = app.clock.now_ms() - self.at.load(Ordering::Relaxed);
         let ago = Duration::from_millis(u64::try_from(ago).unwrap_or(0));
         (ago > STALE).then_some(ago)
     }
@@ -53,7 +60,7 @@ pub async fn follow(app: Arc<App>, stop: CancellationToken) {
         match catch_up(&app, all).await {
             Ok(()) => {
                 all = false;
-                app.freshness.0.store(app.clock.now_ms(), Ordering::Relaxed);
+                app.freshness.at.store(app.clock.now_ms(), Ordering::Relaxed);
             }
             Err(error) => {
                 all = true;
@@ -89,6 +96,12 @@ async fn apply(app: &App, change: &Change) -> Result<(), store::Error> {
             Ok(())
         }
         ChangeKind::Tenant => app.access.refresh_tenant(tenant).await,
+        ChangeKind::Destination => {
+            if let Some(told) = heard(app, tenant, key) {
+                app.dispatch.destinations.hear(&told);
+            }
+            Ok(())
+        }
         ChangeKind::Key => app.access.refresh_key(tenant, key).await,
         ChangeKind::Resource => {
             let Some((kind, tag)) = key.split_once('/') else { return Ok(()) };
@@ -102,6 +115,33 @@ async fn apply(app: &App, change: &Change) -> Result<(), store::Error> {
             Ok(())
         }
     }
+}
+
+/// Tells other nodes which destinations are left alone, and which answer again, until `stop`.
+pub async fn tell(app: Arc<App>, stop: CancellationToken) {
+    let mut told = app.dispatch.destinations.listen();
+    loop {
+        let told = tokio::select! {
+            () = stop.cancelled() => return,
+            told = told.recv() => told,
+        };
+        let Some(told) = told else { return };
+        let open_for = told.open_for.map_or(0, |wait| wait.as_millis());
+        let key = format!("{} {open_for} {}", app.freshness.origin, told.destination);
+        if let Err(error) = app.store.tell_others(ChangeKind::Destination, &told.tenant, &key).await {
+            // They find out by themselves.
+            tracing::debug!(%error, "Other nodes were not told of {}: {error}", told.destination);
+        }
+    }
+}
+
+/// What was told, unless this process did.
+fn heard(app: &App, tenant: &TenantId, key: &str) -> Option<Told> {
+    let mut parts = key.splitn(3, ' ');
+    let (origin, open_for, destination) = (parts.next()?, parts.next()?.parse().ok()?, parts.next()?);
+    let open_for = (open_for > 0).then(|| Duration::from_millis(open_for));
+    let told = Told { tenant: tenant.clone(), destination: destination.to_owned(), open_for };
+    (origin != app.freshness.origin).then_some(told)
 }
 
 async fn reload(app: &App) -> Result<(), store::Error> {

@@ -283,3 +283,71 @@ async fn nodes_that_are_killed_one_after_another_lose_nothing() {
     };
     eventually(depth).await;
 }
+
+#[tokio::test]
+async fn limits_of_triggers_hold_for_all_nodes_together() {
+    let [one, other] = nodes();
+    let receiver = Receiver::start().await;
+    receiver.script("/few", [Reply::status(200).late(40)]);
+    let mut few = on("few", "few", json!([call("c", &receiver.url("/few"))]));
+    few["maxConcurrency"] = json!(2);
+    let mut slow = on("slow", "slow", json!([call("c", &receiver.url("/slow"))]));
+    slow["rateLimit"] = json!({"count": 5, "perSeconds": 1});
+    one.api().trigger(few).await;
+    one.api().trigger(slow).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let send = async |server: &Server, n: u64| {
+        server.api().event("few", json!({"n": n})).await;
+        server.api().event("slow", json!({"n": n})).await;
+    };
+    let began = Instant::now();
+    futures_util::future::join_all((0..20_u64).map(|n| send(if n % 2 == 0 { &one } else { &other }, n))).await;
+    receiver.wait_until("all 20 of each", |seen| seen.len() >= 40).await;
+    // Five at once, and then five a second.
+    assert!(began.elapsed() > Duration::from_millis(2500), "{:?}", began.elapsed());
+    assert_eq!(distinct(&receiver.seen_at("/few")).len(), 20);
+    assert!(receiver.busiest() <= 3, "two of one and one of the other at a time, not {}", receiver.busiest());
+}
+
+#[tokio::test]
+async fn a_tenants_rate_holds_for_all_nodes_together() {
+    let url = store::fresh();
+    let [one, other] = [(); 2].map(|()| Server::with(settings(&url).set("RATE_LIMIT", "40")));
+    one.api().post("/api/v1/tenants", json!({"id": "small", "rateLimit": 40})).await.expect(201);
+    within_a_second("the tenant", async || other.api().in_tenant("small").get("/api/v1/inbox").await.status == 200)
+        .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let began = Instant::now();
+    let body = json!({"type": "x", "payload": {}});
+    let (mut accepted, mut refused) = (0, 0);
+    while began.elapsed() < Duration::from_secs(3) {
+        let send = async |server: &Server| server.api().in_tenant("small").post("/api/v1/events", body.clone()).await;
+        for answer in futures_util::future::join_all([send(&one), send(&other), send(&one), send(&other)]).await {
+            match answer.status {
+                202 => accepted += 1,
+                429 => refused += 1,
+                _ => panic!("{answer:#?}"),
+            }
+        }
+    }
+    let most = 40.0 * (1.0 + began.elapsed().as_secs_f64()) * 1.15;
+    assert!(refused > 0 && f64::from(accepted) <= most, "{accepted} accepted, {most} at most, {refused} refused");
+    assert!(f64::from(accepted) >= 40.0 * began.elapsed().as_secs_f64() * 0.7, "{accepted} accepted");
+}
+
+#[tokio::test]
+async fn a_destination_that_one_node_leaves_alone_is_left_alone_by_all() {
+    let [one, other] = nodes();
+    let receiver = Receiver::start().await;
+    receiver.script("/down", [Reply::status(503)]);
+    one.api().trigger(on("t", "work", json!([call("c", &receiver.url("/down"))]))).await;
+    for n in 0..4 {
+        one.api().event("work", json!({"n": n})).await;
+    }
+    let circuit = async |server: &Server| {
+        let answer = server.api().get("/api/v1/destinations").await.expect(200);
+        answer["items"].as_array().into_iter().flatten().any(|item| item["circuit"] == "open")
+    };
+    eventually(|| async { if circuit(&one).await { Ok(()) } else { Err("it is not open".to_owned()) } }).await;
+    within_a_second("the other node knows", async || circuit(&other).await).await;
+}

@@ -160,6 +160,34 @@ impl Breaker {
         }
     }
 
+    /// Somebody else found it failing and leaves it alone for `wait`; the state that this turned it to.
+    pub fn hear_open(&mut self, now: u64, wait: Duration) -> Option<State> {
+        let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        match self.phase {
+            Phase::Closed => {
+                self.turn(Phase::Open { since: now, wait, probe_at: now.saturating_add(wait) });
+                Some(State::Open)
+            }
+            Phase::Open { since, probe_at, .. } => {
+                // Whoever waits longer has tried more often.
+                self.phase = Phase::Open { since, wait, probe_at: probe_at.max(now.saturating_add(wait)) };
+                None
+            }
+            Phase::HalfOpen { .. } => None,
+        }
+    }
+
+    /// Somebody else's probe was answered; the state that this turned it to.
+    pub fn hear_closed(&mut self, now: u64) -> Option<State> {
+        if matches!(self.phase, Phase::Closed) {
+            return None;
+        }
+        self.turn(Phase::Closed);
+        (self.failures_in_a_row, self.last_end) = (0, now);
+        self.ends.clear();
+        Some(State::Closed)
+    }
+
     /// Its state.
     #[must_use]
     pub fn state(&self) -> State {
@@ -360,5 +388,21 @@ mod tests {
         assert!(!breaker.is_forgettable(4) && breaker.is_forgettable(40_000));
         let open = opened(0);
         assert!(!open.is_forgettable(500_000) && open.is_forgettable(700_000));
+    }
+
+    #[test]
+    fn what_others_found_holds_here_and_what_was_on_its_way_changes_nothing() {
+        let mut breaker = Breaker::default();
+        let (Admission::Pass(before), _) = breaker.admit(0) else { panic!("closed") };
+        assert_eq!(breaker.hear_open(10, FIRST_WAIT), Some(State::Open));
+        assert_eq!(breaker.hear_open(20, FIRST_WAIT * 2), None, "for longer");
+        assert!(matches!(breaker.admit(9_000).0, Admission::Refused(_)));
+        assert_eq!(breaker.enter(9_001, before, Verdict::Answered), None);
+        let (Admission::Pass(probe), Some(State::HalfOpen)) = breaker.admit(10_020) else { panic!("not half-open") };
+        assert_eq!(breaker.hear_open(10_021, FIRST_WAIT), None, "its own probe is on its way");
+        assert_eq!(breaker.hear_closed(10_022), Some(State::Closed));
+        assert_eq!(breaker.hear_closed(10_023), None);
+        assert_eq!(breaker.enter(10_024, probe, Verdict::Failed), None);
+        assert_eq!((breaker.state(), breaker.failures()), (State::Closed, 0));
     }
 }

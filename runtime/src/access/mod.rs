@@ -9,6 +9,7 @@ pub mod key;
 mod quotas;
 mod rate;
 mod scope;
+mod share;
 
 use std::collections::HashSet;
 use std::io;
@@ -72,6 +73,7 @@ pub struct Tenant {
     pub id: TenantId,
     stored: ArcSwap<StoredTenant>,
     rate: rate::Rate,
+    share: share::Share,
 }
 
 /// A key in force.
@@ -192,13 +194,27 @@ impl Access {
     }
 
     /// Takes one request of the tenant's rate; `None` where it has no limit.
-    pub fn take(&self, tenant: &Tenant) -> Option<Verdict> {
-        tenant.rate.take(self.elapsed())
+    pub async fn take(&self, tenant: &Tenant) -> Option<Verdict> {
+        let here = tenant.rate.take(self.elapsed())?;
+        if !here.allowed || !self.store.is_shared() {
+            return Some(here);
+        }
+        match tenant.share.take(&self.store, tenant.id.as_str(), here).await {
+            Ok(verdict) => Some(verdict),
+            Err(error) => {
+                // The limit holds for each node then; what the request asks of the store will fail by itself.
+                tracing::debug!(%error, "The tenant's rate is not shared just now: {error}");
+                Some(here)
+            }
+        }
     }
 
     /// Charges the tenant for `more` events of a request that was let in.
-    pub fn charge(&self, tenant: &Tenant, more: u64) {
+    pub async fn charge(&self, tenant: &Tenant, more: u64) {
         tenant.rate.charge(self.elapsed(), more);
+        if self.store.is_shared() && more > 0 {
+            tenant.share.charge(more).await;
+        }
     }
 
     fn elapsed(&self) -> u64 {
@@ -301,7 +317,12 @@ impl Access {
         let entry = self.tenants.entry(stored.id.0.clone());
         let held = entry.or_insert_with(|| {
             let id = stored.id.clone();
-            Arc::new(Tenant { id, rate: rate::Rate::new(rate), stored: ArcSwap::from_pointee(stored.clone()) })
+            Arc::new(Tenant {
+                id,
+                rate: rate::Rate::new(rate),
+                share: share::Share::default(),
+                stored: ArcSwap::from_pointee(stored.clone()),
+            })
         });
         held.rate.set(rate);
         held.stored.store(Arc::new(stored));

@@ -63,7 +63,7 @@ async fn admit(api: &Api, path: MatchedPath, mut request: Request, next: Next) -
         Ok(caller) => caller,
         Err(error) => return error.into_response(),
     };
-    let verdict = api.app.access.take(&caller.limits);
+    let verdict = api.app.access.take(&caller.limits).await;
     let refusal = match verdict {
         Some(verdict) if !verdict.allowed => Some(ApiError::too_many(verdict.limit, seconds(verdict.seconds))),
         _ => may(&caller, need).err(),

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use triggerd_core::breaker::{Admission, Breaker, Pass, State as Circuit, Verdict};
 use triggerd_core::id::TenantId;
 
@@ -41,6 +42,19 @@ pub struct Destinations {
     state: Mutex<State>,
     /// What breakers count their milliseconds from.
     began: Instant,
+    /// Where breakers that open and close are told, for other nodes.
+    told: Mutex<Option<UnboundedSender<Told>>>,
+}
+
+/// What other nodes are told: that a destination is left alone for a while, or answers again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Told {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Which.
+    pub destination: String,
+    /// For how long it is left alone; `None` where it answers again.
+    pub open_for: Option<Duration>,
 }
 
 #[derive(Default)]
@@ -107,7 +121,7 @@ impl Destinations {
     /// No attempts in flight.
     #[must_use]
     pub fn new(caps: Caps) -> Arc<Self> {
-        Arc::new(Self { caps, state: Mutex::default(), began: Instant::now() })
+        Arc::new(Self { caps, state: Mutex::default(), began: Instant::now(), told: Mutex::default() })
     }
 
     /// Takes a place for an attempt of `tenant` to `destination`.
@@ -120,13 +134,7 @@ impl Destinations {
             return Err(Full::Later);
         }
         let key = (tenant.clone(), destination.to_owned());
-        let entry = state.destinations.entry(key.clone()).or_insert_with(|| Destination {
-            in_flight: 0,
-            answers: false,
-            moved: now,
-            freed: Arc::default(),
-            breaker: Breaker::default(),
-        });
+        let entry = state.destinations.entry(key.clone()).or_insert_with(|| Destination::idle(now));
         let stuck = entry.in_flight > 0 && now.duration_since(entry.moved) > STUCK_AFTER;
         if entry.in_flight >= self.share(stuck, entry.answers, of_tenant) {
             return Err(if stuck { Full::Later } else { Full::Busy(entry.freed.clone()) });
@@ -144,6 +152,44 @@ impl Destinations {
         state.total += 1;
         *state.tenants.entry(tenant.clone()).or_insert(0) += 1;
         Ok(Place { destinations: self.clone(), key, pass, verdict: Verdict::Nothing })
+    }
+
+    /// What is to be told other nodes from now on.
+    pub fn listen(&self) -> UnboundedReceiver<Told> {
+        let (sender, receiver) = unbounded_channel();
+        *self.told.lock() = Some(sender);
+        receiver
+    }
+
+    /// Takes note of what another node told.
+    pub fn hear(&self, told: &Told) {
+        let now = Instant::now();
+        let key = (told.tenant.clone(), told.destination.clone());
+        let mut state = self.state.lock();
+        let turned = match (told.open_for, state.destinations.get_mut(&key)) {
+            (Some(wait), Some(entry)) => entry.breaker.hear_open(self.ms(now), wait),
+            (Some(wait), None) => {
+                let mut entry = Destination::idle(now);
+                let turned = entry.breaker.hear_open(self.ms(now), wait);
+                state.destinations.insert(key, entry);
+                turned
+            }
+            (None, Some(entry)) => entry.breaker.hear_closed(self.ms(now)),
+            (None, None) => None,
+        };
+        tell(turned, &told.destination);
+    }
+
+    fn tell_others(&self, turned: Option<Circuit>, key: &(TenantId, String), breaker: &Breaker, now: u64) {
+        let open_for = match turned {
+            Some(Circuit::Open) => breaker.next_probe().map(|at| Duration::from_millis(at.saturating_sub(now))),
+            Some(Circuit::Closed) => None,
+            Some(Circuit::HalfOpen) | None => return,
+        };
+        if let Some(told) = &*self.told.lock() {
+            // Nobody listens any more when the process ends.
+            let _ = told.send(Told { tenant: key.0.clone(), destination: key.1.clone(), open_for });
+        }
     }
 
     /// The tenant's destinations that are being called or have failed lately, by name.
@@ -208,6 +254,10 @@ impl Destinations {
 }
 
 impl Destination {
+    fn idle(now: Instant) -> Self {
+        Self { in_flight: 0, answers: false, moved: now, freed: Arc::default(), breaker: Breaker::default() }
+    }
+
     /// Who waits holds the Notify (clones are made under the lock only): it must find this entry again.
     fn is_idle(&self) -> bool {
         self.in_flight == 0 && Arc::strong_count(&self.freed) == 1
@@ -251,7 +301,9 @@ impl Drop for Place {
             entry.in_flight = entry.in_flight.saturating_sub(1);
             entry.moved = Instant::now();
             entry.answers = true;
-            tell(entry.breaker.enter(now, self.pass, self.verdict), &self.key.1);
+            let turned = entry.breaker.enter(now, self.pass, self.verdict);
+            tell(turned, &self.key.1);
+            self.destinations.tell_others(turned, &self.key, &entry.breaker, now);
             entry.freed.notify_one();
             if entry.is_idle() {
                 // What is remembered of it are its failures alone.

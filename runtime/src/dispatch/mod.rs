@@ -40,7 +40,7 @@ use crate::app::App;
 use crate::store::{NewRun, RunNext};
 
 pub(crate) use attempt::{Tried, Unavailable, attempt};
-pub use destinations::{Caps, Destinations, Shown, name as circuit_name};
+pub use destinations::{Caps, Destinations, Shown, Told, name as circuit_name};
 pub use job::{Job, last_failure, push_attempt};
 pub use lanes::{Lane, Lanes};
 pub use watch::Waiter;

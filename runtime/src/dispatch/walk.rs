@@ -42,7 +42,7 @@ impl From<store::Error> for Stop {
 
 /// Walks a run until it has ended or is given back.
 pub(super) async fn walk(app: &Arc<App>, mut job: Job) {
-    let stop = match app.dispatch.gates.enter(&job.event.tenant, &job.trigger).await {
+    let stop = match app.dispatch.gates.enter(&app.store, &job.event.tenant, &job.trigger).await {
         Ok(_pass) => steps(app, &mut job).await.err(),
         Err(after) => Some(Stop::Release { after, queue: job.queue.take() }),
     };

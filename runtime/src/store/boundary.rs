@@ -11,8 +11,8 @@ use triggerd_core::sync::Side;
 use uuid::Uuid;
 
 use super::{
-    Append, AppendOutcome, Changes, Claimed, Error, EventFilter, Idempotency, NewRun, Page, PageRequest, PutMode,
-    PutOutcome, Resealed, RowDigest, Run, RunUpdate, StateValue, StoredComponent, StoredEvent, StoredKey,
+    Append, AppendOutcome, ChangeKind, Changes, Claimed, Error, EventFilter, Idempotency, NewRun, Page, PageRequest,
+    PutMode, PutOutcome, Resealed, RowDigest, Run, RunUpdate, StateValue, StoredComponent, StoredEvent, StoredKey,
     StoredResource, StoredTenant, StoredTrigger, SyncConflict, SyncOverflow, SyncRow, SyncSettled, TopicMessage,
     TriggerEvents, postgres, sqlite,
 };
@@ -54,6 +54,9 @@ calls! {
     /// Whether this node has the duty of that name, which one node has at a time: its own already, or taken now because nobody
     /// has it who is alive. Asked for again and again by who has it.
     fn take_duty(name: &str) -> bool;
+
+    /// Tells other nodes of something that is not kept.
+    fn tell_others(kind: ChangeKind, tenant: &TenantId, key: &str) -> ();
 
     /// What other nodes have changed since this was last asked: definitions, resources, tenants, keys.
     fn changes() -> Changes;

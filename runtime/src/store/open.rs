@@ -86,6 +86,29 @@ impl Store {
         }
     }
 
+    /// Takes one of the `of` places that `name` has on all nodes together, until the answer is dropped; `None` where all are taken.
+    pub async fn take_slot(&self, name: &str, of: u32) -> Result<Option<Hold>, Error> {
+        match self {
+            Self::Sqlite(_) => Ok(Some(Hold(None))),
+            Self::Postgres(store) => Ok(store.slot(name, of).await?.map(|held| Hold(Some(held)))),
+        }
+    }
+
+    /// Pours `tokens` into the leaky bucket `name` that all nodes share, `cost` each, where there is room for one of them in `burst`;
+    /// else says after what time there will be. A store of one process leaves that to the process.
+    pub async fn take_rate(
+        &self,
+        name: &str,
+        tokens: u64,
+        cost: Duration,
+        burst: Duration,
+    ) -> Result<Option<Duration>, Error> {
+        match self {
+            Self::Sqlite(_) => Ok(None),
+            Self::Postgres(store) => store.rate(name, tokens, cost, burst).await,
+        }
+    }
+
     /// Waits until other nodes may have left runs that are due; for ever where there are none.
     pub async fn due_elsewhere(&self) {
         match self {

@@ -70,6 +70,11 @@ impl Store {
         Ok(Changes::Some(changes))
     }
 
+    pub async fn tell_others(&self, kind: ChangeKind, tenant: &TenantId, key: &str) -> Result<(), Error> {
+        let (tenant, key) = (tenant.clone(), key.to_owned());
+        self.write_change(move |conn| Box::pin(async move { note(conn, kind, &tenant, &key).await })).await
+    }
+
     /// Waits until another node may have changed something.
     pub async fn wait_changes(&self) {
         self.node.wake.wait_changes().await;
@@ -81,12 +86,13 @@ impl Store {
     }
 }
 
-const NAMES: [(ChangeKind, &str); 5] = [
+const NAMES: [(ChangeKind, &str); 6] = [
     (ChangeKind::Trigger, "trigger"),
     (ChangeKind::Component, "component"),
     (ChangeKind::Resource, "resource"),
     (ChangeKind::Tenant, "tenant"),
     (ChangeKind::Key, "key"),
+    (ChangeKind::Destination, "destination"),
 ];
 
 fn name(kind: ChangeKind) -> &'static str {

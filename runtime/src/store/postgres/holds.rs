@@ -50,7 +50,7 @@ impl Store {
                 .await?;
             drop(conn);
             if taken.is_some() {
-                return Ok(Held { store: self.clone(), name, token });
+                return Ok(Held::new(self, name, token));
             }
             if !self.node.is_alive() {
                 return Err(self.node.fenced());
@@ -76,6 +76,12 @@ pub(in crate::store) struct Held {
     store: Store,
     name: String,
     token: Uuid,
+}
+
+impl Held {
+    pub(super) fn new(store: &Store, name: String, token: Uuid) -> Self {
+        Self { store: store.clone(), name, token }
+    }
 }
 
 impl Drop for Held {

@@ -30,6 +30,7 @@ mod open;
 mod partitions;
 mod replay;
 mod runs;
+mod shares;
 mod skew;
 #[path = "../tables/mod.rs"]
 mod tables;

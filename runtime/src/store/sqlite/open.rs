@@ -11,11 +11,12 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Connection, Sqlite};
 use tokio::sync::{mpsc, oneshot};
+use triggerd_core::id::TenantId;
 
 use super::migrate;
 use super::writer::{Call, Op, Writer};
 use crate::clock::Clock;
-use crate::store::{Changes, Error, Options, lock};
+use crate::store::{ChangeKind, Changes, Error, Options, lock};
 
 /// How many operations wait before callers do: a second's worth, so that memory stays bounded.
 const QUEUE: usize = 8192;
@@ -84,6 +85,11 @@ impl Store {
     /// Every duty is this process'.
     pub async fn take_duty(&self, _: &str) -> Result<bool, Error> {
         Ok(true)
+    }
+
+    /// There is nobody to tell.
+    pub async fn tell_others(&self, _: ChangeKind, _: &TenantId, _: &str) -> Result<(), Error> {
+        Ok(())
     }
 
     /// There are no other nodes.
