@@ -346,7 +346,7 @@ async fn a_destination_that_one_node_leaves_alone_is_left_alone_by_all() {
     }
     let circuit = async |server: &Server| {
         let answer = server.api().get("/api/v1/destinations").await.expect(200);
-        answer["items"].as_array().into_iter().flatten().any(|item| item["circuit"] == "open")
+        answer["destinations"].as_array().into_iter().flatten().any(|item| item["state"] == "open")
     };
     eventually(|| async { if circuit(&one).await { Ok(()) } else { Err("it is not open".to_owned()) } }).await;
     within_a_second("the other node knows", async || circuit(&other).await).await;

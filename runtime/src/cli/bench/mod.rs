@@ -5,6 +5,7 @@
 
 mod capture;
 mod connector;
+mod database;
 mod generator;
 mod guest;
 mod receiver;
@@ -65,6 +66,10 @@ pub struct Bench {
     /// Further triggers that do not match, to give the index something to do.
     #[arg(long, default_value_t = 0)]
     triggers: usize,
+    /// The PostgreSQL server that the events are kept on, in a database that is made for this and dropped: `postgres://…`. Without,
+    /// SQLite.
+    #[arg(long)]
+    store: Option<String>,
     /// Where the server's data goes; a temporary directory without. A RAM disk would measure nothing.
     #[arg(long)]
     bench_dir: Option<PathBuf>,
@@ -96,7 +101,7 @@ impl Bench {
         }
         if let Some(from) = self.capture {
             let url = self.target.as_deref().unwrap_or("postgres://postgres@127.0.0.1:5432/postgres");
-            let server = Server::start(self.bench_dir.as_deref()).await?;
+            let server = Server::start(self.bench_dir.as_deref(), self.store.as_deref()).await?;
             let report = capture::run(from, url, Duration::from_secs(self.seconds), &server).await?;
             server.stop().await?;
             if output.json {
@@ -115,7 +120,7 @@ impl Bench {
             Some(connector) => Some(connector.measure(self.connections, Duration::from_secs(self.seconds)).await?),
             None => None,
         };
-        let server = Server::start(self.bench_dir.as_deref()).await?;
+        let server = Server::start(self.bench_dir.as_deref(), self.store.as_deref()).await?;
         self.prepare(&server, receiver.url(), connector.as_ref()).await?;
         let plan = Plan {
             address: server.address(),
@@ -215,8 +220,11 @@ impl Bench {
         };
         let answers = report::percentiles(&load.latencies);
         let is_execute = self.scenario == Scenario::Execute;
+        let has_runs = !matches!(self.scenario, Scenario::Accept | Scenario::Execute);
+        let finished = if has_runs { load.accepted.saturating_sub(drained.unfinished + drained.failed) } else { 0 };
         Ok(json!({
             "scenario": scenario,
+            "store": if self.store.is_some() { "postgres" } else { "sqlite" },
             "connections": self.connections,
             "batch": self.batch,
             "rate_wanted": self.rate,
@@ -224,9 +232,10 @@ impl Bench {
             "accepted": load.accepted,
             "refused": load.refused,
             "accepted_per_second": load.accepted as f64 / seconds,
-            "finished": drained.finished,
+            "finished": finished,
+            "dead_letters": drained.failed,
             "unfinished": drained.unfinished,
-            "finished_per_second": drained.finished as f64 / until_drained,
+            "finished_per_second": finished as f64 / until_drained,
             "acceptance_ms": (!is_execute).then_some(&answers),
             "answer_ms": is_execute.then_some(&answers),
             "acceptance_to_start_ms": starts.map(|lags| report::percentiles_of(&lags)),

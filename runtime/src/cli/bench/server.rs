@@ -10,6 +10,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
+use super::database::Database;
+
 /// A running server; killed when dropped.
 pub struct Server {
     child: Child,
@@ -18,21 +20,26 @@ pub struct Server {
     http: reqwest::Client,
     dir: PathBuf,
     keep_dir: bool,
+    database: Option<Database>,
 }
 
 /// What was left after the load.
 pub struct Drained {
     /// How long after the load's end the last run ended.
     pub after: Duration,
-    /// Runs that ended.
-    pub finished: u64,
-    /// Runs that did not, within the limit.
+    /// Runs that did not end within the limit.
     pub unfinished: u64,
+    /// Dead letters.
+    pub failed: u64,
 }
 
 impl Server {
-    /// Starts this program's `serve` and waits until it is ready.
-    pub async fn start(dir: Option<&Path>) -> anyhow::Result<Self> {
+    /// Starts this program's `serve` and waits until it is ready; on a database of its own where a PostgreSQL server is named.
+    pub async fn start(dir: Option<&Path>, store: Option<&str>) -> anyhow::Result<Self> {
+        let database = match store {
+            Some(url) => Some(Database::make(url).await?),
+            None => None,
+        };
         let keep_dir = dir.is_some();
         let dir = dir.map_or_else(
             || std::env::temp_dir().join(format!("triggerd-bench-{}", std::process::id())),
@@ -44,7 +51,9 @@ impl Server {
             probe.local_addr()?
         };
         let key = "bench-admin-key-0123456789abcdef0123456789abcdef".to_owned();
-        let child = Command::new(std::env::current_exe()?)
+        let mut command = Command::new(std::env::current_exe()?);
+        command.envs(database.iter().map(|database| ("TRIGGERD_STORE_URL", database.url())));
+        let child = command
             .arg("serve")
             .env("TRIGGERD_LISTEN", address.to_string())
             .env("TRIGGERD_DATA_DIR", &dir)
@@ -58,7 +67,7 @@ impl Server {
             .spawn()
             .context("cannot start the server")?;
         let http = reqwest::Client::builder().no_proxy().build()?;
-        let server = Self { child, address, key, http, dir, keep_dir };
+        let server = Self { child, address, key, http, dir, keep_dir, database };
         server.wait_until_ready().await?;
         Ok(server)
     }
@@ -129,18 +138,14 @@ impl Server {
     pub async fn drained(&self, limit: Duration) -> anyhow::Result<Drained> {
         let began = Instant::now();
         loop {
-            let unfinished = self.total("pending").await?;
+            let text = self.http.get(self.url("/metrics")).send().await?.error_for_status()?.text().await?;
+            let depth = |queue: &str| metric(&text, &format!("triggerd_queue_depth{{queue=\"{queue}\"}}"));
+            let unfinished = depth("pending") + depth("running");
             if unfinished == 0 || began.elapsed() > limit {
-                let after = began.elapsed();
-                return Ok(Drained { after, finished: self.total("delivered").await?, unfinished });
+                return Ok(Drained { after: began.elapsed(), unfinished, failed: depth("failed") });
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-    }
-
-    async fn total(&self, status: &str) -> anyhow::Result<u64> {
-        let page = self.get(&format!("/api/v1/inbox?status={status}&limit=1")).await?;
-        page["total"].as_u64().context("the inbox tells no total")
     }
 
     /// How many changes of the database `bench` were captured.
@@ -211,11 +216,20 @@ impl Server {
     /// Stops the server and removes a temporary directory.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.child.kill().await.context("the server could not be stopped")?;
+        if let Some(database) = self.database.take() {
+            database.drop_it().await.context("the database could not be dropped")?;
+        }
         if !self.keep_dir {
             std::fs::remove_dir_all(&self.dir).with_context(|| format!("cannot remove {}", self.dir.display()))?;
         }
         Ok(())
     }
+}
+
+/// A number of the metrics' text; 0 where it is not there.
+fn metric(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|value| value.trim().parse::<f64>().ok()).map_or(0, |value| value as u64)
 }
 
 fn lag(event: &Value, from: &str) -> Option<f64> {
