@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::TryStreamExt;
 use serde_json::json;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
+use sqlx::{Connection, SqliteConnection};
 use tokio::sync::Mutex;
 
 use crate::harness::sql_server::{Client, Database, Engine};
+use crate::harness::store::Kept;
 use crate::harness::{Server, Settings};
 
 /// Rows that the writers fight over.
@@ -126,21 +126,21 @@ async fn chaos(mut db: Database, from: &str) {
     let written = course.began.elapsed();
     let changes: u64 = db.text("SUM(version)", "FROM counters").await.unwrap().parse().unwrap();
     assert!(changes > 100, "only {changes} changes were committed");
-    // Straight from the store: the API counts for a moment only, and a long run leaves much to be counted.
-    let store = server.data_dir().join("triggerd.db");
-    let mut store = SqliteConnectOptions::new().filename(store).read_only(true).connect().await.unwrap();
+    let mut kept = Kept::of(&server).await;
     // A long run leaves much to be taken, too.
     let (waited, patience) = (Instant::now(), Duration::from_secs(45 + changes / 1000));
     loop {
-        let sql = "SELECT count(*) FROM events WHERE source = 'databases/shop'";
-        let total: i64 = sqlx::query_scalar(sql).fetch_one(&mut store).await.unwrap();
-        if total >= i64::try_from(changes).unwrap() {
+        let total = kept.count("databases/shop").await;
+        if total >= changes {
             break;
         }
         assert!(waited.elapsed() < patience, "{from}: {total} of {changes} after {patience:?}");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    let told = told(&mut store).await;
+    let mut told: HashMap<i64, Vec<i64>> = HashMap::new();
+    for (id, version) in kept.versions("databases/shop").await {
+        told.entry(id).or_default().push(version);
+    }
     for id in 0..ROWS {
         let version = db.text("version", &format!("FROM counters WHERE id = {id}")).await.unwrap();
         let wanted: Vec<i64> = (1..=version.parse().unwrap()).collect();
@@ -151,17 +151,6 @@ async fn chaos(mut db: Database, from: &str) {
         db.engine,
         course.began.elapsed()
     );
-}
-
-/// The versions of each row that were told of, in the order in which they were.
-async fn told(store: &mut SqliteConnection) -> HashMap<i64, Vec<i64>> {
-    let sql = "SELECT json_extract(body, '$.record.id') AS id, json_extract(body, '$.record.version') AS version \
-               FROM events WHERE source = 'databases/shop' ORDER BY seq";
-    let (mut told, mut rows): (HashMap<i64, Vec<i64>>, _) = (HashMap::new(), sqlx::query(sql).fetch(store));
-    while let Some(row) = rows.try_next().await.unwrap() {
-        told.entry(row.get("id")).or_default().push(row.get("version"));
-    }
-    told
 }
 
 /// Counts rows up, with pauses before commits, roll-backs and savepoints, through restarts of the database.

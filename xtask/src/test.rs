@@ -16,6 +16,7 @@ pub fn run() -> Result<()> {
     step("clippy", || cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     step("guests' own tests", guests::test_all)?;
     step("tests", || cargo(&["test", "--locked", "--workspace"]))?;
+    step("tests of the whole server on PostgreSQL", on_postgres)?;
     step("the demo", run_demo)
 }
 
@@ -30,6 +31,13 @@ fn step(name: &str, job: impl FnOnce() -> Result<()>) -> Result<()> {
 fn cargo(arguments: &[&str]) -> Result<()> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     run_to_end(command.args(arguments).current_dir(workspace_root()))
+}
+
+/// Once more, each server with a database of its own. Those of several nodes have run on one already.
+fn on_postgres() -> Result<()> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["test", "--locked", "--workspace", "--test", "it", "--", "--skip", "nodes::"]);
+    run_to_end(command.env("TRIGGERD_TEST_STORE", "postgres").current_dir(workspace_root()))
 }
 
 /// The demo as a newcomer runs it, but on a free port and with its data in the target folder.

@@ -204,6 +204,12 @@ impl Server {
         format!("http://{}", self.address)
     }
 
+    /// The database of its store, where that is PostgreSQL.
+    pub fn store_url(&self) -> Option<&str> {
+        let found = self.settings.variables.iter().find(|(name, _)| name == "TRIGGERD_STORE_URL");
+        found.map(|(_, url)| url.as_str())
+    }
+
     /// Its process, while it runs.
     pub fn process_id(&self) -> u32 {
         self.process.as_ref().expect("the server runs").child.id()

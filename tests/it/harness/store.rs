@@ -5,6 +5,10 @@ use std::future::Future;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+
+use super::server::Server;
 use super::sql_server::Database;
 
 /// The master key of every server on PostgreSQL: base64 of 32 bytes.
@@ -53,4 +57,54 @@ fn apart<T: Send>(what: impl Future<Output = T> + Send) -> T {
         });
         thread.join().expect("the database server works")
     })
+}
+
+/// What a server has kept, straight from its store: the API counts for a moment only, and a long run leaves much to be counted.
+pub enum Kept {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+impl Kept {
+    pub async fn of(server: &Server) -> Self {
+        match server.store_url() {
+            Some(url) => Self::Postgres(PgConnection::connect(url).await.expect("the database answers")),
+            None => {
+                let file = SqliteConnectOptions::new().filename(server.data_dir().join("triggerd.db")).read_only(true);
+                Self::Sqlite(file.connect().await.expect("the store can be read"))
+            }
+        }
+    }
+
+    /// How many events there are from a source.
+    pub async fn count(&mut self, source: &str) -> u64 {
+        let count: Result<i64, sqlx::Error> = match self {
+            Self::Sqlite(store) => {
+                let sql = "SELECT count(*) FROM events WHERE source = $1";
+                sqlx::query_scalar(sql).bind(source).fetch_one(store).await
+            }
+            Self::Postgres(store) => {
+                let sql = "SELECT count(*) FROM triggerd.events WHERE source = $1";
+                sqlx::query_scalar(sql).bind(source).fetch_one(store).await
+            }
+        };
+        count.expect("the store can be read").unsigned_abs()
+    }
+
+    /// The `id` and `version` of the records of a source's events, in the order in which they were accepted.
+    pub async fn versions(&mut self, source: &str) -> Vec<(i64, i64)> {
+        let rows = match self {
+            Self::Sqlite(store) => {
+                let sql = "SELECT json_extract(body, '$.record.id'), json_extract(body, '$.record.version') \
+                           FROM events WHERE source = $1 ORDER BY seq";
+                sqlx::query_as(sql).bind(source).fetch_all(store).await
+            }
+            Self::Postgres(store) => {
+                let sql = "SELECT (body::json #>> '{record,id}')::bigint, (body::json #>> '{record,version}')::bigint \
+                           FROM triggerd.events WHERE source = $1 ORDER BY seq";
+                sqlx::query_as(sql).bind(source).fetch_all(store).await
+            }
+        };
+        rows.expect("the store can be read")
+    }
 }
