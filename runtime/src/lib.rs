@@ -4,6 +4,8 @@
 //! and stores event and runs in one group commit of [`store`]; [`dispatch`] walks each run's [`actions`]; [`record`]
 //! turns outcomes into the next state; [`sweep`] takes up what was left.
 
+#![allow(clippy::duplicate_mod, reason = "`store/tables` is compiled once for each store")]
+
 pub mod access;
 pub mod actions;
 pub mod api;

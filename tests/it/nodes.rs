@@ -63,7 +63,7 @@ async fn what_is_changed_on_one_node_holds_on_all_within_a_second() {
     one.send(one.request(Method::DELETE, "/api/v1/triggers/t")).await;
     within_a_second("the deletion", async || other.get("/api/v1/triggers/t").await.status == 404).await;
 
-    let made = one.post("/api/v1/keys", json!({"name": "k", "scopes": ["inbox:read"]})).await.expect(201);
+    let made = one.post("/api/v1/keys", json!({"name": "k", "scopes": ["events:read"]})).await.expect(201);
     let with_key = crate::harness::Api::new(other.base(), made["key"].as_str());
     within_a_second("the key", async || with_key.get("/api/v1/inbox").await.status == 200).await;
     one.send(one.request(Method::DELETE, &format!("/api/v1/keys/{}", made["id"].as_str().unwrap()))).await;

@@ -336,8 +336,8 @@ impl Dispatch {
     fn start_lanes_of(&self, app: &Arc<App>, waiting: &[Job]) {
         let mut lanes: Vec<&Lane> = waiting.iter().filter_map(|job| job.lane.as_ref()).collect();
         lanes.dedup();
-        for lane in lanes.into_iter().cloned() {
-            let app = app.clone();
+        for lane in lanes {
+            let (app, lane) = (app.clone(), lane.clone());
             self.tasks.spawn_on(async move { app.dispatch.start_next_of(&app, &lane).await }, &self.engine);
         }
     }

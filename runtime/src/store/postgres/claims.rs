@@ -42,7 +42,7 @@ fn claiming(chosen: &str) -> String {
 
 impl Store {
     pub async fn claim(&self, now: Timestamp, limit: u32, lease_until: Timestamp) -> Result<Vec<Claimed>, Error> {
-        let due = self.node.skew.to_database(now.as_millisecond());
+        let due = self.node.skew.in_database(now.as_millisecond());
         let (alone, in_lanes) = self.what_is_due(due).await?;
         let mut claimed = Vec::new();
         if in_lanes {
@@ -126,7 +126,7 @@ impl Store {
         lease_until: Timestamp,
     ) -> Result<Option<Claimed>, Error> {
         let lane = lanes::digest(tenant, trigger, key);
-        let due = self.node.skew.to_database(now.as_millisecond());
+        let due = self.node.skew.in_database(now.as_millisecond());
         let id = self.node.id();
         let rows = self
             .write(move |conn| {
@@ -146,7 +146,7 @@ impl Store {
     }
 
     pub async fn claim_run(&self, id: RunId, now: Timestamp, lease_until: Timestamp) -> Result<Option<Claimed>, Error> {
-        let due = self.node.skew.to_database(now.as_millisecond());
+        let due = self.node.skew.in_database(now.as_millisecond());
         let mut conn = self.reader().await?;
         let lane: Option<Option<Uuid>> = sqlx::query_scalar("SELECT lane FROM queue WHERE run_id = $1")
             .bind(id.0)

@@ -45,7 +45,7 @@ pub(super) fn run(row: &PgRow, skew: &Skew) -> Result<Run, Error> {
         version: version(row)?,
         state,
         epoch: row.try_get("epoch")?,
-        due: due.filter(|_| state == RunState::Pending).map(|ms| instant(skew.from_database(ms))).transpose()?,
+        due: due.filter(|_| state == RunState::Pending).map(|ms| instant(skew.of_database(ms))).transpose()?,
         queue: queue.map(text::read),
         ordering_key: key.map(text::read),
         replay: row.try_get("replay")?,

@@ -181,7 +181,7 @@ impl<'a> Batch<'a> {
         push(out, texts_of(rows.iter().map(|placed| placed.run.ordering_key.as_deref())))?;
         push(out, rows.iter().map(|placed| placed.accepted_at).collect::<Vec<_>>())?;
         if rows.iter().any(|placed| placed.queued) {
-            let due = |placed: &PlacedRun<'_>| node.skew.to_database(placed.accepted_at);
+            let due = |placed: &PlacedRun<'_>| node.skew.in_database(placed.accepted_at);
             push(out, rows.iter().map(|placed| placed.queued).collect::<Vec<_>>())?;
             push(out, rows.iter().map(due).collect::<Vec<_>>())?;
             push(out, rows.iter().map(|placed| placed.lane).collect::<Vec<_>>())?;
@@ -198,7 +198,7 @@ impl<'a> Batch<'a> {
         push(out, ids)?;
         push(out, rows.iter().map(|row| row.epoch).collect::<Vec<_>>())?;
         push(out, rows.iter().map(|row| row.state as i16).collect::<Vec<_>>())?;
-        push(out, rows.iter().map(|row| row.due.map(|due| node.skew.to_database(due))).collect::<Vec<_>>())?;
+        push(out, rows.iter().map(|row| row.due.map(|due| node.skew.in_database(due))).collect::<Vec<_>>())?;
         push(out, texts_of(rows.iter().map(|row| row.queue.as_deref())))?;
         push(out, rows.iter().map(|row| &*row.progress).collect::<Vec<&str>>())?;
         push(out, rows.iter().map(|row| row.attempts).collect::<Vec<_>>())?;

@@ -23,7 +23,7 @@ const NEEDED: &str = "r.id, r.tenant, r.trigger, r.ordering_key, r.state, r.prog
 
 impl Store {
     pub async fn replay_run(&self, tenant: &TenantId, id: RunId, now: Timestamp) -> Result<Option<Run>, Error> {
-        let (tenant, now) = (tenant.clone(), self.node.skew.to_database(now.as_millisecond()));
+        let (tenant, now) = (tenant.clone(), self.node.skew.in_database(now.as_millisecond()));
         let row = self
             .write(move |conn| {
                 Box::pin(async move {
@@ -45,7 +45,7 @@ impl Store {
     }
 
     pub async fn replay_event(&self, tenant: &TenantId, id: EventId, now: Timestamp) -> Result<u64, Error> {
-        let (tenant, now) = (tenant.clone(), self.node.skew.to_database(now.as_millisecond()));
+        let (tenant, now) = (tenant.clone(), self.node.skew.in_database(now.as_millisecond()));
         let replayed = self
             .write(move |conn| {
                 Box::pin(async move {
@@ -67,7 +67,7 @@ impl Store {
         let mut filter = filter.clone();
         let last = Timestamp::from_millisecond(now.as_millisecond() + 1).unwrap_or(Timestamp::MAX);
         filter.end = Some(filter.end.map_or(last, |end| end.min(last)));
-        let due = self.node.skew.to_database(now.as_millisecond());
+        let due = self.node.skew.in_database(now.as_millisecond());
         let mut below = Position::TOP;
         let mut replayed = 0;
         loop {

@@ -129,7 +129,7 @@ impl Store {
                             .bind(run.queue.as_deref().map(text::kept))
                             .bind(run.ordering_key.as_deref().map(text::kept))
                             .bind(now)
-                            .bind(node.skew.to_database(now))
+                            .bind(node.skew.in_database(now))
                             .bind(lane)
                             .fetch_one(&mut *conn)
                             .await?;
@@ -167,10 +167,10 @@ impl Store {
              (SELECT due_at FROM queue WHERE holder IS NULL AND NOT parked AND lane IS NULL AND due_at > $1 ORDER BY due_at LIMIT 1), \
              (SELECT due_at FROM queue WHERE holder IS NULL AND NOT parked AND lane IS NOT NULL AND due_at > $1 ORDER BY due_at LIMIT 1))",
         )
-        .bind(self.node.skew.to_database(now.as_millisecond()))
+        .bind(self.node.skew.in_database(now.as_millisecond()))
         .fetch_one(&mut *conn)
         .await?;
-        due.map(|ms| decode::instant(self.node.skew.from_database(ms))).transpose()
+        due.map(|ms| decode::instant(self.node.skew.of_database(ms))).transpose()
     }
 }
 

@@ -48,13 +48,13 @@ impl Skew {
     }
 
     /// A time of this process in the database's.
-    pub(super) fn to_database(&self, ms: i64) -> i64 {
+    pub(super) fn in_database(&self, ms: i64) -> i64 {
         self.follow();
         ms.saturating_add(self.offset.load(Ordering::Relaxed))
     }
 
     /// A time of the database in this process'.
-    pub(super) fn from_database(&self, ms: i64) -> i64 {
+    pub(super) fn of_database(&self, ms: i64) -> i64 {
         ms.saturating_sub(self.offset.load(Ordering::Relaxed))
     }
 
@@ -107,12 +107,12 @@ mod tests {
         let source = Arc::new(Settable(AtomicI64::new(1_000_000)));
         let skew = Skew::new(Clock::of(source.clone()));
         skew.measured(5_000_000);
-        assert_eq!(skew.to_database(1_000_100), 5_000_100);
+        assert_eq!(skew.in_database(1_000_100), 5_000_100);
         source.0.fetch_add(600_000, Ordering::Relaxed);
-        assert!((skew.to_database(1_600_100) - 5_000_100).abs() < 100, "ten minutes ahead");
+        assert!((skew.in_database(1_600_100) - 5_000_100).abs() < 100, "ten minutes ahead");
         source.0.fetch_sub(1_200_000, Ordering::Relaxed);
-        assert!((skew.to_database(400_100) - 5_000_100).abs() < 100, "ten minutes behind");
-        assert_eq!(skew.from_database(skew.to_database(7)), 7);
+        assert!((skew.in_database(400_100) - 5_000_100).abs() < 100, "ten minutes behind");
+        assert_eq!(skew.of_database(skew.in_database(7)), 7);
     }
 
     #[test]
@@ -120,6 +120,6 @@ mod tests {
         let source = Arc::new(Settable(AtomicI64::new(1_000_000)));
         let skew = Skew::new(Clock::of(source));
         skew.measured(1_000_100);
-        assert_eq!(skew.to_database(1_000_000), 1_000_000);
+        assert_eq!(skew.in_database(1_000_000), 1_000_000);
     }
 }
