@@ -99,6 +99,8 @@ fn host_config(config: &Config) -> anyhow::Result<HostConfig> {
 pub struct Background {
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// Ends the renewing of leases: last, when no run is under way any more.
+    ended: CancellationToken,
 }
 
 /// Opens the store that the configuration names. A data directory without the store in it is this process' own all the same: the
@@ -170,18 +172,22 @@ impl App {
         self.restore_lanes().await?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(sweep::claim_due(self.clone(), stop.clone()));
-        tasks.spawn(sweep::tend_leases(self.clone(), stop.clone()));
+        let ended = CancellationToken::new();
+        tokio::spawn(sweep::tend_leases(self.clone(), ended.clone()));
         tasks.spawn(sweep::retire(self.clone(), stop.clone()));
         tasks.spawn(sources::supervise(self.clone(), stop.clone()));
         if self.store.is_shared() {
             tasks.spawn(follow::follow(self.clone(), stop.clone()));
             tasks.spawn(follow::tell(self.clone(), stop.clone()));
         }
-        Ok(Background { stop, tasks })
+        Ok(Background { stop, tasks, ended })
     }
 
-    /// Counts the unfinished runs of every lane in the store.
+    /// Counts the unfinished runs of every lane in the store, unless other nodes add to them.
     pub async fn restore_lanes(&self) -> Result<(), store::Error> {
+        if self.store.is_shared() {
+            return Ok(());
+        }
         let lanes = self.store.lanes().await?;
         self.dispatch
             .lanes
@@ -201,6 +207,7 @@ impl App {
         background.tasks.close();
         let _ = tokio::time::timeout_at(deadline, background.tasks.wait()).await;
         let left = self.dispatch.drained(deadline).await;
+        background.ended.cancel();
         if !left.is_empty() {
             tracing::warn!("Handing back {} runs that did not end in time", left.len());
             self.hand_back(left).await;

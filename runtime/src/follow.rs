@@ -20,6 +20,8 @@ use crate::syncs;
 
 /// A node that has not looked for so long is behind.
 const STALE: Duration = Duration::from_secs(1);
+/// How long the store may take to answer.
+const ANSWER: Duration = Duration::from_secs(30);
 /// How long after a failure it is tried again.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -57,7 +59,8 @@ pub async fn follow(app: Arc<App>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = app.store.changed_elsewhere() => {}
         }
-        match catch_up(&app, all).await {
+        let caught_up = tokio::time::timeout(ANSWER, catch_up(&app, all)).await;
+        match caught_up.unwrap_or_else(|_| Err(store::Error::Unavailable("no answer".to_owned()))) {
             Ok(()) => {
                 all = false;
                 app.freshness.at.store(app.clock.now_ms(), Ordering::Relaxed);
@@ -84,6 +87,19 @@ async fn catch_up(app: &App, all: bool) -> Result<(), store::Error> {
             Ok(())
         }
         Changes::Some(_) | Changes::All => reload(app).await,
+    }
+}
+
+/// Reads anew what a trigger stands for, before it is taken for gone.
+pub async fn catch_up_with(app: &App, tenant: &TenantId, trigger: &str) -> Result<(), store::Error> {
+    let mut parts = trigger.split(':');
+    match (parts.next(), parts.next()) {
+        (Some("sync"), Some(tag)) => {
+            app.services.resources.refresh(tenant, "syncs", tag).await?;
+            syncs::install(&app.definitions, &app.services.resources, tenant, tag).await;
+            Ok(())
+        }
+        _ => app.definitions.refresh(tenant, trigger).await,
     }
 }
 

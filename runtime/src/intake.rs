@@ -93,6 +93,12 @@ pub async fn accept_batch(app: &Arc<App>, submissions: Vec<Submission>) -> Resul
     if fault::acknowledges_early() {
         return Ok(fault::acknowledge_early(app, appends, prepared));
     }
+    // On a task of its own: a caller that goes away in the middle leaves nothing half done.
+    let kept = tokio::spawn(keep(app.clone(), appends, prepared)).await;
+    kept.unwrap_or_else(|stopped| Err(store::Error::Unavailable(format!("the server is ending: {stopped}")).into()))
+}
+
+async fn keep(app: Arc<App>, appends: Vec<Append>, prepared: Vec<Prepared>) -> Result<Vec<Receipt>, Error> {
     let outcomes = match app.store.append_batch(appends).await {
         Ok(outcomes) => outcomes,
         Err(error) => {
@@ -101,7 +107,7 @@ pub async fn accept_batch(app: &Arc<App>, submissions: Vec<Submission>) -> Resul
             return Err(error.into());
         }
     };
-    Ok(prepared.into_iter().zip(outcomes).map(|(entry, outcome)| settle(app, entry, outcome)).collect())
+    Ok(prepared.into_iter().zip(outcomes).map(|(entry, outcome)| settle(&app, entry, outcome)).collect())
 }
 
 /// An event with its runs, planned but not yet kept.

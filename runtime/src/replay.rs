@@ -18,7 +18,7 @@ const SLICE: u32 = 500;
 pub async fn run(app: &App, tenant: &TenantId, id: RunId) -> Result<Option<Run>, store::Error> {
     let run = app.store.replay_run(tenant, id, app.clock.now()).await?;
     if let Some(run) = &run {
-        app.dispatch.replayed(tenant, &run.trigger, run.ordering_key.as_deref());
+        app.dispatch.replayed(app, tenant, &run.trigger, run.ordering_key.as_deref());
     }
     Ok(run)
 }
@@ -87,7 +87,7 @@ async fn match_anew(app: &App, event: &Arc<Event>) -> Result<u64, store::Error> 
         .collect();
     app.store.add_runs(&event.tenant, event.id, runs).await?;
     for (trigger, key) in &lanes {
-        app.dispatch.replayed(&event.tenant, trigger, key.as_deref());
+        app.dispatch.replayed(app, &event.tenant, trigger, key.as_deref());
     }
     Ok(lanes.len() as u64)
 }

@@ -16,6 +16,8 @@ use crate::syncs;
 const BATCH: usize = 256;
 /// The longest sleep: leases of other nodes run out without anybody telling.
 const IDLE: Duration = Duration::from_secs(5);
+/// How long the store may take to answer.
+const ANSWER: Duration = Duration::from_secs(30);
 /// How often leases are looked at and waiters tidied.
 const TEND: Duration = Duration::from_secs(2);
 /// How often retention is looked at.
@@ -53,7 +55,9 @@ async fn claim_batch(app: &Arc<App>) -> Result<Option<Duration>, store::Error> {
         return Ok(Some(Duration::from_millis(100)));
     }
     let now = app.clock.now();
-    let claimed = app.store.claim(now, reserved as u32, app.dispatch.lease_until(app)).await;
+    let claim = app.store.claim(now, reserved as u32, app.dispatch.lease_until(app));
+    // A connection that is dead without saying so must not stop this loop.
+    let claimed = tokio::time::timeout(ANSWER, claim).await.unwrap_or_else(|_| Err(no_answer()));
     let count = claimed.as_ref().map_or(0, Vec::len);
     (count..reserved).for_each(|_| app.dispatch.unreserve());
     for run in claimed? {
@@ -62,8 +66,12 @@ async fn claim_batch(app: &Arc<App>) -> Result<Option<Duration>, store::Error> {
     if count == reserved {
         return Ok(None);
     }
-    let due = app.store.next_due(now).await?;
+    let due = tokio::time::timeout(ANSWER, app.store.next_due(now)).await.unwrap_or_else(|_| Err(no_answer()))?;
     Ok(Some(due.map_or(IDLE, |due| until(app, due))))
+}
+
+fn no_answer() -> store::Error {
+    store::Error::Unavailable(format!("no answer within {} s", ANSWER.as_secs()))
 }
 
 fn until(app: &App, due: Timestamp) -> Duration {
@@ -75,7 +83,14 @@ fn until(app: &App, due: Timestamp) -> Duration {
 /// Starts a claimed run whose place is reserved, in the version of its trigger that it began with.
 pub(crate) async fn start(app: &Arc<App>, claimed: Claimed) {
     let (tenant, trigger, version) = (claimed.run.tenant.clone(), claimed.run.trigger.clone(), claimed.run.version);
-    let found = app.definitions.version(&tenant, &trigger, version).await;
+    let mut found = app.definitions.version(&tenant, &trigger, version).await;
+    if matches!(found, Ok(None)) && app.store.is_shared() {
+        // Another node may have made it a moment ago.
+        found = match crate::follow::catch_up_with(app, &tenant, &trigger).await {
+            Ok(()) => app.definitions.version(&tenant, &trigger, version).await,
+            Err(error) => Err(error),
+        };
+    }
     match found {
         Ok(Some(definition)) => app.dispatch.start_claimed(app, Job::of_claimed(claimed, definition)),
         Ok(None) if syncs::is_abandoned(&app.services.resources, &tenant, &trigger) => {

@@ -134,8 +134,12 @@ impl Dispatch {
                 trigger: run.trigger.tag.clone(),
                 key,
             });
-            let first = lane.as_ref().is_none_or(|lane| self.lanes.enter(lane.clone()));
-            let held = first && run.queue.is_none() && !(shared && lane.is_some()) && self.reserve();
+            let first = match &lane {
+                None => true,
+                Some(_) if shared => false,
+                Some(lane) => self.lanes.enter(lane.clone()),
+            };
+            let held = first && run.queue.is_none() && self.reserve();
             rows.push(NewRun {
                 id: run.id,
                 trigger: run.trigger.tag.clone(),
@@ -312,9 +316,8 @@ impl Dispatch {
         self.watches.ended(job.run);
         metrics::histogram!("triggerd_event_lag_seconds").record(lag_seconds(app, &job));
         if let Some(lane) = &job.lane {
-            let others_wait = self.lanes.leave(lane);
-            // What another node has added to the lane is not counted here.
-            if others_wait || app.store.is_shared() {
+            // Of a shared store's lanes nothing is counted here.
+            if app.store.is_shared() || self.lanes.leave(lane) {
                 self.start_next_of(app, lane).await;
             }
         }
@@ -397,8 +400,8 @@ impl Dispatch {
     }
 
     /// The tenant's run was made pending again by a replay: its lane counts it.
-    pub(crate) fn replayed(&self, tenant: &TenantId, trigger: &Arc<str>, key: Option<&str>) {
-        if let Some(key) = key {
+    pub(crate) fn replayed(&self, app: &App, tenant: &TenantId, trigger: &Arc<str>, key: Option<&str>) {
+        if let Some(key) = key.filter(|_| !app.store.is_shared()) {
             self.lanes.enter(Lane { tenant: tenant.clone(), trigger: trigger.clone(), key: key.to_owned() });
         }
         self.wake();

@@ -4,7 +4,7 @@
 //! visible only after all before it. Nodes ask for what is new several times a second, and are woken besides.
 
 use sqlx::Row as _;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgRow};
 use triggerd_core::id::TenantId;
 
 use super::Store;
@@ -39,6 +39,12 @@ pub(super) async fn note(conn: &mut PgConnection, kind: ChangeKind, tenant: &Ten
     Ok(())
 }
 
+/// The changes after a number, in order.
+async fn newer(conn: &mut PgConnection, after: i64) -> Result<Vec<PgRow>, Error> {
+    let sql = "SELECT n, kind, tenant, key FROM changes WHERE n > $1 ORDER BY n LIMIT $2";
+    Ok(sqlx::query(sql).bind(after).bind(MANY + 1).fetch_all(conn).await?)
+}
+
 /// Forgets old changes.
 pub(super) async fn forget(conn: &mut PgConnection) -> Result<(), Error> {
     let sql = "DELETE FROM changes WHERE at < clock_timestamp() - $1::interval";
@@ -50,10 +56,16 @@ impl Store {
     pub async fn changes(&self) -> Result<Changes, Error> {
         let mut cursor = self.cursor.lock().await;
         let mut conn = self.reader().await?;
-        let sql = "SELECT n, kind, tenant, key FROM changes WHERE n > $1 ORDER BY n LIMIT $2";
-        let rows = sqlx::query(sql).bind(cursor.0).bind(MANY + 1).fetch_all(&mut *conn).await?;
-        let Some(first) = rows.first() else { return Ok(Changes::Some(Vec::new())) };
-        if first.try_get::<i64, _>("n")? != cursor.0 + 1 || rows.len() as i64 > MANY {
+        let mut rows = newer(&mut conn, cursor.0).await?;
+        if rows.is_empty() {
+            // Nothing is new; or so much time has gone by that it is forgotten.
+            if Cursor::now(&mut conn).await?.0 == cursor.0 {
+                return Ok(Changes::Some(Vec::new()));
+            }
+            rows = newer(&mut conn, cursor.0).await?;
+        }
+        let first: Option<i64> = rows.first().map(|row| row.try_get("n")).transpose()?;
+        if first != Some(cursor.0 + 1) || rows.len() as i64 > MANY {
             *cursor = Cursor::now(&mut conn).await?;
             return Ok(Changes::All);
         }

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Row as _};
 use triggerd_core::id::{RunId, TenantId};
 use uuid::Uuid;
@@ -31,11 +31,11 @@ fn claiming(chosen: &str) -> String {
     format!(
         "WITH {FENCE}, \
          chosen AS MATERIALIZED ({chosen} FOR UPDATE OF q SKIP LOCKED), \
-         taken AS (UPDATE queue AS q SET holder = node.id, due_at = NULL, lost = false FROM chosen, node \
+         taken AS (UPDATE queue AS q SET holder = node.id, due_at = NULL, lost = false, parked = false FROM chosen, node \
              WHERE q.run_id = chosen.run_id RETURNING q.run_id, q.lane, chosen.due_at, chosen.lost), \
          claimed AS (UPDATE runs AS r SET state = 1, epoch = r.epoch + 1, holder = node.id FROM taken, node \
              WHERE r.id = taken.run_id RETURNING {RUN_COLUMNS}, taken.due_at AS was_due, taken.lost, taken.lane) \
-         SELECT c.*, NULL::bigint AS due_at, e.crc, e.body FROM claimed AS c JOIN events AS e ON e.id = c.event_id \
+         SELECT c.*, NULL::bigint AS due_at, e.crc, e.body FROM claimed AS c LEFT JOIN events AS e ON e.id = c.event_id \
          ORDER BY c.was_due, c.id"
     )
 }
@@ -55,12 +55,28 @@ impl Store {
             let sql = claiming(&format!(
                 "SELECT q.run_id, q.due_at, q.lost FROM queue AS q, node WHERE {DUE} AND q.lane IS NULL ORDER BY q.due_at LIMIT $3"
             ));
-            let mut conn = self.reader().await?;
-            let rows =
-                sqlx::query(AssertSqlSafe(sql)).bind(self.node.id()).bind(due).bind(room).fetch_all(&mut *conn).await?;
-            claimed.extend(self.take(&mut conn, &rows, lease_until).await?);
+            match self.claim_alone(sql, due, room, lease_until).await {
+                Ok(more) => claimed.extend(more),
+                // What was claimed is this node's, and nobody else would begin it for the time of a lease.
+                Err(error) if claimed.is_empty() => return Err(error),
+                Err(error) => tracing::warn!(%error, "Claiming further runs failed: {error}"),
+            }
         }
         Ok(claimed)
+    }
+
+    async fn claim_alone(
+        &self,
+        sql: String,
+        due: i64,
+        room: i64,
+        lease_until: Timestamp,
+    ) -> Result<Vec<Claimed>, Error> {
+        let mut conn = self.reader().await?;
+        let node = self.node.id();
+        let rows = sqlx::query(AssertSqlSafe(sql)).bind(node).bind(due).bind(room).fetch_all(&mut *conn).await?;
+        drop(conn);
+        self.take(&rows, node, lease_until).await
     }
 
     /// Whether runs without a lane are due, and runs with one.
@@ -113,8 +129,7 @@ impl Store {
                 })
             })
             .await?;
-        let mut conn = self.reader().await?;
-        self.take(&mut conn, &rows, lease_until).await
+        self.take(&rows, id, lease_until).await
     }
 
     pub async fn claim_lane(
@@ -141,8 +156,7 @@ impl Store {
                 })
             })
             .await?;
-        let mut conn = self.reader().await?;
-        Ok(self.take(&mut conn, &rows, lease_until).await?.pop())
+        Ok(self.take(&rows, id, lease_until).await?.pop())
     }
 
     pub async fn claim_run(&self, id: RunId, now: Timestamp, lease_until: Timestamp) -> Result<Option<Claimed>, Error> {
@@ -182,23 +196,22 @@ impl Store {
         Duration::from_millis(u64::try_from(ms).unwrap_or(0))
     }
 
-    /// Enters claimed rows among the held runs, and reads them.
-    async fn take(
-        &self,
-        conn: &mut PgConnection,
-        rows: &[PgRow],
-        lease_until: Timestamp,
-    ) -> Result<Vec<Claimed>, Error> {
+    /// Enters rows that `node` has claimed among the held runs, and reads them.
+    async fn take(&self, rows: &[PgRow], node: i64, lease_until: Timestamp) -> Result<Vec<Claimed>, Error> {
         let lease = self.lease(lease_until);
         let mut claimed = Vec::with_capacity(rows.len());
         for row in rows {
-            let (id, epoch) = (RunId(row.try_get("id")?), row.try_get("epoch")?);
-            self.node.held.enter(self.node.id(), (id, epoch), lease, true, row.try_get("lane")?);
+            let (id, epoch, lane) = (RunId(row.try_get("id")?), row.try_get("epoch")?, row.try_get("lane")?);
+            self.node.held.enter(node, (id, epoch), lease, true, lane);
             match self.decode(row) {
                 Ok(one) => claimed.push(one),
-                Err(Error::Damaged(what)) => self.bury(conn, id, epoch, &what).await?,
-                Err(error) => return Err(error),
+                Err(error) => self.bury(id, epoch, lane, &error).await,
             }
+        }
+        if node != self.node.id() {
+            // Claimed under a lease that has ended meanwhile: another's already, or soon.
+            self.node.held.forget(node);
+            return Err(self.node.fenced());
         }
         Ok(claimed)
     }
@@ -211,23 +224,36 @@ impl Store {
         })
     }
 
-    /// Makes a run that cannot be read a dead letter: it would be claimed for ever, and its lane would stand still.
-    async fn bury(&self, conn: &mut PgConnection, id: RunId, epoch: i64, what: &str) -> Result<(), Error> {
-        tracing::error!("The store holds a damaged {what}; its run becomes a dead letter");
-        sqlx::query(
-            "WITH buried AS (UPDATE runs SET state = 3, holder = NULL, finished_at = created_at, error_code = 'STORE_DAMAGED', \
-                 error = $3 WHERE id = $1 AND epoch = $2 AND state = 1 RETURNING id, tenant), \
-             letter AS (INSERT INTO dead_letters (tenant, run_id) SELECT tenant, id FROM buried ON CONFLICT DO NOTHING), \
-             ended AS (DELETE FROM queue AS q USING buried AS b WHERE q.run_id = b.id RETURNING q.lane) \
-             UPDATE queue AS q SET parked = false FROM ended AS n WHERE q.parked AND q.run_id = \
-                 (SELECT f.run_id FROM queue AS f WHERE f.lane = n.lane AND f.run_id <> $1 ORDER BY f.lane_seq LIMIT 1)",
-        )
-        .bind(id.0)
-        .bind(epoch)
-        .bind(what)
-        .execute(conn)
-        .await?;
-        self.node.held.leave(id, epoch);
-        Ok(())
+    /// Makes a run that cannot be read a dead letter: it would be claimed for ever, and its lane would stand still. Where that fails, its
+    /// lease ends, and the next claim tries again.
+    async fn bury(&self, id: RunId, epoch: i64, lane: Option<Uuid>, error: &Error) {
+        let Error::Damaged(what) = error else {
+            tracing::error!(run.id = %id, %error, "Run {id} is left to its lease: {error}");
+            return;
+        };
+        tracing::error!(run.id = %id, "The store holds a damaged {what}; its run becomes a dead letter");
+        let what = what.clone();
+        let buried = self.write(move |conn| {
+            Box::pin(async move {
+                let lanes: Vec<Uuid> = lane.into_iter().collect();
+                lanes::lock(conn, &lanes).await?;
+                sqlx::query(
+                    "WITH buried AS (UPDATE runs SET state = 3, holder = NULL, finished_at = created_at, \
+                         error_code = 'STORE_DAMAGED', error = $3 WHERE id = $1 AND epoch = $2 AND state = 1 RETURNING id, tenant), \
+                     letter AS (INSERT INTO dead_letters (tenant, run_id) SELECT tenant, id FROM buried ON CONFLICT DO NOTHING) \
+                     DELETE FROM queue AS q USING buried AS b WHERE q.run_id = b.id",
+                )
+                .bind(id.0)
+                .bind(epoch)
+                .bind(what)
+                .execute(&mut *conn)
+                .await?;
+                Ok(lanes::unpark(conn, &lanes).await?)
+            })
+        });
+        match buried.await {
+            Ok(()) => self.node.held.leave(id, epoch),
+            Err(error) => tracing::error!(run.id = %id, %error, "Run {id} is left to its lease: {error}"),
+        }
     }
 }

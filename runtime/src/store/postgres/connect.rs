@@ -18,7 +18,10 @@ const ACQUIRE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Statements of the hot path join a few rows to a table that may have any size, and whose statistics lag behind: only index
 /// scans are right, and planning them anew each time is not worth it.
-const HOT: [(&str, &str); 5] = [
+const HOT: [(&str, &str); 7] = [
+    // Below what a writer waits for: what it gives up on has been given up by the server too.
+    ("statement_timeout", "15s"),
+    ("lock_timeout", "10s"),
     ("enable_seqscan", "off"),
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
@@ -33,12 +36,14 @@ pub(super) fn options(url: &str) -> Result<PgConnectOptions, Error> {
     Ok(options
         .application_name("triggerd")
         .statement_cache_capacity(256)
+        .extra_float_digits(None)
         .options([
             ("search_path", SCHEMA),
             ("timezone", "UTC"),
             ("client_min_messages", "warning"),
             ("jit", "off"),
             ("idle_in_transaction_session_timeout", "60s"),
+            ("default_transaction_isolation", "read committed"),
             ("lock_timeout", "30s"),
             ("tcp_keepalives_idle", "10"),
             ("tcp_keepalives_interval", "5"),
@@ -51,6 +56,11 @@ pub(super) fn options(url: &str) -> Result<PgConnectOptions, Error> {
 /// As [`options`], for the statements of the hot path.
 pub(super) fn hot(options: &PgConnectOptions) -> PgConnectOptions {
     options.clone().options(HOT)
+}
+
+/// As [`options`], planned like the hot path, for reads and for what is seldom written.
+pub(super) fn cold(options: &PgConnectOptions) -> PgConnectOptions {
+    options.clone().options(HOT).options([("statement_timeout", "60s")])
 }
 
 /// The connections for reads and for what is seldom written.

@@ -18,7 +18,7 @@ impl Store {
             "WITH old AS MATERIALIZED (SELECT e.id, e.first_run, e.last_run FROM events_rest AS e WHERE e.accepted_at < $1 \
                  AND NOT EXISTS (SELECT 1 FROM {RUNS_OF_E} AND r.state < 2) ORDER BY e.accepted_at LIMIT $2), \
              runs_gone AS (DELETE FROM runs AS r USING old WHERE r.id BETWEEN old.first_run AND old.last_run \
-                 AND r.event_id = old.id RETURNING r.id, r.tenant), \
+                 AND r.event_id = old.id AND r.state >= 2 RETURNING r.id, r.tenant), \
              letters_gone AS (DELETE FROM dead_letters AS d USING runs_gone AS g WHERE d.tenant = g.tenant AND d.run_id = g.id), \
              gone AS (DELETE FROM events_rest AS e USING old WHERE e.id = old.id RETURNING e.id) \
              SELECT count(*) FROM gone"

@@ -5,7 +5,8 @@
 //! - the least id of those that the table `queue` does not name, so that another node finds them when this one dies
 //!   (`nodes.low_run`);
 //! - when a run's own lease ends, which its holder in this process renews here: a run that nobody renews was dropped on
-//!   the way, and is given back.
+//!   the way, and is given back; so is one of which it is unknown what was committed. Such a run stays here, and below the
+//!   mark, until the database has taken it back.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -20,8 +21,12 @@ struct Entry {
     epoch: i64,
     until: Instant,
     since: Instant,
-    /// `queue` names it.
+    /// `queue` may name it: whoever reports its end looks.
+    maybe_queued: bool,
+    /// `queue` names it, for certain.
     queued: bool,
+    /// It is unknown what was committed of it: nobody in this process holds it, and the database may say otherwise.
+    doubtful: bool,
     lane: Option<Uuid>,
 }
 
@@ -58,8 +63,20 @@ impl Held {
         let now = Instant::now();
         let mut state = self.0.lock();
         let queued = queued || id.0 < state.low;
-        state.entries.insert(id, Entry { node, epoch, until: now + lease, since: now, queued, lane });
+        let entry =
+            Entry { node, epoch, until: now + lease, since: now, maybe_queued: queued, queued, doubtful: false, lane };
+        state.entries.insert(id, entry);
         queued
+    }
+
+    /// It is unknown what was committed of these: from now on nobody holds them here.
+    pub(super) fn doubt(&self, runs: &[Dropped]) {
+        let mut state = self.0.lock();
+        for one in runs {
+            if let Some(entry) = state.entries.get_mut(&one.id).filter(|entry| entry.epoch == one.epoch) {
+                entry.doubtful = true;
+            }
+        }
     }
 
     /// The run has ended or was given back, under this epoch or an older one.
@@ -73,13 +90,14 @@ impl Held {
     /// Whether `queue` names the run, and its lane; `None` where this node does not hold it under this epoch.
     pub(super) fn find(&self, id: RunId, epoch: i64) -> Option<(bool, Option<Uuid>)> {
         let state = self.0.lock();
-        state.entries.get(&id).filter(|entry| entry.epoch == epoch).map(|entry| (entry.queued, entry.lane))
+        let entry = state.entries.get(&id).filter(|entry| entry.epoch == epoch && !entry.doubtful);
+        entry.map(|entry| (entry.maybe_queued, entry.lane))
     }
 
     /// Renews a run's lease; `false` where this node does not hold it.
     pub(super) fn renew(&self, id: RunId, epoch: i64, lease: Duration) -> bool {
         let mut state = self.0.lock();
-        let entry = state.entries.get_mut(&id).filter(|entry| entry.epoch == epoch);
+        let entry = state.entries.get_mut(&id).filter(|entry| entry.epoch == epoch && !entry.doubtful);
         entry.map(|entry| entry.until = Instant::now() + lease).is_some()
     }
 
@@ -87,7 +105,7 @@ impl Held {
     /// lesser id than what is published, or will be, are named.
     pub(super) fn low(&self, newest: Uuid) -> Uuid {
         let mut state = self.0.lock();
-        let low = state.entries.iter().filter(|(_, entry)| !entry.queued).map(|(id, _)| id.0).min();
+        let low = state.entries.iter().filter(|(_, entry)| !entry.queued || entry.doubtful).map(|(id, _)| id.0).min();
         let low = low.map_or(newest, |low| low.min(newest));
         state.low = state.low.max(low);
         low
@@ -98,31 +116,37 @@ impl Held {
         self.0.lock().low = low;
     }
 
-    /// The runs that have been held for longer than `age` and that `queue` does not name; from now on it does.
+    /// The runs that have been held for longer than `age` and that `queue` does not name for certain; from now on it may.
     pub(super) fn queue_old(&self, node: i64, age: Duration) -> Vec<RunId> {
         let mut state = self.0.lock();
         let old = state.entries.iter_mut().filter(|(_, e)| e.node == node && !e.queued && e.since.elapsed() > age);
         old.map(|(id, entry)| {
-            entry.queued = true;
+            entry.maybe_queued = true;
             *id
         })
         .collect()
     }
 
-    /// Takes out the runs whose leases nobody renewed.
-    pub(super) fn take_dropped(&self) -> Vec<Dropped> {
+    /// `queue` names these, committed.
+    pub(super) fn queued(&self, runs: impl IntoIterator<Item = RunId>) {
+        let mut state = self.0.lock();
+        for id in runs {
+            if let Some(entry) = state.entries.get_mut(&id) {
+                (entry.queued, entry.maybe_queued) = (true, true);
+            }
+        }
+    }
+
+    /// The runs whose leases nobody renewed, and those in doubt. They stay until [`Held::leave`], and are nobody's from here on.
+    pub(super) fn dropped(&self) -> Vec<Dropped> {
         let now = Instant::now();
         let mut state = self.0.lock();
-        let dropped: Vec<Dropped> = state
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.until < now)
-            .map(|(id, entry)| Dropped { id: *id, epoch: entry.epoch, node: entry.node })
-            .collect();
-        for one in &dropped {
-            state.entries.remove(&one.id);
-        }
-        dropped
+        let lost = state.entries.iter_mut().filter(|(_, entry)| entry.doubtful || entry.until < now);
+        lost.map(|(id, entry)| {
+            entry.doubtful = true;
+            Dropped { id: *id, epoch: entry.epoch, node: entry.node }
+        })
+        .collect()
     }
 
     /// Whether the run is held, under whatever epoch.
@@ -177,8 +201,12 @@ mod tests {
         held.enter(1, (id(1), 3), Duration::ZERO, false, None);
         held.enter(1, (id(2), 1), LEASE, false, None);
         std::thread::sleep(Duration::from_millis(2));
-        assert_eq!(held.take_dropped(), [Dropped { id: id(1), epoch: 3, node: 1 }]);
-        assert!(held.take_dropped().is_empty());
+        let lost = Dropped { id: id(1), epoch: 3, node: 1 };
+        assert_eq!(held.dropped(), [lost]);
+        assert_eq!(held.low(id(9).0), id(1).0, "until the database has it back it is below the mark");
+        assert!(held.find(id(1), 3).is_none(), "nobody reports on it any more");
+        held.leave(lost.id, lost.epoch);
+        assert!(held.dropped().is_empty());
         assert!(!held.renew(id(1), 3, LEASE) && held.renew(id(2), 1, LEASE) && !held.renew(id(2), 2, LEASE));
     }
 
@@ -192,5 +220,20 @@ mod tests {
         assert!(held.has(id(1)));
         held.forget(2);
         assert!(!held.has(id(1)));
+    }
+
+    #[test]
+    fn a_run_is_below_the_mark_until_the_queue_names_it_for_certain() {
+        let held = Held::default();
+        held.enter(1, (id(1), 1), LEASE, false, None);
+        assert_eq!(held.queue_old(1, Duration::ZERO), [id(1)]);
+        assert_eq!(held.find(id(1), 1), Some((true, None)), "its end looks into the queue");
+        assert_eq!(held.low(id(9).0), id(1).0);
+        assert_eq!(held.queue_old(1, Duration::ZERO), [id(1)], "asked for again");
+        held.queued([id(1)]);
+        assert_eq!(held.low(id(9).0), id(9).0);
+        assert!(held.queue_old(1, Duration::ZERO).is_empty());
+        held.doubt(&[Dropped { id: id(1), epoch: 1, node: 1 }]);
+        assert_eq!(held.low(id(9).0), id(1).0, "what was committed of it is unknown");
     }
 }

@@ -38,19 +38,19 @@ impl Store {
 
     /// Waits until nobody else holds what `name` names, and holds it.
     pub(in crate::store) async fn hold(&self, name: String) -> Result<Held, Error> {
-        let token = Uuid::from_bytes(rand::random());
+        let token = Token::new(self);
         let mut pause = FIRST_PAUSE;
         loop {
             let mut conn = self.reader().await?;
             let taken: Option<i64> = sqlx::query_scalar(TAKE)
                 .bind(self.node.id())
                 .bind(&name)
-                .bind(token)
+                .bind(token.value)
                 .fetch_optional(&mut *conn)
                 .await?;
             drop(conn);
             if taken.is_some() {
-                return Ok(Held::new(self, name, token));
+                return Ok(Held { name, token });
             }
             if !self.node.is_alive() {
                 return Err(self.node.fenced());
@@ -71,25 +71,39 @@ impl Store {
     }
 }
 
-/// A hold, let go when it is dropped.
-pub(in crate::store) struct Held {
+/// Names a hold for as long as somebody in this process has it, or is about to: a heartbeat ends those of this node that nobody has.
+pub(super) struct Token {
     store: Store,
-    name: String,
-    token: Uuid,
+    pub(super) value: Uuid,
 }
 
-impl Held {
-    pub(super) fn new(store: &Store, name: String, token: Uuid) -> Self {
-        Self { store: store.clone(), name, token }
+impl Token {
+    /// A new one, before the hold is asked for.
+    pub(super) fn new(store: &Store) -> Self {
+        let value = Uuid::from_bytes(rand::random());
+        store.node.tokens.lock().insert(value);
+        Self { store: store.clone(), value }
     }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        self.store.node.tokens.lock().remove(&self.value);
+    }
+}
+
+/// A hold, let go when it is dropped.
+pub(in crate::store) struct Held {
+    pub(super) name: String,
+    pub(super) token: Token,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let (store, name, token) = (self.store.clone(), std::mem::take(&mut self.name), self.token);
+        let (store, name, token) = (self.token.store.clone(), std::mem::take(&mut self.name), self.token.value);
         tokio::spawn(async move {
             if let Err(error) = store.end_hold(name.clone(), token).await {
-                tracing::error!(%error, "The hold on {name} stays until this node leaves: {error}");
+                tracing::debug!(%error, "The hold on {name} lasts until the next heartbeat: {error}");
             }
         });
     }

@@ -18,7 +18,7 @@ use triggerd_core::id::RunId;
 use uuid::Uuid;
 
 use super::held::{Dropped, Held};
-use super::link::Link;
+use super::link::{Link, Session};
 use super::skew::Skew;
 use super::wake::Wake;
 use crate::clock::Clock;
@@ -39,6 +39,8 @@ const OLD: Duration = Duration::from_secs(10);
 const SLICE: i64 = 5000;
 /// How far behind the present the mark for held runs stays: runs that were planned before they are kept.
 const MARGIN_MS: i64 = 2000;
+/// An answer that takes longer tells the database's time too badly.
+const ROUND_TRIP: Duration = Duration::from_millis(250);
 /// Between two looks for dead nodes.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -55,8 +57,10 @@ pub(super) struct Node {
     pub(super) wake: Arc<Wake>,
     /// Whether the database answered when it was asked last.
     reachable: AtomicBool,
-    /// Runs whose state is unknown: what was written of them may have been committed or not.
-    doubtful: Mutex<Vec<Dropped>>,
+    /// Sessions that were given up on, and that may still commit what they were asked to.
+    haunting: Mutex<Vec<Session>>,
+    /// The holds of this process, by their tokens.
+    pub(super) tokens: Mutex<HashSet<Uuid>>,
     /// Runs that `queue` says this node holds, and that it did not know of at the last heartbeat.
     strays: Mutex<HashSet<Uuid>>,
 }
@@ -80,7 +84,8 @@ impl Node {
             held: Held::default(),
             wake,
             reachable: AtomicBool::new(true),
-            doubtful: Mutex::default(),
+            haunting: Mutex::default(),
+            tokens: Mutex::default(),
             strays: Mutex::default(),
         };
         node.register(conn).await?;
@@ -117,9 +122,10 @@ impl Node {
         Error::Unavailable(format!("node {} has lost its lease and joins anew", self.id()))
     }
 
-    /// These runs may be in any of two states: they are looked at when the database answers again.
-    pub(super) fn doubt(&self, runs: impl IntoIterator<Item = Dropped>) {
-        self.doubtful.lock().extend(runs);
+    /// A session was given up on in the middle of a statement: what becomes of these runs is seen once it is gone.
+    pub(super) fn doubt(&self, session: Option<Session>, runs: &[Dropped]) {
+        self.haunting.lock().extend(session);
+        self.held.doubt(runs);
     }
 
     fn newest(&self) -> Uuid {
@@ -178,7 +184,8 @@ impl Node {
             };
             tracing::warn!(error = %failed, "This node could not reach the store: {failed}");
             self.reached(false);
-            link.cut();
+            // A heartbeat that comes late renews a lease that lasts, or none.
+            drop(link.cut());
         }
         if let Ok(conn) = link.get().await
             && let Err(error) = self.leave(conn).await
@@ -210,10 +217,25 @@ impl Node {
         };
         *self.until.lock() = asked + self.lease;
         self.held.published(low);
-        self.skew.measured(row.try_get("now")?);
+        if asked.elapsed() < ROUND_TRIP {
+            self.skew.measured(row.try_get("now")?);
+        }
         self.name_old(conn).await?;
         self.give_back(conn).await?;
-        self.find_strays(conn).await
+        self.find_strays(conn).await?;
+        self.end_holds(conn).await
+    }
+
+    /// Ends holds of this node that nobody in this process has: their end, or the answer to their beginning, was lost.
+    async fn end_holds(&self, conn: &mut PgConnection) -> Result<(), Error> {
+        let live: Vec<Uuid> = self.tokens.lock().iter().copied().collect();
+        sqlx::query("DELETE FROM holds WHERE node = $1 AND token <> $2 AND token <> ALL($3)")
+            .bind(self.id())
+            .bind(Uuid::nil())
+            .bind(live)
+            .execute(conn)
+            .await?;
+        Ok(())
     }
 
     /// Gives back runs that `queue` says this node holds, and that it knows nothing of: they were claimed, or named, by a
@@ -235,7 +257,7 @@ impl Node {
                  WHERE r.id = u.id AND r.holder = $1 AND r.state = 1 RETURNING r.id), \
              due AS (UPDATE queue AS q SET holder = NULL, due_at = {NOW_MS}, lost = true FROM freed WHERE q.run_id = freed.id), \
              ended AS (DELETE FROM queue AS q USING unnest($2::uuid[]) AS u (id) WHERE q.run_id = u.id AND q.holder = $1 \
-                 AND EXISTS (SELECT 1 FROM runs AS r WHERE r.id = u.id AND r.state >= 2)) \
+                 AND NOT EXISTS (SELECT 1 FROM runs AS r WHERE r.id = u.id AND r.state < 2)) \
              SELECT count(*) FROM freed"
         );
         let freed: i64 = sqlx::query_scalar(AssertSqlSafe(sql)).bind(self.id()).bind(strays).fetch_one(conn).await?;
@@ -260,31 +282,40 @@ impl Node {
              WHERE r.id = ANY($2) AND r.holder = $1 AND r.state = 1 FOR UPDATE ON CONFLICT (run_id) DO NOTHING",
         )
         .bind(self.id())
-        .bind(ids)
-        .execute(conn)
+        .bind(&ids)
+        .execute(&mut *conn)
         .await?;
+        let named: Vec<Uuid> = sqlx::query_scalar("SELECT run_id FROM queue WHERE run_id = ANY($2) AND holder = $1")
+            .bind(self.id())
+            .bind(ids)
+            .fetch_all(conn)
+            .await?;
+        self.held.queued(named.into_iter().map(RunId));
         Ok(())
     }
 
     /// Makes claimable what this process no longer knows of: runs that were dropped on the way, or of which it is unknown what
     /// was committed.
     async fn give_back(&self, conn: &mut PgConnection) -> Result<(), Error> {
-        let mut lost = self.held.take_dropped();
-        lost.append(&mut self.doubtful.lock());
-        let lost: Vec<Dropped> = lost.into_iter().filter(|one| one.node == self.id()).collect();
+        let lost: Vec<Dropped> = self.held.dropped().into_iter().filter(|one| one.node == self.id()).collect();
         if lost.is_empty() {
             return Ok(());
         }
-        let given = release(conn, self.id(), &lost, 0, true).await;
-        match &given {
-            Ok(0) => {}
-            Ok(count) => {
-                tracing::warn!(runs = count, "{count} runs that this node had lost track of are due again");
-                self.wake.due();
+        let haunting = self.haunting.lock().clone();
+        for session in &haunting {
+            if !session.end(conn).await? {
+                // It may still commit: the next heartbeat looks again.
+                return Ok(());
             }
-            Err(_) => self.doubt(lost),
         }
-        given.map(drop)
+        self.haunting.lock().drain(..haunting.len());
+        let count = release(conn, self.id(), &lost, 0, true).await?;
+        lost.iter().for_each(|one| self.held.leave(one.id, one.epoch));
+        if count > 0 {
+            tracing::warn!(runs = count, "{count} runs that this node had lost track of are due again");
+            self.wake.due();
+        }
+        Ok(())
     }
 
     /// Looks for dead nodes and takes their runs over.
@@ -298,7 +329,7 @@ impl Node {
             )
             .fetch_optional(&mut *tx)
             .await?;
-            let Some(dead) = dead else { return Ok(()) };
+            let Some(dead) = dead else { return Ok(tx.rollback().await?) };
             let (id, name, low): (i64, String, Uuid) =
                 (dead.try_get("id")?, dead.try_get("name")?, dead.try_get("low_run")?);
             let taken = take_over(&mut tx, id, low).await?;

@@ -52,7 +52,9 @@ impl Store {
         let mut conn = connect::one(&connect_options).await?;
         let durability = durability::check(&mut conn, options.shared.allow_degraded).await?;
         migrate::run(&mut conn).await?;
-        partitions::ensure(&mut conn, options.clock.now_ms(), options.shared.retention).await?;
+        if let Err(error) = partitions::ensure(&mut conn, options.clock.now_ms(), options.shared.retention).await {
+            tracing::info!(%error, "Partitions are made later: {error}");
+        }
         let cursor = Arc::new(Mutex::new(Cursor::now(&mut conn).await?));
         let wake = Arc::new(Wake::default());
         let node = Node::join(&mut conn, options.clock.clone(), options.shared.lease, wake.clone()).await?;
@@ -79,11 +81,11 @@ impl Store {
         ));
         if options.shared.notify {
             tasks.spawn(wake.clone().tell(connect_options.clone(), leaving.clone()));
-            tasks.spawn(wake.listen(connect_options, leaving.clone()));
+            tasks.spawn(wake.listen(connect_options.clone(), leaving.clone()));
         }
         writers.close();
         tasks.close();
-        let pool = connect::pool(hot, options.readers.max(2));
+        let pool = connect::pool(connect::cold(&connect_options), options.readers.max(2));
         Ok(Self { clock: options.clock, node, cursor, pool, ops, durability, writers, tasks, closing, leaving })
     }
 

@@ -23,8 +23,10 @@ const DAY: i64 = 86_400_000;
 const PARTITIONS: i64 = 14;
 /// How many are made ahead.
 const AHEAD: i64 = 2;
-/// Between two looks.
+/// Between two looks, between two tries, and how long one may take.
 const LOOK: Duration = Duration::from_secs(600);
+const AGAIN: Duration = Duration::from_secs(5);
+const TEND_LIMIT: Duration = Duration::from_secs(60);
 /// The advisory lock of whoever makes or drops partitions.
 const LOCK: i64 = 0x7472_6967_7061_7274;
 
@@ -34,11 +36,13 @@ const TABLES: [(&str, &str); 2] = [("events", ""), ("runs", " WITH (fillfactor =
 /// Makes the partitions that are needed soon.
 pub(super) async fn ensure(conn: &mut PgConnection, now_ms: i64, retention: Option<Duration>) -> Result<(), Error> {
     let width = width(retention);
+    let mut failed = None;
     for n in -1..=AHEAD {
         let from = (now_ms.div_euclid(width) + n) * width;
-        make(conn, from, from + width).await?;
+        // One that somebody reads just now is made later: until then its rows go to the rest.
+        failed = make(conn, from, from + width).await.err().or(failed);
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 /// Days that a partition spans, in milliseconds.
@@ -48,38 +52,57 @@ fn width(retention: Option<Duration>) -> i64 {
 }
 
 async fn make(conn: &mut PgConnection, from: i64, to: i64) -> Result<(), Error> {
+    // A former setting may have made wider ones.
     let is_there = "SELECT count(*) FROM partitions WHERE from_ms < $2 AND to_ms > $1";
     if sqlx::query_scalar::<_, i64>(is_there).bind(from).bind(to).fetch_one(&mut *conn).await? > 0 {
         return Ok(());
     }
-    let mut tx = conn.begin().await?;
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *tx).await?;
-    // Another node may have made it meanwhile; or a former setting made wider ones.
-    if sqlx::query_scalar::<_, i64>(is_there).bind(from).bind(to).fetch_one(&mut *tx).await? > 0 {
-        return Ok(());
-    }
     let name = name(from)?;
     for (table, with) in TABLES {
-        let (low, high) = (bound(from), bound(to));
-        // Names and bounds are ours.
-        for sql in [
-            format!("CREATE TABLE {table}_{name} (LIKE {table} INCLUDING ALL){with}"),
-            format!(
-                "WITH moved AS (DELETE FROM {table}_rest WHERE id >= '{low}' AND id < '{high}' RETURNING *) \
-                 INSERT INTO {table}_{name} SELECT * FROM moved"
-            ),
-            format!("ALTER TABLE {table} ATTACH PARTITION {table}_{name} FOR VALUES FROM ('{low}') TO ('{high}')"),
-        ] {
-            sqlx::query(AssertSqlSafe(sql)).execute(&mut *tx).await?;
-        }
+        make_table(conn, table, with, &name, (bound(from), bound(to))).await?;
     }
-    sqlx::query("INSERT INTO partitions (name, from_ms, to_ms) VALUES ($1, $2, $3)")
+    sqlx::query("INSERT INTO partitions (name, from_ms, to_ms) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
         .bind(&name)
         .bind(from)
         .bind(to)
-        .execute(&mut *tx)
+        .execute(conn)
         .await?;
-    tx.commit().await?;
+    Ok(())
+}
+
+/// One table's partition, in a transaction of its own; two tables locked together could meet a reader the other way round.
+async fn make_table(
+    conn: &mut PgConnection,
+    table: &str,
+    with: &str,
+    name: &str,
+    (low, high): (Uuid, Uuid),
+) -> Result<(), Error> {
+    let mut tx = conn.begin().await?;
+    lock(&mut tx).await?;
+    let is_there = "SELECT to_regclass($1) IS NOT NULL";
+    if sqlx::query_scalar(is_there).bind(format!("{table}_{name}")).fetch_one(&mut *tx).await? {
+        return Ok(tx.rollback().await?);
+    }
+    // Names and bounds are ours.
+    for sql in [
+        format!("CREATE TABLE {table}_{name} (LIKE {table} INCLUDING ALL){with}"),
+        format!(
+            "WITH moved AS (DELETE FROM {table}_rest WHERE id >= '{low}' AND id < '{high}' RETURNING *) \
+             INSERT INTO {table}_{name} SELECT * FROM moved"
+        ),
+        format!("ALTER TABLE {table} ATTACH PARTITION {table}_{name} FOR VALUES FROM ('{low}') TO ('{high}')"),
+    ] {
+        sqlx::query(AssertSqlSafe(sql)).execute(&mut *tx).await?;
+    }
+    Ok(tx.commit().await?)
+}
+
+/// Keeps other nodes from making or dropping partitions until the end of the transaction, which waits for no reader: others would
+/// wait behind it.
+async fn lock(conn: &mut PgConnection) -> Result<(), Error> {
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *conn).await?;
+    sqlx::query("SET LOCAL lock_timeout = '200ms'").execute(conn).await?;
     Ok(())
 }
 
@@ -94,24 +117,31 @@ pub(super) async fn drop_before(conn: &mut PgConnection, before: i64) -> Result<
     for row in &old {
         let (name, from, to): (String, i64, i64) =
             (row.try_get("name")?, row.try_get("from_ms")?, row.try_get("to_ms")?);
-        dropped += drop_one(conn, &name, from, to).await?;
+        dropped += drop_one(conn, &name, from, to, before).await?;
     }
     Ok(dropped)
 }
 
-async fn drop_one(conn: &mut PgConnection, name: &str, from: i64, to: i64) -> Result<u64, Error> {
+async fn drop_one(conn: &mut PgConnection, name: &str, from: i64, to: i64, before: i64) -> Result<u64, Error> {
     let mut tx = conn.begin().await?;
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *tx).await?;
-    // A reader of the partition is not waited for: others would wait behind.
-    sqlx::query("SET LOCAL lock_timeout = '200ms'").execute(&mut *tx).await?;
+    lock(&mut tx).await?;
     let is_there = "SELECT count(*) FROM partitions WHERE name = $1";
     if sqlx::query_scalar::<_, i64>(is_there).bind(name).fetch_one(&mut *tx).await? == 0 {
+        tx.rollback().await?;
         return Ok(0);
     }
-    // Ids tell when an event was accepted only about: one that claims to be older is kept with the partition's runs.
-    let unfinished = "SELECT EXISTS (SELECT 1 FROM queue WHERE (run_id >= $1 AND run_id < $2) OR (event_id >= $1 AND event_id < $2))";
-    if sqlx::query_scalar(unfinished).bind(bound(from)).bind(bound(to)).fetch_one(&mut *tx).await? {
-        tracing::debug!(partition = name, "Partition {name} is kept: one of its runs has not ended");
+    // What is looked at stays so until it is gone.
+    let sql = format!("LOCK TABLE events_{name}, runs_{name} IN ACCESS EXCLUSIVE MODE");
+    sqlx::query(AssertSqlSafe(sql)).execute(&mut *tx).await?;
+    // Ids tell only about when an event was accepted: one of a captured change has the change's time.
+    let sql = format!(
+        "SELECT EXISTS (SELECT 1 FROM queue WHERE (run_id >= $1 AND run_id < $2) OR (event_id >= $1 AND event_id < $2)) \
+         OR EXISTS (SELECT 1 FROM runs_{name} WHERE state < 2) OR EXISTS (SELECT 1 FROM events_{name} WHERE accepted_at >= $3)"
+    );
+    let is_needed = sqlx::query_scalar(AssertSqlSafe(sql)).bind(bound(from)).bind(bound(to)).bind(before);
+    if is_needed.fetch_one(&mut *tx).await? {
+        tracing::debug!(partition = name, "Partition {name} is kept: something in it is needed");
+        tx.rollback().await?;
         return Ok(0);
     }
     let sql = format!("SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'events_{name}'::regclass");
@@ -137,23 +167,26 @@ pub(super) async fn keep(
     retention: Option<Duration>,
     stop: CancellationToken,
 ) {
-    let mut ticks = tokio::time::interval(LOOK);
     let mut link = Link::new(options);
-    // The first tick is at once, and was done when the store was opened.
-    ticks.tick().await;
+    let mut pause = AGAIN;
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            _ = ticks.tick() => {}
+            () = tokio::time::sleep(pause) => {}
         }
         let kept = match link.get().await {
-            Ok(conn) => tend(conn, &clock, retention).await,
-            Err(error) => Err(error),
+            Ok(conn) => tokio::time::timeout(TEND_LIMIT, tend(conn, &clock, retention)).await,
+            Err(error) => Ok(Err(error)),
         };
-        if let Err(error) = kept {
-            tracing::warn!(%error, "Partitions could not be made ahead, trying again: {error}");
-        }
-        link.cut();
+        pause = match kept {
+            Ok(Ok(())) => LOOK,
+            Ok(Err(error)) => {
+                tracing::info!(%error, "Partitions could not be made ahead, trying again: {error}");
+                AGAIN
+            }
+            Err(_) => AGAIN,
+        };
+        drop(link.cut());
     }
     link.close().await;
 }
@@ -162,7 +195,14 @@ async fn tend(conn: &mut PgConnection, clock: &Clock, retention: Option<Duration
     let database: i64 = sqlx::query_scalar(AssertSqlSafe(format!("SELECT {NOW_MS}"))).fetch_one(&mut *conn).await?;
     // Ids are by the nodes' clocks, which may be ahead of the database's.
     ensure(conn, database.max(clock.now_ms()), retention).await?;
-    changes::forget(conn).await
+    changes::forget(conn).await?;
+    // Buckets that have been empty for long.
+    sqlx::query(
+        "DELETE FROM rates WHERE empty_at < (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - 86400000000",
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// The first id of a millisecond.

@@ -158,7 +158,8 @@ async fn reset(conn: &mut PgConnection, runs: &[PgRow], due: i64) -> Result<u64,
              SELECT s.id, s.event_id, $4, s.lane IS NOT NULL AND ( \
                  EXISTS (SELECT 1 FROM queue AS o WHERE o.lane = s.lane AND o.lane_seq < s.lane_seq) \
                  OR EXISTS (SELECT 1 FROM reset AS o WHERE o.lane = s.lane AND o.lane_seq < s.lane_seq)), \
-             s.lane, s.lane_seq, s.created_at FROM reset AS s) \
+             s.lane, s.lane_seq, s.created_at FROM reset AS s ON CONFLICT (run_id) DO UPDATE SET holder = NULL, \
+             due_at = excluded.due_at, parked = excluded.parked, lost = false) \
          SELECT count(*) FROM reset",
     )
     .bind(ids)

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Row as _};
-use uuid::Uuid;
 
 use super::Store;
-use super::holds::Held;
+use super::holds::{Held, Token};
 use crate::store::Error;
 
 const NOW_US: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
@@ -14,7 +13,7 @@ const NOW_US: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 impl Store {
     /// Takes one of the `of` places that `name` has; `None` where all are held by nodes that are alive.
     pub(in crate::store) async fn slot(&self, name: &str, of: u32) -> Result<Option<Held>, Error> {
-        let token = Uuid::from_bytes(rand::random());
+        let token = Token::new(self);
         let mut conn = self.reader().await?;
         // Nodes that choose at the same time choose different ones, mostly; who loses asks again.
         let taken: Option<String> = sqlx::query_scalar(
@@ -30,10 +29,10 @@ impl Store {
         .bind(self.node.id())
         .bind(format!("slot:{name}/"))
         .bind(i32::try_from(of).unwrap_or(i32::MAX))
-        .bind(token)
+        .bind(token.value)
         .fetch_optional(&mut *conn)
         .await?;
-        Ok(taken.map(|name| Held::new(self, name, token)))
+        Ok(taken.map(|name| Held { name, token }))
     }
 
     /// Pours `tokens` into a leaky bucket that holds `burst` worth of time, `cost` each, where there is room for one; else says

@@ -74,7 +74,7 @@ impl Wake {
                 let sent = sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(payload).execute(conn).await;
                 if let Err(error) = sent {
                     tracing::debug!(%error, "Other nodes were not woken: {error}");
-                    link.cut();
+                    drop(link.cut());
                 }
             }
         }

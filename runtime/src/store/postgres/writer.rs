@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::group::{Batch, Texts, effective};
 use super::held::Dropped;
-use super::link::Link;
+use super::link::{Link, Session};
 use super::node::Node;
 use super::{fault, idempotency, lanes};
 use crate::clock::Clock;
@@ -162,8 +162,8 @@ impl Writer {
             Ok(_) => {}
             Err(Trouble::Refused(_) | Trouble::Fenced | Trouble::Unreachable(_)) => group.forget_new(),
             Err(Trouble::Unknown(_)) => {
-                group.doubt();
-                self.link.cut();
+                let session = self.link.cut();
+                group.doubt(session);
             }
         }
         result
@@ -430,6 +430,10 @@ impl<'a> Group<'a> {
         for (row, held) in ended.updates.iter().zip(&ended.held) {
             if row.state != State::Running || !held {
                 self.node.held.leave(row.id, row.epoch);
+            } else if let Some(until) = row.due {
+                // Its holder goes on, and holds it that long.
+                let lease = Duration::from_millis(u64::try_from(until - self.now_ms).unwrap_or(0));
+                self.node.held.renew(row.id, row.epoch, lease);
             }
         }
     }
@@ -444,7 +448,7 @@ impl<'a> Group<'a> {
     }
 
     /// It is unknown whether the group was kept: its runs are looked at later.
-    fn doubt(&self) {
+    fn doubt(&self, session: Option<Session>) {
         let node = self.id;
         let reported = self.updates().filter(|row| self.node.held.find(row.id, row.epoch).is_some());
         let doubtful: Vec<Dropped> = self
@@ -452,8 +456,7 @@ impl<'a> Group<'a> {
             .map(|id| Dropped { id, epoch: 1, node })
             .chain(reported.map(|row| Dropped { id: row.id, epoch: row.epoch, node }))
             .collect();
-        doubtful.iter().for_each(|one| self.node.held.leave(one.id, one.epoch));
-        self.node.doubt(doubtful);
+        self.node.doubt(session, &doubtful);
     }
 }
 

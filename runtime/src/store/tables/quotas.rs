@@ -1,6 +1,7 @@
 //! Quotas of actions: how many were taken in a window.
 
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 use triggerd_core::id::TenantId;
 
 use super::Store;
@@ -22,7 +23,9 @@ impl Store {
             return Ok(false);
         }
         let (tenant, trigger) = (tenant.clone(), trigger.to_owned());
-        let (action, key) = (action.to_owned(), key.to_owned());
+        // A name alone, and of any length or characters.
+        let key = hex::encode(Sha256::digest(key));
+        let action = action.to_owned();
         self.write_one(move |conn| {
             Box::pin(async move {
                 let done = sqlx::query(
