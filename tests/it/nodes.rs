@@ -351,3 +351,18 @@ async fn a_destination_that_one_node_leaves_alone_is_left_alone_by_all() {
     eventually(|| async { if circuit(&one).await { Ok(()) } else { Err("it is not open".to_owned()) } }).await;
     within_a_second("the other node knows", async || circuit(&other).await).await;
 }
+
+#[tokio::test]
+async fn a_run_that_takes_longer_than_a_lease_is_executed_once() {
+    let [one, other] = nodes();
+    let receiver = Receiver::start().await;
+    receiver.script("/in", [Reply::status(200).late(1500)]);
+    let steps: Vec<Value> = (0..6).map(|n| call(&format!("c{n}"), &receiver.url("/in"))).collect();
+    one.api().trigger(on("t", "work", json!(steps))).await;
+    let event = one.api().event("work", json!({"n": 1})).await;
+    // Some nine seconds, with progress stored all the while: more than two leases.
+    let detail = one.api().ended(&event).await;
+    assert_eq!(detail["status"], "delivered", "{detail:#}");
+    assert_eq!(receiver.seen().len(), 6, "each action once");
+    assert_eq!(other.api().get("/ready").await.status, 200);
+}
