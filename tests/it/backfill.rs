@@ -301,3 +301,23 @@ async fn keys_of_bytes_and_of_several_types_are_gone_by() {
         assert_eq!(events(&home).await.len(), 1200, "{engine:?}");
     }
 }
+
+#[tokio::test]
+async fn a_null_in_a_key_ends_the_backfill_and_the_capture_goes_on() {
+    let home = home().await;
+    let db = database(&home, Engine::Sqlite).await;
+    db.run("CREATE TABLE orders (k TEXT PRIMARY KEY, n INTEGER)").await;
+    db.run("INSERT INTO orders VALUES ('a', 1), (NULL, 2), (NULL, 3)").await;
+    home.resource("databases", "shop", db.settings()).await;
+    home.trigger(definition(json!({}))).await;
+    home.post(BACKFILL, json!({})).await.expect(202);
+    let failed = ended(&home).await;
+    assert_eq!(failed["state"], "failed", "{failed:#}");
+    assert!(failed["problem"].as_str().unwrap().contains("NOT NULL"), "{failed:#}");
+    db.run("INSERT INTO orders VALUES ('b', 4)").await;
+    eventually(|| async {
+        let told = events(&home).await;
+        if told.iter().any(|event| event["payload"]["record"]["k"] == "b") { Ok(()) } else { Err(format!("{told:#?}")) }
+    })
+    .await;
+}

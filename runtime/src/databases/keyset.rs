@@ -140,7 +140,8 @@ pub fn key_page(
             Engine::Mysql if column.kind == Kind::Bytes => format!(", HEX({name})"),
             Engine::Mysql => format!(", CAST({name} AS CHAR)"),
             // Values have types of their own: as literals, which say so.
-            Engine::Sqlite => format!(", quote({name})"),
+            // `quote(NULL)` is a text, too.
+            Engine::Sqlite => format!(", CASE WHEN {name} IS NOT NULL THEN quote({name}) END"),
         });
     }
     sql.push(" FROM ");
@@ -216,6 +217,15 @@ mod tests {
         assert_eq!(after(Engine::Postgres, &upwards, &values[..1]), r#"((("a" > $1::int OR "a" IS NULL)))"#);
         assert_eq!(after(Engine::Postgres, &upwards, &[Arg::Null]), "((1=0))");
         assert_eq!(after(Engine::Sqlite, &upwards, &[Arg::Null]), r#"(("a" IS NOT NULL))"#);
+    }
+
+    #[test]
+    fn a_key_that_is_null_is_told_from_the_text() {
+        let columns = vec![column("k", Kind::Text, true)];
+        let table = Table { schema: None, name: "t".into(), columns };
+        let (sql, _) = key_page(Engine::Sqlite, &table, "1", &["k".to_owned()], None, 2);
+        let key = r#"CASE WHEN t."k" IS NOT NULL THEN quote(t."k") END"#;
+        assert_eq!(sql, format!(r#"SELECT 1, {key} FROM "t" AS t ORDER BY t."k" LIMIT 2"#));
     }
 
     #[test]

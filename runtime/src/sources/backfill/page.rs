@@ -77,8 +77,17 @@ async fn in_snapshot<B: Beside>(
         let record = unread::read(&row, &mut unread)
             .map_err(|error| Fault::permanent("DB_VALUE", format!("a row of `{}`: {error}", progress.name)))?;
         let key: Option<Vec<String>> = cells[1..].iter().map(texts).collect();
-        let key = key.ok_or_else(|| Fault::permanent("DB_VALUE", format!("a key of `{}` is null", progress.name)))?;
+        let key = key.ok_or_else(|| null_key(progress))?;
         rows.push(Row { record: with_bytes(record), key, unread });
     }
     Ok(Some(Page { rows, seen, is_last }))
+}
+
+/// SQLite takes NULLs in every primary key but an `INTEGER PRIMARY KEY`: nothing tells such rows apart.
+fn null_key(progress: &Progress) -> Fault {
+    let (table, key) = (&progress.name, progress.key.join("`, `"));
+    let message = format!(
+        "a row of `{table}` has NULL in its primary key (`{key}`): give the row a key, declare the columns NOT NULL, and begin again"
+    );
+    Fault::permanent("DB_VALUE", message)
 }

@@ -150,7 +150,7 @@ async fn advance<B: Beside>(
     let count = changes.len() as u64;
     // The same page may have been taken before, where the process ended in between.
     let events = events(task.app, task.place, changes);
-    if !accept(task.app, task.place, events, true, Some(trigger.tag.clone()), task.stop).await {
+    if !accept(task.app, task.place, events, true, Some(trigger.tag.clone()), task.stop).await? {
         return Err(Fault::unavailable("the server is shutting down"));
     }
     progress.after = after.or(progress.after.take());

@@ -229,7 +229,7 @@ impl<'r> Reading<'r> {
         backfill::note(self.with, &changes).await?;
         // One whose trigger comes while these are kept may be told of them.
         let again = app.sources.backfills.is_fresh(place).then(|| changes.clone());
-        if !accept(app, place, events(app, place, changes), self.doubtful, None, stop).await {
+        if !accept(app, place, events(app, place, changes), self.doubtful, None, stop).await? {
             return Ok(0);
         }
         if let Some(changes) = again
