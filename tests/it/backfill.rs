@@ -321,3 +321,39 @@ async fn a_null_in_a_key_ends_the_backfill_and_the_capture_goes_on() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_row_that_the_trigger_did_not_take_when_it_was_inserted_comes_once_it_fits() {
+    for from in ["outbox", "log"] {
+        let home = home().await;
+        let db = Database::postgres_with_log(&[]).await;
+        db.run("CREATE TABLE orders (id bigint PRIMARY KEY, status text); INSERT INTO orders SELECT i, 'new' FROM generate_series(1, 300) i").await;
+        let mut settings = db.settings();
+        settings["capture"] = json!({"from": from});
+        home.resource("databases", "shop", settings).await;
+        let only = json!({"field": "record.status", "operator": "EQUALS", "value": "new"});
+        home.trigger(definition(json!({"condition": only}))).await;
+        // Has every insert told of.
+        home.trigger(definition(json!({"tag": "other"}))).await;
+        home.post(BACKFILL, json!({"rate": 100})).await.expect(202);
+        eventually(|| async {
+            let shown = home.get(BACKFILL).await.expect(200);
+            let rows = shown["backfills"][0]["tables"][0]["rows"].as_u64().unwrap_or(0);
+            if rows > 0 { Ok(()) } else { Err(format!("{shown:#}")) }
+        })
+        .await;
+        home.post(&format!("{BACKFILL}/pause"), json!({})).await.expect(200);
+        db.run("INSERT INTO orders VALUES (301, 'odd'), (302, 'new')").await;
+        eventually(|| async {
+            let told = events(&home).await;
+            let live = told.iter().filter(|event| event["metadata"]["backfill"].is_null()).count();
+            if live == 2 { Ok(()) } else { Err(format!("{from}: {live}")) }
+        })
+        .await;
+        db.run("UPDATE orders SET status = 'new' WHERE id = 301").await;
+        home.post(&format!("{BACKFILL}/resume"), json!({})).await.expect(200);
+        let backfill = ended(&home).await;
+        let table = &backfill["tables"][0];
+        assert_eq!((&table["rows"], &table["left_out"]), (&json!(301), &json!(1)), "{from}: {backfill:#}");
+    }
+}

@@ -73,7 +73,7 @@ pub async fn accept(
             Err(intake::Error::Store(store::Error::Conflict(why))) => {
                 if refused {
                     let message = format!("the store refuses changes of database `{}`: {why}", place.database);
-                    return Err(Fault::permanent("CONFLICT", message));
+                    return Err(Fault::permanent("INTERNAL", message));
                 }
                 (doubtful, refused) = (true, true);
             }

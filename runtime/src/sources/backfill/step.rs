@@ -226,15 +226,23 @@ async fn of_trigger(
     Ok(found)
 }
 
-/// Notes which rows the capture tells of, for the backfills that are not over: before it forgets them where they come from.
+/// Notes which rows the capture tells a backfill's trigger of, for the backfills that are not over: before it forgets them where
+/// they come from. A row whose insert the trigger does not take may be one for it later.
 pub(in crate::sources) async fn note(task: &Task<'_>, changes: &[Captured]) -> Result<(), Fault> {
     for backfill in task.app.sources.backfills.running(task.place) {
+        let trigger = task.app.definitions.index().get(&task.place.tenant, &backfill.trigger);
+        let Some(trigger) = trigger else { continue };
+        let takes = |captured: &Captured| {
+            let event = captured.clone().into_event(task.place, task.app.clock.now());
+            trigger.matched(&event).is_some()
+        };
         let digest = |captured: &Captured| {
             let Change::Row { operation: Operation::Insert, schema, table, record, .. } = &captured.change else {
                 return None;
             };
             let mut tables = backfill.tables.iter().filter(|progress| !progress.done);
-            tables.find(|progress| progress.is(schema.as_deref(), table))?.digest(record)
+            let progress = tables.find(|progress| progress.is(schema.as_deref(), table))?;
+            takes(captured).then(|| progress.digest(record))?
         };
         let rows: Vec<_> = changes.iter().filter_map(digest).collect();
         if !rows.is_empty() {
