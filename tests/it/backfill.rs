@@ -357,3 +357,47 @@ async fn a_row_that_the_trigger_did_not_take_when_it_was_inserted_comes_once_it_
         assert_eq!((&table["rows"], &table["left_out"]), (&json!(301), &json!(1)), "{from}: {backfill:#}");
     }
 }
+
+#[tokio::test]
+async fn a_locked_table_holds_up_its_backfill_alone() {
+    for from in ["outbox", "log"] {
+        let home = home().await;
+        let db = Database::postgres_with_log(&[]).await;
+        db.run("CREATE TABLE orders (id bigint PRIMARY KEY); INSERT INTO orders SELECT generate_series(1, 30)").await;
+        db.run("CREATE TABLE others (id bigint PRIMARY KEY)").await;
+        let mut settings = db.settings();
+        settings["capture"] = json!({"from": from});
+        settings["statementTimeout"] = json!(500);
+        home.resource("databases", "shop", settings).await;
+        home.trigger(definition(json!({}))).await;
+        home.trigger(definition(json!({"tag": "other", "tables": ["others"]}))).await;
+        let mut locks = db.connect().await.unwrap();
+        locks.run("BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE").await.unwrap();
+        home.post(BACKFILL, json!({})).await.expect(202);
+        eventually(|| async {
+            let shown = home.get(BACKFILL).await.expect(200)["backfills"][0].clone();
+            if shown["problem"].is_string() { Ok(()) } else { Err(format!("{from}: {shown:#}")) }
+        })
+        .await;
+        for id in 0..5 {
+            db.run(&format!("INSERT INTO others VALUES ({id})")).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        eventually(|| async {
+            let told = events(&home).await.len();
+            if told == 5 { Ok(()) } else { Err(format!("{from}: {told} of 5")) }
+        })
+        .await;
+        let capture = home.get("/api/v1/databases/shop/capture").await.expect(200);
+        assert!(!capture.to_string().contains("lock timeout"), "{from}: {capture:#}");
+        let waits = home.get(BACKFILL).await.expect(200)["backfills"][0].clone();
+        assert_eq!(waits["state"], "running", "{from}: {waits:#}");
+        locks.run("ROLLBACK").await.unwrap();
+        let backfill = ended(&home).await;
+        assert_eq!(
+            (&backfill["state"], &backfill["problem"], &backfill["tables"][0]["rows"]),
+            (&json!("done"), &Value::Null, &json!(30)),
+            "{from}: {backfill:#}"
+        );
+    }
+}

@@ -27,15 +27,20 @@ pub(super) struct Row {
     pub(super) unread: Unread,
 }
 
-/// Reads the rows after `table.after`; `None` where too much is waiting to be told of.
+/// Reads the rows after `table.after`; `None` where too much is waiting to be told of. The fault within is the page's own, such as
+/// a lock or the time being up: the session is as good as before.
 pub(super) async fn read<B: Beside>(
     session: &mut Session,
     beside: &mut B,
     progress: &Progress,
     columns: &Columns,
     limit: usize,
-) -> Result<Option<Page<B::Seen>>, Fault> {
-    let table = databases::table_in(session, progress.schema.as_deref(), &progress.name).await?;
+) -> Result<Result<Option<Page<B::Seen>>, Fault>, Fault> {
+    let table = match databases::table_in(session, progress.schema.as_deref(), &progress.name).await {
+        Ok(table) => table,
+        Err(fault) if fault.gone => return Err(fault),
+        Err(fault) => return Ok(Err(fault)),
+    };
     let begin = match session.engine() {
         Engine::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
         Engine::Mysql => {
@@ -45,10 +50,10 @@ pub(super) async fn read<B: Beside>(
     };
     session.control(begin).await?;
     let read = in_snapshot(session, beside, progress, &table, columns, limit).await;
-    if !matches!(&read, Err(fault) if fault.gone) {
-        session.control("ROLLBACK").await?;
+    match read {
+        Err(fault) if fault.gone => Err(fault),
+        read => session.control("ROLLBACK").await.map(|()| read),
     }
-    read
 }
 
 async fn in_snapshot<B: Beside>(
