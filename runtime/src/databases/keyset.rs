@@ -106,11 +106,16 @@ impl<'t> Keyset<'t> {
     }
 
     fn name(&self, sql: &mut Sql, by: &By<'_>) {
+        // Enums go by their numbers where they are ordered, and by their texts where they are compared with one.
+        let is_enum = sql.engine == Engine::Mysql && by.column.is_enum();
+        sql.push(if is_enum { "CAST(" } else { "" });
         if let Some(alias) = self.alias {
             sql.push(alias);
             sql.push(".");
         }
         sql.name(by.column);
+        // To the letter, as their own order of characters may have it.
+        sql.push(if is_enum { " AS CHAR CHARACTER SET utf8mb4) COLLATE utf8mb4_bin" } else { "" });
     }
 }
 
@@ -187,7 +192,17 @@ mod tests {
 
     fn column(name: &str, kind: Kind, primary: bool) -> Column {
         let (cast, full_type) = ("int".to_owned(), "int".to_owned());
-        Column { name: name.into(), kind, cast, full_type, max_chars: None, readable: true, primary, counted: false }
+        Column {
+            name: name.into(),
+            kind,
+            cast,
+            full_type,
+            max_chars: None,
+            readable: true,
+            primary,
+            key_place: 0,
+            counted: false,
+        }
     }
 
     fn after(engine: Engine, keyset: &Keyset<'_>, values: &[Arg]) -> String {
@@ -204,6 +219,20 @@ mod tests {
         assert_eq!(after(Engine::Postgres, &keys, &values), r#"("a", "b") > ($1::int, $2::int)"#);
         assert_eq!(after(Engine::Sqlite, &keys, &values), r#"("a", "b") > (?, ?)"#);
         assert_eq!(after(Engine::Mysql, &keys, &values), "(((`a` > ?)) OR (`a` = ? AND (`b` > ?)))");
+    }
+
+    #[test]
+    fn enums_are_ordered_as_they_are_compared() {
+        let (mut a, b) = (column("a", Kind::Text, true), column("b", Kind::Text, true));
+        a.full_type = "enum('z','b')".into();
+        let keys = Keyset { alias: Some("t"), ..Keyset::up([&a, &b]) };
+        let name = "CAST(t.`a` AS CHAR CHARACTER SET utf8mb4) COLLATE utf8mb4_bin";
+        let mut sql = Sql::new(Engine::Mysql);
+        keys.write_order(&mut sql);
+        assert_eq!(sql.text, format!(" ORDER BY {name}, t.`b`"));
+        let values = [Arg::Text("x".into()), Arg::Text("y".into())];
+        let wanted = format!("((({name} > ?)) OR ({name} = ? AND (t.`b` > ?)))");
+        assert_eq!(after(Engine::Mysql, &keys, &values), wanted);
     }
 
     #[test]
