@@ -50,9 +50,9 @@ async fn every_row_comes_once_in_the_order_of_its_key_on_every_engine() {
     for engine in [Engine::Postgres, Engine::MariaDb, Engine::Sqlite] {
         let home = home().await;
         let db = database(&home, engine).await;
-        db.run("CREATE TABLE orders (shop VARCHAR(10), n INTEGER, status VARCHAR(10), PRIMARY KEY (shop, n))").await;
+        db.run("CREATE TABLE orders (n INTEGER, shop VARCHAR(10), status VARCHAR(10), PRIMARY KEY (shop, n))").await;
         for shop in ["a", "b"] {
-            let rows: Vec<String> = (0..700).map(|n| format!("('{shop}', {n}, 'new')")).collect();
+            let rows: Vec<String> = (0..700).map(|n| format!("({n}, '{shop}', 'new')")).collect();
             db.run(&format!("INSERT INTO orders VALUES {}", rows.join(", "))).await;
         }
         db.run("UPDATE orders SET status = 'odd' WHERE n = 5").await;
@@ -400,4 +400,34 @@ async fn a_locked_table_holds_up_its_backfill_alone() {
             "{from}: {backfill:#}"
         );
     }
+}
+
+#[tokio::test]
+async fn an_enum_in_a_key_is_gone_by_row_by_row() {
+    let home = home().await;
+    let db = database(&home, Engine::MariaDb).await;
+    db.run("CREATE TABLE orders (e ENUM('z', 'b', 'm') NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (e, n))").await;
+    for e in ["z", "b", "m"] {
+        let rows: Vec<String> = (0..300).map(|n| format!("('{e}', {n})")).collect();
+        db.run(&format!("INSERT INTO orders VALUES {}", rows.join(", "))).await;
+    }
+    home.resource("databases", "shop", db.settings()).await;
+    home.trigger(definition(json!({}))).await;
+    home.post(BACKFILL, json!({})).await.expect(202);
+    let backfill = ended(&home).await;
+    assert_eq!((&backfill["state"], &backfill["tables"][0]["rows"]), (&json!("done"), &json!(900)), "{backfill:#}");
+    assert_eq!(events(&home).await.len(), 900);
+}
+
+#[tokio::test]
+async fn a_row_of_many_mebibytes_is_read_as_any_other() {
+    let home = home().await;
+    let db = database(&home, Engine::Sqlite).await;
+    db.run("CREATE TABLE orders (id INTEGER PRIMARY KEY, note TEXT)").await;
+    db.run("INSERT INTO orders VALUES (1, 'x'), (2, hex(zeroblob(2500000))), (3, 'y')").await;
+    home.resource("databases", "shop", db.settings()).await;
+    home.trigger(definition(json!({}))).await;
+    home.post(BACKFILL, json!({})).await.expect(202);
+    let backfill = ended(&home).await;
+    assert_eq!((&backfill["state"], &backfill["tables"][0]["rows"]), (&json!("done"), &json!(3)), "{backfill:#}");
 }

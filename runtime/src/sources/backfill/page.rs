@@ -68,12 +68,9 @@ async fn in_snapshot<B: Beside>(
     let row = row_json(session.engine(), table, columns, "t");
     let Progress { key, after, .. } = progress;
     let (sql, args) = databases::key_page(session.engine(), table, &row, key, after.as_deref(), limit);
-    let found = session.rows(&sql, &args, limit).await?;
+    // A row of any size, as the capture takes it too.
+    let found = session.batch(&sql, &args, limit).await?;
     let is_last = !found.cut && found.rows.len() < limit;
-    if found.cut && found.rows.is_empty() {
-        let message = format!("a row of `{}` is too large to be read", progress.name);
-        return Err(Fault::permanent("DB_RESULT_TOO_LARGE", message));
-    }
     let mut rows = Vec::with_capacity(found.rows.len());
     for cells in &found.rows {
         let texts = |arg: &Arg| arg.text().map(str::to_owned);

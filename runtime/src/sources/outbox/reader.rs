@@ -209,7 +209,7 @@ impl<'r> Reading<'r> {
         backfill::prepare(self.with, &self.tables, &mut self.session).await?;
         let engine = self.session.engine();
         let select = entry::select(engine, &self.names, self.limit);
-        let found = self.session.batch(&select, self.limit).await?;
+        let found = self.session.batch(&select, &[], self.limit).await?;
         let mut entries: Vec<Entry> = found.rows.iter().filter_map(|row| entry::read(row)).collect();
         if entries.is_empty() {
             return Ok(0);
