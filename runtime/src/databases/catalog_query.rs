@@ -150,7 +150,8 @@ async fn mysql(session: &mut Session, schema: Option<&str>, name: &str) -> Resul
         0 | 1 => Vec::new(),
         _ => ask(session, MYSQL_KEY, &args, MAX_COLUMNS).await?,
     };
-    let place = |name: &str| key.iter().position(|row| cell(row, 0) == name).and_then(|place| u32::try_from(place).ok());
+    let place =
+        |name: &str| key.iter().position(|row| cell(row, 0) == name).and_then(|place| u32::try_from(place).ok());
     // MariaDB's JSON is a text with a check.
     let checks = match session.is_mariadb() && !rows.is_empty() {
         true => ask(session, MYSQL_JSON_CHECKS, &args, MAX_COLUMNS).await?,

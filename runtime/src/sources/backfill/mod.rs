@@ -58,6 +58,9 @@ pub struct Backfill {
     pub ended_at: Option<Timestamp>,
     /// The tables; empty until the database was asked.
     pub tables: Vec<Progress>,
+    /// Up to where it was read what the trigger was told of before, an event's time and number; `None` once all was.
+    #[serde(default)]
+    pub history: Option<(i64, i64)>,
     /// Why it failed, or waits before it goes on.
     pub problem: Option<String>,
 }

@@ -17,7 +17,7 @@ use crate::sources::accept::{accept, events};
 use crate::sources::plan::{Plan, TableName};
 use crate::sources::task::Task;
 use crate::sources::{Captured, Change};
-use crate::store;
+use crate::store::{self, Position};
 
 /// Reads a page of the first backfill that runs here and does not wait; whether there is more to be read at once. A page that
 /// cannot be read just now is the backfill's own problem: the capture goes on, and the backfill later.
@@ -34,7 +34,9 @@ pub(in crate::sources) async fn step<B: Beside>(
     let Some(backfill) = running.find(|backfill| !pace.waits(&backfill.id, now)) else {
         return Ok(false);
     };
-    let room = pace.room(&backfill.id, backfill.rate, now);
+    // A rate is one of rows.
+    let reads_rows = backfill.history.is_none();
+    let room = pace.room(&backfill.id, backfill.rate.filter(|_| reads_rows), now);
     if room == 0 {
         return Ok(false);
     }
@@ -49,7 +51,9 @@ pub(in crate::sources) async fn step<B: Beside>(
             if backfill.problem.as_ref() != Some(&fault.message) {
                 let (trigger, database) = (&backfill.trigger, &backfill.database);
                 tracing::warn!(
-                    trigger, database, code = fault.code,
+                    trigger,
+                    database,
+                    code = fault.code,
                     "The backfill of trigger {trigger} over {database} waits: {fault}"
                 );
             }
@@ -80,7 +84,7 @@ pub(in crate::sources) async fn step<B: Beside>(
     if is_over {
         task.app.store.backfill_forget(&task.place.tenant, &id).await.map_err(of_store)?;
     }
-    Ok(backfill.rate.is_none() && !waits)
+    Ok((backfill.rate.is_none() || !reads_rows) && !waits)
 }
 
 /// The fault within is the backfill's own.
@@ -99,6 +103,12 @@ async fn advance<B: Beside>(
     };
     if next.tables.is_empty() {
         // Not before inserts are noted.
+        return Ok(Ok(()));
+    }
+    if let Some((accepted_at, seq)) = next.history {
+        // Before the first page; what is told of from now on is noted anyway.
+        let after = before::note(task, next, Position { accepted_at, seq }).await.map_err(of_store)?;
+        next.history = after.map(|after| (after.accepted_at, after.seq));
         return Ok(Ok(()));
     }
     let columns = if plan.capture.columns == Extent::All { Columns::All } else { Columns::of(&trigger) };
@@ -179,7 +189,8 @@ pub(in crate::sources) async fn prepare(
             }
             Ok(found) => {
                 next.tables = found;
-                before::note(task, &next).await.map_err(of_store)?;
+                let history = before::beginning(task, &next).await.map_err(of_store)?;
+                next.history = history.map(|from| (from.accepted_at, from.seq));
             }
             Err(fault) if fault.gone || fault.retryable => return Err(fault),
             Err(fault) => {
