@@ -50,9 +50,9 @@ async fn every_row_comes_once_in_the_order_of_its_key_on_every_engine() {
     for engine in [Engine::Postgres, Engine::MariaDb, Engine::Sqlite] {
         let home = home().await;
         let db = database(&home, engine).await;
-        db.run("CREATE TABLE orders (shop VARCHAR(10), n INTEGER, status VARCHAR(10), PRIMARY KEY (shop, n))").await;
+        db.run("CREATE TABLE orders (n INTEGER, shop VARCHAR(10), status VARCHAR(10), PRIMARY KEY (shop, n))").await;
         for shop in ["a", "b"] {
-            let rows: Vec<String> = (0..700).map(|n| format!("('{shop}', {n}, 'new')")).collect();
+            let rows: Vec<String> = (0..700).map(|n| format!("({n}, '{shop}', 'new')")).collect();
             db.run(&format!("INSERT INTO orders VALUES {}", rows.join(", "))).await;
         }
         db.run("UPDATE orders SET status = 'odd' WHERE n = 5").await;
@@ -300,4 +300,134 @@ async fn keys_of_bytes_and_of_several_types_are_gone_by() {
         assert_eq!(backfill["tables"][0]["rows"], 1200, "{engine:?}: {backfill:#}");
         assert_eq!(events(&home).await.len(), 1200, "{engine:?}");
     }
+}
+
+#[tokio::test]
+async fn a_null_in_a_key_ends_the_backfill_and_the_capture_goes_on() {
+    let home = home().await;
+    let db = database(&home, Engine::Sqlite).await;
+    db.run("CREATE TABLE orders (k TEXT PRIMARY KEY, n INTEGER)").await;
+    db.run("INSERT INTO orders VALUES ('a', 1), (NULL, 2), (NULL, 3)").await;
+    home.resource("databases", "shop", db.settings()).await;
+    home.trigger(definition(json!({}))).await;
+    home.post(BACKFILL, json!({})).await.expect(202);
+    let failed = ended(&home).await;
+    assert_eq!(failed["state"], "failed", "{failed:#}");
+    assert!(failed["problem"].as_str().unwrap().contains("NOT NULL"), "{failed:#}");
+    db.run("INSERT INTO orders VALUES ('b', 4)").await;
+    eventually(|| async {
+        let told = events(&home).await;
+        if told.iter().any(|event| event["payload"]["record"]["k"] == "b") { Ok(()) } else { Err(format!("{told:#?}")) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_row_that_the_trigger_did_not_take_when_it_was_inserted_comes_once_it_fits() {
+    for from in ["outbox", "log"] {
+        let home = home().await;
+        let db = Database::postgres_with_log(&[]).await;
+        db.run("CREATE TABLE orders (id bigint PRIMARY KEY, status text); INSERT INTO orders SELECT i, 'new' FROM generate_series(1, 300) i").await;
+        let mut settings = db.settings();
+        settings["capture"] = json!({"from": from});
+        home.resource("databases", "shop", settings).await;
+        let only = json!({"field": "record.status", "operator": "EQUALS", "value": "new"});
+        home.trigger(definition(json!({"condition": only}))).await;
+        // Has every insert told of.
+        home.trigger(definition(json!({"tag": "other"}))).await;
+        home.post(BACKFILL, json!({"rate": 100})).await.expect(202);
+        eventually(|| async {
+            let shown = home.get(BACKFILL).await.expect(200);
+            let rows = shown["backfills"][0]["tables"][0]["rows"].as_u64().unwrap_or(0);
+            if rows > 0 { Ok(()) } else { Err(format!("{shown:#}")) }
+        })
+        .await;
+        home.post(&format!("{BACKFILL}/pause"), json!({})).await.expect(200);
+        db.run("INSERT INTO orders VALUES (301, 'odd'), (302, 'new')").await;
+        eventually(|| async {
+            let told = events(&home).await;
+            let live = told.iter().filter(|event| event["payload"]["record"]["id"].as_i64() > Some(300)).count();
+            if live == 2 { Ok(()) } else { Err(format!("{from}: {live}")) }
+        })
+        .await;
+        db.run("UPDATE orders SET status = 'new' WHERE id = 301").await;
+        home.post(&format!("{BACKFILL}/resume"), json!({})).await.expect(200);
+        let backfill = ended(&home).await;
+        let table = &backfill["tables"][0];
+        assert_eq!((&table["rows"], &table["left_out"]), (&json!(301), &json!(1)), "{from}: {backfill:#}");
+    }
+}
+
+#[tokio::test]
+async fn a_locked_table_holds_up_its_backfill_alone() {
+    for from in ["outbox", "log"] {
+        let home = home().await;
+        let db = Database::postgres_with_log(&[]).await;
+        db.run("CREATE TABLE orders (id bigint PRIMARY KEY); INSERT INTO orders SELECT generate_series(1, 30)").await;
+        db.run("CREATE TABLE others (id bigint PRIMARY KEY)").await;
+        let mut settings = db.settings();
+        settings["capture"] = json!({"from": from});
+        settings["statementTimeout"] = json!(500);
+        home.resource("databases", "shop", settings).await;
+        home.trigger(definition(json!({}))).await;
+        home.trigger(definition(json!({"tag": "other", "tables": ["others"]}))).await;
+        let mut locks = db.connect().await.unwrap();
+        locks.run("BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE").await.unwrap();
+        home.post(BACKFILL, json!({})).await.expect(202);
+        eventually(|| async {
+            let shown = home.get(BACKFILL).await.expect(200)["backfills"][0].clone();
+            if shown["problem"].is_string() { Ok(()) } else { Err(format!("{from}: {shown:#}")) }
+        })
+        .await;
+        for id in 0..5 {
+            db.run(&format!("INSERT INTO others VALUES ({id})")).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        eventually(|| async {
+            let told = events(&home).await.len();
+            if told == 5 { Ok(()) } else { Err(format!("{from}: {told} of 5")) }
+        })
+        .await;
+        let capture = home.get("/api/v1/databases/shop/capture").await.expect(200);
+        assert!(!capture.to_string().contains("lock timeout"), "{from}: {capture:#}");
+        let waits = home.get(BACKFILL).await.expect(200)["backfills"][0].clone();
+        assert_eq!(waits["state"], "running", "{from}: {waits:#}");
+        locks.run("ROLLBACK").await.unwrap();
+        let backfill = ended(&home).await;
+        assert_eq!(
+            (&backfill["state"], &backfill["problem"], &backfill["tables"][0]["rows"]),
+            (&json!("done"), &Value::Null, &json!(30)),
+            "{from}: {backfill:#}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_enum_in_a_key_is_gone_by_row_by_row() {
+    let home = home().await;
+    let db = database(&home, Engine::MariaDb).await;
+    db.run("CREATE TABLE orders (e ENUM('z', 'b', 'm') NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (e, n))").await;
+    for e in ["z", "b", "m"] {
+        let rows: Vec<String> = (0..300).map(|n| format!("('{e}', {n})")).collect();
+        db.run(&format!("INSERT INTO orders VALUES {}", rows.join(", "))).await;
+    }
+    home.resource("databases", "shop", db.settings()).await;
+    home.trigger(definition(json!({}))).await;
+    home.post(BACKFILL, json!({})).await.expect(202);
+    let backfill = ended(&home).await;
+    assert_eq!((&backfill["state"], &backfill["tables"][0]["rows"]), (&json!("done"), &json!(900)), "{backfill:#}");
+    assert_eq!(events(&home).await.len(), 900);
+}
+
+#[tokio::test]
+async fn a_row_of_many_mebibytes_is_read_as_any_other() {
+    let home = home().await;
+    let db = database(&home, Engine::Sqlite).await;
+    db.run("CREATE TABLE orders (id INTEGER PRIMARY KEY, note TEXT)").await;
+    db.run("INSERT INTO orders VALUES (1, 'x'), (2, hex(zeroblob(2500000))), (3, 'y')").await;
+    home.resource("databases", "shop", db.settings()).await;
+    home.trigger(definition(json!({}))).await;
+    home.post(BACKFILL, json!({})).await.expect(202);
+    let backfill = ended(&home).await;
+    assert_eq!((&backfill["state"], &backfill["tables"][0]["rows"]), (&json!("done"), &json!(3)), "{backfill:#}");
 }

@@ -91,6 +91,7 @@ async fn begin(
             started_at: app.clock.now(),
             ended_at: None,
             tables: Vec::new(),
+            history: None,
             problem: None,
         };
         app.sources.backfills.keep(&app, &caller.tenant, backfill).await?;

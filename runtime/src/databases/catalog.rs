@@ -28,6 +28,8 @@ pub struct Column {
     pub readable: bool,
     /// Part of the primary key.
     pub primary: bool,
+    /// Its place in the key.
+    pub key_place: u32,
     /// The database numbers its rows.
     pub counted: bool,
 }
@@ -70,10 +72,12 @@ impl Table {
         self.columns.iter().find(|column| column.name == name)
     }
 
-    /// The names of the primary key's columns.
+    /// The primary key's columns, in the key's own order, which is that of its index.
     #[must_use]
     pub fn primary_key(&self) -> Vec<&Column> {
-        self.columns.iter().filter(|column| column.primary).collect()
+        let mut key: Vec<&Column> = self.columns.iter().filter(|column| column.primary).collect();
+        key.sort_by_key(|column| column.key_place);
+        key
     }
 
     /// `schema.name`, or the name alone.
@@ -83,6 +87,15 @@ impl Table {
             Some(schema) => format!("{schema}.{}", self.name),
             None => self.name.clone(),
         }
+    }
+}
+
+impl Column {
+    /// MySQL: an `ENUM` or a `SET`, which is a number with a text.
+    #[must_use]
+    pub fn is_enum(&self) -> bool {
+        let declared = self.full_type.to_ascii_lowercase();
+        declared.starts_with("enum(") || declared.starts_with("set(")
     }
 }
 

@@ -16,8 +16,9 @@ SELECT n.nspname::text, c.relname::text, a.attname::text,
        COALESCE(base.typname, t.typname)::text, COALESCE(element.typname, '')::text,
        CASE WHEN t.typname IN ('varchar', 'bpchar') AND a.atttypmod > 4 THEN (a.atttypmod - 4)::text ELSE '' END,
        pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')::text,
-       EXISTS (SELECT 1 FROM pg_catalog.pg_index i
-               WHERE i.indrelid = c.oid AND i.indisprimary AND a.attnum = ANY (i.indkey))::text
+       COALESCE((SELECT key.place FROM pg_catalog.pg_index i
+                 CROSS JOIN LATERAL pg_catalog.unnest(i.indkey::int2[]) WITH ORDINALITY AS key(attnum, place)
+                 WHERE i.indrelid = c.oid AND i.indisprimary AND key.attnum = a.attnum AND key.place <= i.indnkeyatts), 0)::text
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
@@ -39,6 +40,11 @@ FROM information_schema.columns
 WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ?
   AND table_schema NOT IN ('mysql', 'sys', 'performance_schema', 'information_schema')
 ORDER BY ordinal_position";
+
+/// On its own: a join of these views reads all tables there are.
+const MYSQL_KEY: &str = "
+SELECT CAST(column_name AS CHAR) FROM information_schema.statistics
+WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? AND index_name = 'PRIMARY' ORDER BY seq_in_index";
 
 const MYSQL_JSON_CHECKS: &str = "
 SELECT CAST(check_clause AS CHAR) FROM information_schema.check_constraints
@@ -125,7 +131,8 @@ async fn postgres(session: &mut Session, schema: Option<&str>, name: &str) -> Re
             full_type: cell(row, 4),
             max_chars: cell(row, 7).parse().ok(),
             readable: cell(row, 8) == "true",
-            primary: cell(row, 9) == "true",
+            primary: cell(row, 9) != "0",
+            key_place: cell(row, 9).parse().unwrap_or(0),
             counted: false,
         }
     };
@@ -139,6 +146,12 @@ async fn postgres(session: &mut Session, schema: Option<&str>, name: &str) -> Re
 async fn mysql(session: &mut Session, schema: Option<&str>, name: &str) -> Result<Option<Table>, Fault> {
     let args = [schema.map_or(Arg::Null, |schema| Arg::Text(schema.to_owned())), Arg::Text(name.to_owned())];
     let rows = ask(session, MYSQL_TABLE, &args, MAX_COLUMNS).await?;
+    let key = match rows.iter().filter(|row| cell(row, 5) == "PRI").count() {
+        0 | 1 => Vec::new(),
+        _ => ask(session, MYSQL_KEY, &args, MAX_COLUMNS).await?,
+    };
+    let place =
+        |name: &str| key.iter().position(|row| cell(row, 0) == name).and_then(|place| u32::try_from(place).ok());
     // MariaDB's JSON is a text with a check.
     let checks = match session.is_mariadb() && !rows.is_empty() {
         true => ask(session, MYSQL_JSON_CHECKS, &args, MAX_COLUMNS).await?,
@@ -153,6 +166,7 @@ async fn mysql(session: &mut Session, schema: Option<&str>, name: &str) -> Resul
         let kind = if is_json(&name) { Kind::Json } else { Kind::of_mysql(&cell(row, 3), &full_type) };
         Column {
             kind,
+            key_place: place(&name).unwrap_or(0),
             name,
             cast: String::new(),
             full_type,
@@ -174,6 +188,10 @@ async fn sqlite(session: &mut Session, schema: Option<&str>, name: &str) -> Resu
         return Ok(None);
     }
     let rows = ask(session, SQLITE_TABLE, &[Arg::Text(name.to_owned())], MAX_COLUMNS).await?;
+    let place = |row: &Vec<Arg>| match row.get(2) {
+        Some(Arg::Int(place)) => u32::try_from(*place).unwrap_or(0),
+        _ => 0,
+    };
     let column = |row: &Vec<Arg>| Column {
         name: cell(row, 0),
         kind: Kind::of_sqlite(&cell(row, 1)),
@@ -181,7 +199,8 @@ async fn sqlite(session: &mut Session, schema: Option<&str>, name: &str) -> Resu
         full_type: cell(row, 1),
         max_chars: None,
         readable: true,
-        primary: matches!(row.get(2), Some(Arg::Int(place)) if *place > 0),
+        primary: place(row) > 0,
+        key_place: place(row),
         counted: false,
     };
     let found = !rows.is_empty();

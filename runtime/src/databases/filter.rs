@@ -317,6 +317,7 @@ mod tests {
             max_chars: None,
             readable: true,
             primary: false,
+            key_place: 0,
             counted: false,
         };
         Table { schema: None, name: "t".into(), columns: vec![column("id", Kind::Integer), column("a", Kind::Text)] }

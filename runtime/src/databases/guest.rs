@@ -140,6 +140,7 @@ fn parameter(index: usize, type_name: &str) -> Column {
         max_chars: None,
         readable: true,
         primary: false,
+        key_place: 0,
         counted: false,
     }
 }

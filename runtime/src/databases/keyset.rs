@@ -106,11 +106,16 @@ impl<'t> Keyset<'t> {
     }
 
     fn name(&self, sql: &mut Sql, by: &By<'_>) {
+        // Enums go by their numbers where they are ordered, and by their texts where they are compared with one.
+        let is_enum = sql.engine == Engine::Mysql && by.column.is_enum();
+        sql.push(if is_enum { "CAST(" } else { "" });
         if let Some(alias) = self.alias {
             sql.push(alias);
             sql.push(".");
         }
         sql.name(by.column);
+        // To the letter, as their own order of characters may have it.
+        sql.push(if is_enum { " AS CHAR CHARACTER SET utf8mb4) COLLATE utf8mb4_bin" } else { "" });
     }
 }
 
@@ -140,7 +145,8 @@ pub fn key_page(
             Engine::Mysql if column.kind == Kind::Bytes => format!(", HEX({name})"),
             Engine::Mysql => format!(", CAST({name} AS CHAR)"),
             // Values have types of their own: as literals, which say so.
-            Engine::Sqlite => format!(", quote({name})"),
+            // `quote(NULL)` is a text, too.
+            Engine::Sqlite => format!(", CASE WHEN {name} IS NOT NULL THEN quote({name}) END"),
         });
     }
     sql.push(" FROM ");
@@ -186,7 +192,17 @@ mod tests {
 
     fn column(name: &str, kind: Kind, primary: bool) -> Column {
         let (cast, full_type) = ("int".to_owned(), "int".to_owned());
-        Column { name: name.into(), kind, cast, full_type, max_chars: None, readable: true, primary, counted: false }
+        Column {
+            name: name.into(),
+            kind,
+            cast,
+            full_type,
+            max_chars: None,
+            readable: true,
+            primary,
+            key_place: 0,
+            counted: false,
+        }
     }
 
     fn after(engine: Engine, keyset: &Keyset<'_>, values: &[Arg]) -> String {
@@ -206,6 +222,20 @@ mod tests {
     }
 
     #[test]
+    fn enums_are_ordered_as_they_are_compared() {
+        let (mut a, b) = (column("a", Kind::Text, true), column("b", Kind::Text, true));
+        a.full_type = "enum('z','b')".into();
+        let keys = Keyset { alias: Some("t"), ..Keyset::up([&a, &b]) };
+        let name = "CAST(t.`a` AS CHAR CHARACTER SET utf8mb4) COLLATE utf8mb4_bin";
+        let mut sql = Sql::new(Engine::Mysql);
+        keys.write_order(&mut sql);
+        assert_eq!(sql.text, format!(" ORDER BY {name}, t.`b`"));
+        let values = [Arg::Text("x".into()), Arg::Text("y".into())];
+        let wanted = format!("((({name} > ?)) OR ({name} = ? AND (t.`b` > ?)))");
+        assert_eq!(after(Engine::Mysql, &keys, &values), wanted);
+    }
+
+    #[test]
     fn nulls_are_where_each_engine_puts_them() {
         let (a, id) = (column("a", Kind::Text, false), column("id", Kind::Text, true));
         let order = Keyset { by: vec![By { column: &a, down: true }, By { column: &id, down: false }], alias: None };
@@ -216,6 +246,15 @@ mod tests {
         assert_eq!(after(Engine::Postgres, &upwards, &values[..1]), r#"((("a" > $1::int OR "a" IS NULL)))"#);
         assert_eq!(after(Engine::Postgres, &upwards, &[Arg::Null]), "((1=0))");
         assert_eq!(after(Engine::Sqlite, &upwards, &[Arg::Null]), r#"(("a" IS NOT NULL))"#);
+    }
+
+    #[test]
+    fn a_key_that_is_null_is_told_from_the_text() {
+        let columns = vec![column("k", Kind::Text, true)];
+        let table = Table { schema: None, name: "t".into(), columns };
+        let (sql, _) = key_page(Engine::Sqlite, &table, "1", &["k".to_owned()], None, 2);
+        let key = r#"CASE WHEN t."k" IS NOT NULL THEN quote(t."k") END"#;
+        assert_eq!(sql, format!(r#"SELECT 1, {key} FROM "t" AS t ORDER BY t."k" LIMIT 2"#));
     }
 
     #[test]

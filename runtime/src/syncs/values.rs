@@ -268,6 +268,7 @@ mod tests {
             max_chars: None,
             readable: true,
             primary: false,
+            key_place: 0,
             counted: false,
         };
         let holds = |kind, full_type: &str, a: Value, b: Value| holds(&column(kind, full_type), &a, &b);

@@ -52,7 +52,8 @@ macro_rules! promises {
                 a_quota_is_taken_up_to_its_limit_in_each_window;
             syncs:
                 conflicts_are_let_go_when_resolved_ones_are_old_and_where_there_are_too_many
-                remembered_keys_are_read_a_page_at_a_time_by_the_side_that_held_the_row;
+                a_backfill_forgets_its_rows_however_many_and_no_others
+            remembered_keys_are_read_a_page_at_a_time_by_the_side_that_held_the_row;
         }
     };
 }

@@ -185,8 +185,8 @@ impl Link {
     }
 
     /// Like [`rows`](Self::rows), with the first row in any case.
-    pub async fn batch(&mut self, sql: &str, keep: usize) -> Result<Rows, sqlx::Error> {
-        self.read(sql, &[], keep, Rows { first_anyway: true, ..Rows::default() }).await
+    pub async fn batch(&mut self, sql: &str, args: &[Arg], keep: usize) -> Result<Rows, sqlx::Error> {
+        self.read(sql, args, keep, Rows { first_anyway: true, ..Rows::default() }).await
     }
 
     async fn read(&mut self, sql: &str, args: &[Arg], keep: usize, mut found: Rows) -> Result<Rows, sqlx::Error> {

@@ -234,8 +234,8 @@ impl Session {
 
     /// Runs one statement to its end; its first rows, at most `keep` and about as many as a few MiB hold, but one at
     /// least, however large it is.
-    pub async fn batch(&mut self, sql: &str, keep: usize) -> Result<Rows, Fault> {
-        within(self.timeout, self.link.batch(sql, keep)).await
+    pub async fn batch(&mut self, sql: &str, args: &[Arg], keep: usize) -> Result<Rows, Fault> {
+        within(self.timeout, self.link.batch(sql, args, keep)).await
     }
 
     /// Runs one statement; how many rows it changed.

@@ -9,6 +9,7 @@
 
 mod before;
 mod beside;
+mod pace;
 mod page;
 mod step;
 
@@ -27,7 +28,8 @@ use crate::app::App;
 use crate::store::{self, RowDigest};
 
 pub(super) use beside::Beside;
-pub(super) use step::{Pace, note, prepare, step};
+pub(super) use pace::Pace;
+pub(super) use step::{note, prepare, step};
 
 /// What sources remember of backfills, by `TRIGGER/DATABASE/ENV`.
 const KIND: &str = "backfill";
@@ -56,7 +58,10 @@ pub struct Backfill {
     pub ended_at: Option<Timestamp>,
     /// The tables; empty until the database was asked.
     pub tables: Vec<Progress>,
-    /// Why it failed.
+    /// Up to where it was read what the trigger was told of before, an event's time and number; `None` once all was.
+    #[serde(default)]
+    pub history: Option<(i64, i64)>,
+    /// Why it failed, or waits before it goes on.
     pub problem: Option<String>,
 }
 

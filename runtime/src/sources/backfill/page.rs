@@ -27,15 +27,20 @@ pub(super) struct Row {
     pub(super) unread: Unread,
 }
 
-/// Reads the rows after `table.after`; `None` where too much is waiting to be told of.
+/// Reads the rows after `table.after`; `None` where too much is waiting to be told of. The fault within is the page's own, such as
+/// a lock or the time being up: the session is as good as before.
 pub(super) async fn read<B: Beside>(
     session: &mut Session,
     beside: &mut B,
     progress: &Progress,
     columns: &Columns,
     limit: usize,
-) -> Result<Option<Page<B::Seen>>, Fault> {
-    let table = databases::table_in(session, progress.schema.as_deref(), &progress.name).await?;
+) -> Result<Result<Option<Page<B::Seen>>, Fault>, Fault> {
+    let table = match databases::table_in(session, progress.schema.as_deref(), &progress.name).await {
+        Ok(table) => table,
+        Err(fault) if fault.gone => return Err(fault),
+        Err(fault) => return Ok(Err(fault)),
+    };
     let begin = match session.engine() {
         Engine::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
         Engine::Mysql => {
@@ -45,10 +50,10 @@ pub(super) async fn read<B: Beside>(
     };
     session.control(begin).await?;
     let read = in_snapshot(session, beside, progress, &table, columns, limit).await;
-    if !matches!(&read, Err(fault) if fault.gone) {
-        session.control("ROLLBACK").await?;
+    match read {
+        Err(fault) if fault.gone => Err(fault),
+        read => session.control("ROLLBACK").await.map(|()| read),
     }
-    read
 }
 
 async fn in_snapshot<B: Beside>(
@@ -63,12 +68,9 @@ async fn in_snapshot<B: Beside>(
     let row = row_json(session.engine(), table, columns, "t");
     let Progress { key, after, .. } = progress;
     let (sql, args) = databases::key_page(session.engine(), table, &row, key, after.as_deref(), limit);
-    let found = session.rows(&sql, &args, limit).await?;
+    // A row of any size, as the capture takes it too.
+    let found = session.batch(&sql, &args, limit).await?;
     let is_last = !found.cut && found.rows.len() < limit;
-    if found.cut && found.rows.is_empty() {
-        let message = format!("a row of `{}` is too large to be read", progress.name);
-        return Err(Fault::permanent("DB_RESULT_TOO_LARGE", message));
-    }
     let mut rows = Vec::with_capacity(found.rows.len());
     for cells in &found.rows {
         let texts = |arg: &Arg| arg.text().map(str::to_owned);
@@ -77,8 +79,17 @@ async fn in_snapshot<B: Beside>(
         let record = unread::read(&row, &mut unread)
             .map_err(|error| Fault::permanent("DB_VALUE", format!("a row of `{}`: {error}", progress.name)))?;
         let key: Option<Vec<String>> = cells[1..].iter().map(texts).collect();
-        let key = key.ok_or_else(|| Fault::permanent("DB_VALUE", format!("a key of `{}` is null", progress.name)))?;
+        let key = key.ok_or_else(|| null_key(progress))?;
         rows.push(Row { record: with_bytes(record), key, unread });
     }
     Ok(Some(Page { rows, seen, is_last }))
+}
+
+/// SQLite takes NULLs in every primary key but an `INTEGER PRIMARY KEY`: nothing tells such rows apart.
+fn null_key(progress: &Progress) -> Fault {
+    let (table, key) = (&progress.name, progress.key.join("`, `"));
+    let message = format!(
+        "a row of `{table}` has NULL in its primary key (`{key}`): give the row a key, declare the columns NOT NULL, and begin again"
+    );
+    Fault::permanent("DB_VALUE", message)
 }

@@ -1,12 +1,13 @@
 //! One step of a database's backfills: a page of rows becomes events.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Map, json};
 use triggerd_core::capture::{self, Columns, captures};
 use triggerd_core::definition::Trigger;
 use triggerd_core::event::Operation;
 
+use super::pace::Pace;
 use super::page::{self, Page};
 use super::{Backfill, Beside, Progress, State, before};
 use crate::connections::sql::{Fault, Session};
@@ -16,32 +17,10 @@ use crate::sources::accept::{accept, events};
 use crate::sources::plan::{Plan, TableName};
 use crate::sources::task::Task;
 use crate::sources::{Captured, Change};
-use crate::store;
+use crate::store::{self, Position};
 
-/// Rows of a page, at most.
-const PAGE: usize = 500;
-/// With a rate, pages are as large as what comes in this time.
-const TICK: Duration = Duration::from_millis(100);
-
-/// How fast a database's backfills go.
-#[derive(Default)]
-pub(in crate::sources) struct Pace(Option<Instant>);
-
-impl Pace {
-    /// How many rows may be read now.
-    fn room(&mut self, rate: Option<u32>) -> usize {
-        let Some(rate) = rate else { return PAGE };
-        let now = Instant::now();
-        if self.0.is_some_and(|last| now - last < TICK) {
-            return 0;
-        }
-        self.0 = Some(now);
-        // At least one: the slowest is ten rows a second.
-        ((rate as usize) / 10).clamp(1, PAGE)
-    }
-}
-
-/// Reads a page of the first backfill that runs here; whether there is more to be read at once.
+/// Reads a page of the first backfill that runs here and does not wait; whether there is more to be read at once. A page that
+/// cannot be read just now is the backfill's own problem: the capture goes on, and the backfill later.
 pub(in crate::sources) async fn step<B: Beside>(
     task: &Task<'_>,
     plan: &Plan,
@@ -50,19 +29,37 @@ pub(in crate::sources) async fn step<B: Beside>(
     pace: &mut Pace,
 ) -> Result<bool, Fault> {
     let backfills = &task.app.sources.backfills;
-    let Some(backfill) = backfills.running(task.place).into_iter().find(|b| b.state == State::Running) else {
+    let now = Instant::now();
+    let mut running = backfills.running(task.place).into_iter().filter(|b| b.state == State::Running);
+    let Some(backfill) = running.find(|backfill| !pace.waits(&backfill.id, now)) else {
         return Ok(false);
     };
-    let room = pace.room(backfill.rate);
+    // A rate is one of rows.
+    let reads_rows = backfill.history.is_none();
+    let room = pace.room(&backfill.id, backfill.rate.filter(|_| reads_rows), now);
     if room == 0 {
         return Ok(false);
     }
-    let mut next = Backfill::clone(&backfill);
-    let stepped = advance(task, plan, session, beside, room, &mut next).await;
-    match stepped {
-        Ok(()) => {}
-        // The connection, or the database for the moment: tried again.
-        Err(fault) if fault.gone || fault.retryable => return Err(fault),
+    let mut next = Backfill { problem: None, ..Backfill::clone(&backfill) };
+    let mut waits = false;
+    // What is around the page is the capture's: the connection, the log, the store.
+    match advance(task, plan, session, beside, room, &mut next).await? {
+        Ok(()) => pace.went_on(&backfill.id),
+        Err(fault) if fault.retryable => {
+            let ended = Instant::now();
+            pace.failed(&backfill.id, ended - now, ended);
+            if backfill.problem.as_ref() != Some(&fault.message) {
+                let (trigger, database) = (&backfill.trigger, &backfill.database);
+                tracing::warn!(
+                    trigger,
+                    database,
+                    code = fault.code,
+                    "The backfill of trigger {trigger} over {database} waits: {fault}"
+                );
+            }
+            next.problem = Some(fault.message);
+            waits = true;
+        }
         Err(fault) => {
             next.state = State::Failed;
             next.problem = Some(fault.message);
@@ -87,9 +84,10 @@ pub(in crate::sources) async fn step<B: Beside>(
     if is_over {
         task.app.store.backfill_forget(&task.place.tenant, &id).await.map_err(of_store)?;
     }
-    Ok(backfill.rate.is_none())
+    Ok((backfill.rate.is_none() || !reads_rows) && !waits)
 }
 
+/// The fault within is the backfill's own.
 async fn advance<B: Beside>(
     task: &Task<'_>,
     plan: &Plan,
@@ -97,26 +95,36 @@ async fn advance<B: Beside>(
     beside: &mut B,
     room: usize,
     next: &mut Backfill,
-) -> Result<(), Fault> {
+) -> Result<Result<(), Fault>, Fault> {
     let trigger = task.app.definitions.index().get(&task.place.tenant, &next.trigger);
     let Some(trigger) = trigger.filter(|trigger| captures(trigger, &next.database, &next.env)) else {
         let message = format!("the trigger `{}` does not capture this database any more", next.trigger);
-        return Err(Fault::permanent("NOT_FOUND", message));
+        return Ok(Err(Fault::permanent("NOT_FOUND", message)));
     };
     if next.tables.is_empty() {
         // Not before inserts are noted.
-        return Ok(());
+        return Ok(Ok(()));
+    }
+    if let Some((accepted_at, seq)) = next.history {
+        // Before the first page; what is told of from now on is noted anyway.
+        let after = before::note(task, next, Position { accepted_at, seq }).await.map_err(of_store)?;
+        next.history = after.map(|after| (after.accepted_at, after.seq));
+        return Ok(Ok(()));
     }
     let columns = if plan.capture.columns == Extent::All { Columns::All } else { Columns::of(&trigger) };
     let (id, started_at) = (next.id.clone(), next.started_at);
     let Some(progress) = next.tables.iter_mut().find(|table| !table.done) else {
         next.state = State::Done;
-        return Ok(());
+        return Ok(Ok(()));
     };
-    let Some(page) = page::read(session, beside, progress, &columns, room).await? else { return Ok(()) };
+    let page = match page::read(session, beside, progress, &columns, room).await? {
+        Ok(Some(page)) => page,
+        Ok(None) => return Ok(Ok(())),
+        Err(fault) => return Ok(Err(fault)),
+    };
     let Page { rows, seen, is_last } = page;
     if !beside.tell(session, seen).await? {
-        return Ok(());
+        return Ok(Ok(()));
     }
     let digests: Vec<_> = rows.iter().map(|row| progress.digest(&row.record)).collect();
     let known: Vec<_> = digests.iter().flatten().copied().collect();
@@ -150,14 +158,16 @@ async fn advance<B: Beside>(
     let count = changes.len() as u64;
     // The same page may have been taken before, where the process ended in between.
     let events = events(task.app, task.place, changes);
-    if !accept(task.app, task.place, events, true, Some(trigger.tag.clone()), task.stop).await {
-        return Err(Fault::unavailable("the server is shutting down"));
+    match accept(task.app, task.place, events, true, Some(trigger.tag.clone()), task.stop).await {
+        Ok(true) => {}
+        Ok(false) => return Err(Fault::unavailable("the server is shutting down")),
+        Err(refused) => return Ok(Err(refused)),
     }
     progress.after = after.or(progress.after.take());
     progress.rows += count;
     progress.left_out += left_out;
     progress.done = is_last;
-    Ok(())
+    Ok(Ok(()))
 }
 
 /// Looks up the tables of backfills that were begun just now: from then on inserts are noted. To be called before anything new
@@ -179,7 +189,8 @@ pub(in crate::sources) async fn prepare(
             }
             Ok(found) => {
                 next.tables = found;
-                before::note(task, &next).await.map_err(of_store)?;
+                let history = before::beginning(task, &next).await.map_err(of_store)?;
+                next.history = history.map(|from| (from.accepted_at, from.seq));
             }
             Err(fault) if fault.gone || fault.retryable => return Err(fault),
             Err(fault) => {
@@ -226,15 +237,23 @@ async fn of_trigger(
     Ok(found)
 }
 
-/// Notes which rows the capture tells of, for the backfills that are not over: before it forgets them where they come from.
+/// Notes which rows the capture tells a backfill's trigger of, for the backfills that are not over: before it forgets them where
+/// they come from. A row whose insert the trigger does not take may be one for it later.
 pub(in crate::sources) async fn note(task: &Task<'_>, changes: &[Captured]) -> Result<(), Fault> {
     for backfill in task.app.sources.backfills.running(task.place) {
+        let trigger = task.app.definitions.index().get(&task.place.tenant, &backfill.trigger);
+        let Some(trigger) = trigger else { continue };
+        let takes = |captured: &Captured| {
+            let event = captured.clone().into_event(task.place, task.app.clock.now());
+            trigger.matched(&event).is_some()
+        };
         let digest = |captured: &Captured| {
             let Change::Row { operation: Operation::Insert, schema, table, record, .. } = &captured.change else {
                 return None;
             };
             let mut tables = backfill.tables.iter().filter(|progress| !progress.done);
-            tables.find(|progress| progress.is(schema.as_deref(), table))?.digest(record)
+            let progress = tables.find(|progress| progress.is(schema.as_deref(), table))?;
+            takes(captured).then(|| progress.digest(record))?
         };
         let rows: Vec<_> = changes.iter().filter_map(digest).collect();
         if !rows.is_empty() {

@@ -47,7 +47,7 @@ impl Beside for BesideOutbox<'_> {
         }
         let changes: Vec<Captured> = entries.into_iter().map(|entry| entry.captured).collect();
         backfill::note(self.task, &changes).await?;
-        let told = accept(app, place, events(app, place, changes), *self.doubtful, None, stop).await;
+        let told = accept(app, place, events(app, place, changes), *self.doubtful, None, stop).await?;
         // They stay in the outbox until the reader comes to them, which knows them again then.
         *self.doubtful = true;
         Ok(told && is_whole)

@@ -21,6 +21,9 @@ use crate::sources::plan::TableName;
 #[derive(Default)]
 pub(super) struct Keys(HashMap<TableName, Vec<String>>);
 
+/// How many lower numbers are looked for beyond the entries: rarely more than a few have come.
+const NEWCOMERS: usize = 100;
+
 /// How many of `entries`, which are in the order of their numbers, may be told of now: all of them, but for MariaDB's.
 pub(super) async fn prefix(
     session: &mut Session,
@@ -29,13 +32,13 @@ pub(super) async fn prefix(
     entries: &[Entry],
 ) -> Result<usize, Fault> {
     let Some(last) = entries.last().filter(|_| session.is_mariadb()) else { return Ok(entries.len()) };
-    // The first newcomers are among as many as there are entries.
-    let (outbox, most) = (names.outbox(), entries.len());
+    let (outbox, most) = (names.outbox(), entries.len() + NEWCOMERS);
     let sql = format!("SELECT CAST(id AS CHAR) FROM {outbox} AS o WHERE o.id < {} ORDER BY o.id LIMIT {most}", last.id);
     let found = session.rows(&sql, &[], most).await?;
-    let known: HashSet<i64> = entries.iter().map(|entry| entry.id).collect();
     let number = |row: &Vec<Arg>| row.first()?.text()?.parse::<i64>().ok();
-    let newcomers: Vec<i64> = found.rows.iter().filter_map(number).filter(|number| !known.contains(number)).collect();
+    let looked: Vec<i64> = found.rows.iter().filter_map(number).collect();
+    let entries = &entries[..covered(entries, &looked, found.cut || looked.len() >= most)];
+    let newcomers = newcomers(entries, &looked);
     if newcomers.is_empty() {
         return Ok(entries.len());
     }
@@ -53,6 +56,21 @@ pub(super) async fn prefix(
         }
     }
     Ok(entries.len())
+}
+
+/// How many entries the look reached: where it was `cut` off, more newcomers may follow its last number.
+fn covered(entries: &[Entry], looked: &[i64], cut: bool) -> usize {
+    match looked.last() {
+        Some(last) if cut => entries.partition_point(|entry| entry.id <= *last),
+        None if cut => 0,
+        _ => entries.len(),
+    }
+}
+
+/// Those of the numbers that no entry has.
+fn newcomers(entries: &[Entry], looked: &[i64]) -> Vec<i64> {
+    let known: HashSet<i64> = entries.iter().map(|entry| entry.id).collect();
+    looked.iter().copied().filter(|number| !known.contains(number)).collect()
 }
 
 /// How many entries come before a number.
@@ -121,6 +139,17 @@ mod tests {
             origin: None,
         };
         Entry { id, captured }
+    }
+
+    #[test]
+    fn no_entry_is_released_beyond_where_the_look_for_lower_numbers_was_cut_off() {
+        let entries = [update(10, 1, "a"), update(14, 2, "a"), update(20, 3, "a")];
+        assert_eq!(covered(&entries, &[10, 11, 14], false), 3);
+        assert_eq!(newcomers(&entries, &[10, 11, 12, 14]), [11, 12]);
+        // 15 to 19 may have come as well.
+        assert_eq!(covered(&entries, &[10, 11, 12, 14], true), 2);
+        assert_eq!(covered(&entries, &[8, 9], true), 0);
+        assert_eq!(covered(&entries, &[], true), 0);
     }
 
     #[test]

@@ -252,6 +252,7 @@ mod tests {
             max_chars: None,
             readable: true,
             primary: false,
+            key_place: 0,
             counted: false,
         };
         Table {

@@ -209,7 +209,7 @@ impl<'r> Reading<'r> {
         backfill::prepare(self.with, &self.tables, &mut self.session).await?;
         let engine = self.session.engine();
         let select = entry::select(engine, &self.names, self.limit);
-        let found = self.session.batch(&select, self.limit).await?;
+        let found = self.session.batch(&select, &[], self.limit).await?;
         let mut entries: Vec<Entry> = found.rows.iter().filter_map(|row| entry::read(row)).collect();
         if entries.is_empty() {
             return Ok(0);
@@ -229,7 +229,7 @@ impl<'r> Reading<'r> {
         backfill::note(self.with, &changes).await?;
         // One whose trigger comes while these are kept may be told of them.
         let again = app.sources.backfills.is_fresh(place).then(|| changes.clone());
-        if !accept(app, place, events(app, place, changes), self.doubtful, None, stop).await {
+        if !accept(app, place, events(app, place, changes), self.doubtful, None, stop).await? {
             return Ok(0);
         }
         if let Some(changes) = again

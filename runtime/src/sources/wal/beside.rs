@@ -50,7 +50,7 @@ impl<'l> BesideLog<'l> {
     /// Keeps changes, and lets the server forget what is before `upto`.
     async fn take(&mut self, changes: Vec<Captured>, upto: Option<Lsn>) -> Result<bool, Fault> {
         backfill::note(self.task, &changes).await?;
-        if !keep(self.task, self.plan, changes, false).await {
+        if !keep(self.task, self.plan, changes, false).await? {
             return Ok(false);
         }
         if let Some(upto) = upto {

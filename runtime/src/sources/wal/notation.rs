@@ -6,6 +6,7 @@ use std::iter::Peekable;
 use std::str::Chars;
 
 use serde_json::Value;
+use triggerd_core::json::Error;
 
 use super::kind::Kind;
 use super::value;
@@ -14,18 +15,24 @@ use super::value;
 const MAX_DIMENSIONS: usize = 6;
 
 /// `{1,NULL,"a b"}`, `{{1,2},{3,4}}`, `[0:1]={1,2}`; `None` where it is no array.
-pub(super) fn array(text: &str, element: &Kind, between: char) -> Option<Value> {
+pub(super) fn array(text: &str, element: &Kind, between: char, refused: &mut Option<Error>) -> Option<Value> {
     let body = match text.starts_with('[') {
         // Where the first value is not number 1: JSON's arrays know no such thing.
         true => text.split_once('=')?.1,
         false => text,
     };
     let mut rest = body.chars().peekable();
-    let made = dimension(&mut rest, element, between, MAX_DIMENSIONS)?;
+    let made = dimension(&mut rest, element, between, MAX_DIMENSIONS, refused)?;
     rest.next().is_none().then_some(made)
 }
 
-fn dimension(rest: &mut Peekable<Chars<'_>>, element: &Kind, between: char, depth: usize) -> Option<Value> {
+fn dimension(
+    rest: &mut Peekable<Chars<'_>>,
+    element: &Kind,
+    between: char,
+    depth: usize,
+    refused: &mut Option<Error>,
+) -> Option<Value> {
     rest.next_if_eq(&'{')?;
     let mut items = Vec::new();
     if rest.next_if_eq(&'}').is_some() {
@@ -33,11 +40,11 @@ fn dimension(rest: &mut Peekable<Chars<'_>>, element: &Kind, between: char, dept
     }
     loop {
         items.push(match rest.peek()? {
-            '{' if depth > 0 => dimension(rest, element, between, depth - 1)?,
-            '"' => value::of(element, &quoted(rest)?),
+            '{' if depth > 0 => dimension(rest, element, between, depth - 1, refused)?,
+            '"' => value::of(element, &quoted(rest)?, refused),
             _ => match bare(rest, between)?.as_str() {
                 "NULL" => Value::Null,
-                text => value::of(element, text),
+                text => value::of(element, text, refused),
             },
         });
         match rest.next()? {
@@ -113,11 +120,14 @@ mod tests {
             ("{{a,b},{c,d}}", json!([["a", "b"], ["c", "d"]])),
             ("[0:1][2:2]={{a},{b}}", json!([["a"], ["b"]])),
         ] {
-            assert_eq!(array(written, &text, ','), Some(wanted), "{written}");
+            assert_eq!(array(written, &text, ',', &mut None), Some(wanted), "{written}");
         }
-        assert_eq!(array("{(1,2),(0,0);(3,4),(2,2)}", &text, ';'), Some(json!(["(1,2),(0,0)", "(3,4),(2,2)"])));
+        assert_eq!(
+            array("{(1,2),(0,0);(3,4),(2,2)}", &text, ';', &mut None),
+            Some(json!(["(1,2),(0,0)", "(3,4),(2,2)"]))
+        );
         for bad in ["", "{", "{a", "{a,}", "{a}b", "{\"a}", "a", "[1:2]", "{{{{{{{{{{a}}}}}}}}}}"] {
-            assert_eq!(array(bad, &text, ','), None, "{bad}");
+            assert_eq!(array(bad, &text, ',', &mut None), None, "{bad}");
         }
     }
 

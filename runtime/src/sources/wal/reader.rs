@@ -102,7 +102,7 @@ pub async fn run(task: &Task<'_>, plans: &mut watch::Receiver<Arc<Plan>>) -> Res
 async fn take(task: &Task<'_>, plan: &Plan, stream: &mut Stream, batch: Batch, doubtful: bool) -> Result<bool, Fault> {
     told_of_refused(task, &batch.refused);
     backfill::note(task, &batch.changes).await?;
-    if !keep(task, plan, batch.changes, doubtful).await {
+    if !keep(task, plan, batch.changes, doubtful).await? {
         return Ok(false);
     }
     stream.confirm(batch.upto).await?;
@@ -116,20 +116,20 @@ pub(super) fn told_of_refused(task: &Task<'_>, refused: &[String]) {
 }
 
 /// Keeps the changes; `false` where the end came first.
-pub(super) async fn keep(task: &Task<'_>, plan: &Plan, changes: Vec<Captured>, doubtful: bool) -> bool {
+pub(super) async fn keep(task: &Task<'_>, plan: &Plan, changes: Vec<Captured>, doubtful: bool) -> Result<bool, Fault> {
     let mut events = events(task.app, task.place, changes);
     if plan.capture.rows == Extent::Wanted {
         let index = task.app.definitions.index();
         // The application's own events are nobody's row.
         events.retain(|event| event.change.is_none() || !index.matches(event).is_empty());
     }
-    let Some(last) = events.last().map(|event| event.timestamp) else { return true };
+    let Some(last) = events.last().map(|event| event.timestamp) else { return Ok(true) };
     let count = events.len();
-    if !accept(task.app, task.place, events, doubtful, None, task.stop).await {
-        return false;
+    if !accept(task.app, task.place, events, doubtful, None, task.stop).await? {
+        return Ok(false);
     }
     task.status.captured(&task.place.database, count, last, task.app.clock.now());
-    true
+    Ok(true)
 }
 
 fn wanted(plan: &Plan, place: &Place, tables: &[TableName]) -> Wanted {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 use triggerd_core::event::Operation;
-use triggerd_core::json;
+use triggerd_core::json::Error;
 
 use super::kind::Kind;
 use super::message::{Cell, Relation, Tuple};
@@ -44,11 +44,9 @@ impl Table {
                 (Cell::Unchanged, Some(old)) => old,
                 (cell, _) => cell,
             };
-            let value = shown(kind, cell);
-            if let (Kind::Json, Cell::Text(text), Some(Value::String(shown))) = (kind, cell, &value)
-                && shown == text
-                && let Err(why) = json::parse(text.as_bytes())
-            {
+            let mut refused = None;
+            let value = shown(kind, cell, &mut refused);
+            if let Some(why) = refused {
                 unread.add(&column.name, &why);
             }
             match value {
@@ -65,16 +63,17 @@ impl Table {
             return None;
         }
         let columns = self.relation.columns.iter().zip(&self.kinds).zip(row).filter(|((column, _), _)| column.key);
-        let fields: Map<_, _> =
-            columns.filter_map(|((column, kind), cell)| Some((column.name.clone(), shown(kind, cell)?))).collect();
+        let fields: Map<_, _> = columns
+            .filter_map(|((column, kind), cell)| Some((column.name.clone(), shown(kind, cell, &mut None)?)))
+            .collect();
         Some(if fields.is_empty() { Value::Null } else { Value::Object(fields) })
     }
 }
 
-fn shown(kind: &Kind, cell: &Cell<'_>) -> Option<Value> {
+fn shown(kind: &Kind, cell: &Cell<'_>, refused: &mut Option<Error>) -> Option<Value> {
     match cell {
         Cell::Null => Some(Value::Null),
-        Cell::Text(text) => Some(value::of(kind, text)),
+        Cell::Text(text) => Some(value::of(kind, text, refused)),
         Cell::Unchanged => None,
     }
 }

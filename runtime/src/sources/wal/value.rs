@@ -19,13 +19,13 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Number, Value};
-use triggerd_core::json;
+use triggerd_core::json::{self, Error};
 
 use super::kind::Kind;
 use super::notation;
 
-/// The value whose text it is. A text that is not of its kind stays a text.
-pub(super) fn of(kind: &Kind, text: &str) -> Value {
+/// The value whose text it is. A text that is not of its kind stays a text; `refused` is why JSON in it did, however deep.
+pub(super) fn of(kind: &Kind, text: &str, refused: &mut Option<Error>) -> Value {
     let made = match kind {
         Kind::Text => None,
         Kind::Bool => match text {
@@ -34,15 +34,15 @@ pub(super) fn of(kind: &Kind, text: &str) -> Value {
             _ => None,
         },
         Kind::Number => number(text),
-        Kind::Json => json::parse(text.as_bytes()).ok(),
+        Kind::Json => json::parse(text.as_bytes()).map_err(|why| *refused = Some(why)).ok(),
         Kind::Bytes => {
             let bytes = text.strip_prefix("\\x").and_then(|digits| hex::decode(digits).ok());
             bytes.map(|bytes| STANDARD.encode(bytes).into())
         }
         Kind::DateTime => Some(text.replacen(' ', "T", 1).into()),
         Kind::Instant => Some(instant(text).into()),
-        Kind::Array(element, between) => notation::array(text, element, *between),
-        Kind::Row(fields) => row(fields, text),
+        Kind::Array(element, between) => notation::array(text, element, *between, refused),
+        Kind::Row(fields) => row(fields, text, refused),
     };
     made.unwrap_or_else(|| text.into())
 }
@@ -84,14 +84,14 @@ fn instant(text: &str) -> String {
     }
 }
 
-fn row(fields: &[(String, Kind)], text: &str) -> Option<Value> {
+fn row(fields: &[(String, Kind)], text: &str, refused: &mut Option<Error>) -> Option<Value> {
     let cells = notation::row(text)?;
     // The type has changed since.
     if cells.len() != fields.len() {
         return None;
     }
     let pairs = fields.iter().zip(cells).map(|((name, kind), cell)| {
-        let value = cell.map_or(Value::Null, |text| of(kind, &text));
+        let value = cell.map_or(Value::Null, |text| of(kind, &text, refused));
         (name.clone(), value)
     });
     Some(Value::Object(pairs.collect::<Map<_, _>>()))
@@ -101,6 +101,24 @@ fn row(fields: &[(String, Kind)], text: &str) -> Option<Value> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    fn of(kind: &Kind, text: &str) -> Value {
+        super::of(kind, text, &mut None)
+    }
+
+    #[test]
+    fn json_that_is_refused_is_told_of_however_deep_it_stands() {
+        let array = Kind::Array(Box::new(Kind::Json), ',');
+        let row = Kind::Row(vec![("n".into(), Kind::Number), ("docs".into(), array.clone())]);
+        let mut refused = None;
+        super::of(&row, r#"(1,"{""{\\""a\\"": 1}""}")"#, &mut refused);
+        assert!(refused.is_none(), "{refused:?}");
+        let value = super::of(&array, r#"{"{\"a\": 1, \"a\": 2}","{\"a\": 1}"}"#, &mut refused);
+        assert_eq!(value, json!([r#"{"a": 1, "a": 2}"#, {"a": 1}]));
+        assert!(refused.take().is_some_and(|why| why.to_string().contains("twice")));
+        super::of(&row, r#"(1,"{""{\\""a\\"": 1, \\""a\\"": 2}""}")"#, &mut refused);
+        assert!(refused.is_some());
+    }
 
     #[test]
     fn numbers_keep_their_digits_and_lose_their_exponents() {

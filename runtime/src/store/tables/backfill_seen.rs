@@ -10,6 +10,8 @@ use crate::store::{Error, RowDigest};
 
 /// Digests that are asked for, or kept, at once.
 const AT_ONCE: usize = 300;
+/// Those that are forgotten in one write: other writes come in between.
+const FORGOTTEN: u64 = 5000;
 
 impl Store {
     pub async fn backfill_see(&self, tenant: &TenantId, backfill: &str, rows: Vec<RowDigest>) -> Result<(), Error> {
@@ -59,14 +61,19 @@ impl Store {
     }
 
     pub async fn backfill_forget(&self, tenant: &TenantId, backfill: &str) -> Result<(), Error> {
-        let (tenant, backfill) = (tenant.clone(), backfill.to_owned());
-        self.write_one(move |conn| {
-            Box::pin(async move {
-                let sql = "DELETE FROM backfill_seen WHERE tenant = $1 AND backfill = $2";
-                sqlx::query(sql).bind(tenant.as_str()).bind(backfill).execute(conn).await?;
-                Ok(())
-            })
-        })
-        .await
+        let sql = "DELETE FROM backfill_seen WHERE tenant = $1 AND backfill = $2 AND \"row\" IN \
+                   (SELECT \"row\" FROM backfill_seen WHERE tenant = $1 AND backfill = $2 LIMIT $3)";
+        loop {
+            let (tenant, backfill) = (tenant.clone(), backfill.to_owned());
+            let deleted = self.write_one(move |conn| {
+                Box::pin(async move {
+                    let query = sqlx::query(sql).bind(tenant.as_str()).bind(backfill).bind(FORGOTTEN as i64);
+                    Ok(query.execute(conn).await?.rows_affected())
+                })
+            });
+            if deleted.await? < FORGOTTEN {
+                return Ok(());
+            }
+        }
     }
 }

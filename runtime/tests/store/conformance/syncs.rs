@@ -1,4 +1,4 @@
-//! What syncs remember, and how much of it.
+//! What syncs and backfills remember, and how much of it.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -51,6 +51,16 @@ pub async fn conflicts_are_let_go_when_resolved_ones_are_old_and_where_there_are
     assert_eq!(listed("few").await, [2003, 2001]);
     store.sync_forget(&me, "many").await.unwrap();
     assert_eq!((listed("many").await.len(), listed("few").await.len()), (0, 2));
+}
+
+pub async fn a_backfill_forgets_its_rows_however_many_and_no_others(Place { store, .. }: Place) {
+    let me = tenant();
+    let rows: Vec<[u8; 16]> = (0..12_000u128).map(u128::to_be_bytes).collect();
+    store.backfill_see(&me, "one", rows.clone()).await.unwrap();
+    store.backfill_see(&me, "other", rows[..2].to_vec()).await.unwrap();
+    store.backfill_forget(&me, "one").await.unwrap();
+    assert!(store.backfill_seen(&me, "one", &rows).await.unwrap().is_empty());
+    assert_eq!(store.backfill_seen(&me, "other", &rows).await.unwrap().len(), 2);
 }
 
 pub async fn remembered_keys_are_read_a_page_at_a_time_by_the_side_that_held_the_row(Place { store, .. }: Place) {
