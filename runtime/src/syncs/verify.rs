@@ -199,7 +199,9 @@ impl Work<'_> {
     }
 
     async fn put_right(&self, key: &[Value], report: &mut Report) -> Result<(), String> {
-        let cause = self.cause();
+        // Each row has time of its own.
+        let cx = Context { deadline: Instant::now() + http::PATIENCE, ..self.cx.clone() };
+        let cause = Cause { cx: &cx, ..self.cause() };
         match look_after(self.services, self.plan, key, &cause).await {
             Ok(applied) => {
                 if applied.to.is_some() {
