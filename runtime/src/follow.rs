@@ -102,6 +102,8 @@ async fn apply(app: &App, change: &Change) -> Result<(), store::Error> {
             }
             Ok(())
         }
+        // Nothing that is kept in memory.
+        ChangeKind::Source => Ok(()),
         ChangeKind::Key => app.access.refresh_key(tenant, key).await,
         ChangeKind::Resource => {
             let Some((kind, tag)) = key.split_once('/') else { return Ok(()) };
