@@ -64,6 +64,11 @@ impl Sources {
         own.map(|(place, worker)| (place.clone(), worker.status.told())).collect()
     }
 
+    /// Whether this node reads the captured databases.
+    pub(super) fn reads(&self) -> bool {
+        self.workers.reading.load(Ordering::SeqCst)
+    }
+
     /// Sees to it that the outbox of a database is read, into which this program is about to write itself: before it does,
     /// so that nothing is forgotten in between.
     pub async fn read(&self, app: &App, place: &Place) -> Result<(), store::Error> {
@@ -89,18 +94,11 @@ impl Sources {
         }
     }
 
-    /// The tenant's captured databases.
-    #[must_use]
-    pub fn places(&self, tenant: &TenantId) -> Vec<Place> {
-        let workers = self.workers.by_place.lock();
-        workers.keys().filter(|place| place.tenant == *tenant).cloned().collect()
-    }
-
     /// Waits until what definitions and resources say by now is carried out in the tenant's databases, or cannot be; no
     /// longer than `most`.
     pub async fn settle(&self, tenant: &TenantId, most: Duration) {
         let workers = &self.workers;
-        if !workers.reading.load(Ordering::SeqCst) {
+        if !self.reads() {
             // Another node carries it out, within a second or so.
             return;
         }
@@ -163,7 +161,12 @@ async fn has_duty(app: &App) -> bool {
 async fn read_all(app: Arc<App>, stop: CancellationToken) {
     let tasks = TaskTracker::new();
     let owner = loop {
-        match installation(&app).await {
+        let started = async {
+            // Rows that a backfill leaves out are noted from the first change on.
+            app.sources.backfills.load(&app).await?;
+            installation(&app).await
+        };
+        match started.await {
             Ok(owner) => break owner,
             Err(error) => {
                 tracing::error!("Databases are not captured yet: {error}");
@@ -174,9 +177,6 @@ async fn read_all(app: Arc<App>, stop: CancellationToken) {
             }
         }
     };
-    if let Err(error) = app.sources.backfills.load(&app).await {
-        tracing::error!("Backfills do not go on: {error}");
-    }
     let mut known = remembered(&app).await;
     // Between two of them a look may be asked for.
     let (mut generation, mut seen): (u64, Option<(Arc<Index>, Mark)>) = (0, None);
