@@ -422,3 +422,28 @@ async fn backfills_are_begun_paused_and_ended_through_the_node_that_does_not_rea
     .await;
     assert_eq!(events().await, json!(600));
 }
+
+#[tokio::test]
+async fn an_emptied_table_waits_for_rows_that_other_nodes_look_after() {
+    let (reader, other) = reader_and_other().await;
+    let (receiver, db) = (Receiver::start().await, Database::postgres().await);
+    // There before the sync is: a comparison on the other node tells of it.
+    db.run("CREATE TABLE items (id int PRIMARY KEY); INSERT INTO items VALUES (1)").await;
+    receiver.script("/rows/1", [Reply::status(200).held()]);
+    let api = reader.api();
+    api.resource("databases", "a", db.settings()).await;
+    let url = |path: &str| format!("{}/{{{{record.id}}}}", receiver.url(path));
+    let http = json!({"url": url("/rows"), "delete": {"url": url("/gone")}});
+    api.resource("syncs", "items", json!({"source": {"database": "a", "table": "items"}, "target": {"http": http}}))
+        .await;
+    within_a_second("the sync", async || other.api().get("/api/v1/syncs/items").await.status == 200).await;
+    let there = other.api();
+    let comparing = tokio::spawn(async move { there.post("/api/v1/syncs/items/verify?repair=true", json!({})).await });
+    receiver.wait_for("/rows/1", 1).await;
+    db.run("TRUNCATE items").await;
+    // Time to miss it.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    receiver.release(1);
+    comparing.await.unwrap().expect(200);
+    receiver.wait_for("/gone/1", 1).await;
+}
