@@ -364,7 +364,7 @@ async fn reader_and_other() -> (Server, Server) {
 }
 
 #[tokio::test]
-async fn backfills_are_begun_paused_and_ended_through_the_node_that_does_not_read() {
+async fn backfills_and_captures_are_asked_and_told_through_the_node_that_does_not_read() {
     const BACKFILL: &str = "/api/v1/triggers/t/backfill";
     let (reader, other) = reader_and_other().await;
     let (api, there) = (other.api(), reader.api());
@@ -392,6 +392,12 @@ async fn backfills_are_begun_paused_and_ended_through_the_node_that_does_not_rea
         .await;
     };
     progress(0).await;
+    eventually(|| async {
+        let captured = api.get("/api/v1/databases/shop/capture").await.expect(200);
+        let table = &captured["captures"][0]["tables"][0];
+        if table["state"] == "captured" { Ok(()) } else { Err(format!("{captured:#}")) }
+    })
+    .await;
 
     let paused = api.post(&format!("{BACKFILL}/pause"), json!({})).await.expect(200);
     assert_eq!(paused["backfills"][0]["state"], "paused");

@@ -9,6 +9,7 @@ mod plan;
 mod status;
 mod supervise;
 mod task;
+mod told;
 mod unread;
 pub mod wal;
 

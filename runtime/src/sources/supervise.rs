@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,7 +16,7 @@ use triggerd_core::index::Index;
 use super::plan::{self, Plan};
 use super::status::{Status, Told};
 use super::task::{End, Task};
-use super::{Place, Sources, outbox, wal};
+use super::{Place, Sources, outbox, told, wal};
 use crate::app::App;
 use crate::connections::sql::Fault;
 use crate::resources::{CaptureFrom, Mark};
@@ -62,6 +62,15 @@ impl Sources {
         let workers = self.workers.by_place.lock();
         let own = workers.iter().filter(|(place, _)| place.tenant == *tenant && place.database == database);
         own.map(|(place, worker)| (place.clone(), worker.status.told())).collect()
+    }
+
+    /// What is told of all captured databases, as JSON, by tenant and `DATABASE/ENV`.
+    pub(super) fn all_told(&self) -> BTreeMap<(TenantId, String), Value> {
+        let workers = self.workers.by_place.lock();
+        let one = |(place, worker): (&Place, &Worker)| {
+            ((place.tenant.clone(), key_of(place)), worker.status.told().shown(&place.env))
+        };
+        workers.iter().map(one).collect()
     }
 
     /// Whether this node reads the captured databases.
@@ -177,6 +186,7 @@ async fn read_all(app: Arc<App>, stop: CancellationToken) {
             }
         }
     };
+    tasks.spawn(told::keep(app.clone(), stop.clone()));
     let mut known = remembered(&app).await;
     // Between two of them a look may be asked for.
     let (mut generation, mut seen): (u64, Option<(Arc<Index>, Mark)>) = (0, None);
