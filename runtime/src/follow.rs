@@ -1,4 +1,4 @@
-//! Following what other nodes change: definitions, components, resources, tenants and keys.
+//! Following what other nodes change: definitions, components, resources, tenants, keys and backfills.
 //!
 //! Every node keeps these in memory, and reads anew what the store's log of changes names: some milliseconds after the change
 //! where nodes wake each other, within half a second where they do not. A change that could not be read is not forgotten:
@@ -118,6 +118,7 @@ async fn apply(app: &App, change: &Change) -> Result<(), store::Error> {
             }
             Ok(())
         }
+        ChangeKind::Source => app.sources.refresh(app, tenant, key).await,
         ChangeKind::Key => app.access.refresh_key(tenant, key).await,
         ChangeKind::Resource => {
             let Some((kind, tag)) = key.split_once('/') else { return Ok(()) };
@@ -165,6 +166,7 @@ async fn reload(app: &App) -> Result<(), store::Error> {
     app.components.forget_all();
     app.services.resources.reload().await?;
     app.definitions.reload().await?;
+    app.sources.backfills.load(app).await?;
     syncs::install_all(&app.definitions, &app.services.resources).await;
     Ok(())
 }

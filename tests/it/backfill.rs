@@ -431,3 +431,25 @@ async fn a_row_of_many_mebibytes_is_read_as_any_other() {
     let backfill = ended(&home).await;
     assert_eq!((&backfill["state"], &backfill["tables"][0]["rows"]), (&json!("done"), &json!(3)), "{backfill:#}");
 }
+
+#[tokio::test]
+async fn what_is_paused_or_ended_while_a_page_is_read_stays_so() {
+    let home = home().await;
+    let db = Database::postgres().await;
+    db.run("CREATE TABLE orders (id bigint PRIMARY KEY); INSERT INTO orders SELECT generate_series(1, 3000)").await;
+    home.resource("databases", "shop", db.settings()).await;
+    home.trigger(definition(json!({}))).await;
+    for round in 0..20 {
+        home.post(BACKFILL, json!({"again": true, "rate": 5000})).await.expect(202);
+        tokio::time::sleep(Duration::from_millis(20 + 17 * (round % 5))).await;
+        if round % 2 == 0 {
+            let paused = home.post(&format!("{BACKFILL}/pause"), json!({})).await.expect(200);
+            tokio::time::sleep(Duration::from_millis(150)).await;
+            let later = home.get(BACKFILL).await.expect(200);
+            assert_ne!(later["backfills"][0]["state"], "running", "{paused:#} {later:#}");
+        }
+        home.delete(BACKFILL).await.expect(204);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        home.get(BACKFILL).await.problem(404);
+    }
+}

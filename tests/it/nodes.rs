@@ -366,3 +366,105 @@ async fn a_run_that_takes_longer_than_a_lease_is_executed_once() {
     assert_eq!(receiver.seen().len(), 6, "each action once");
     assert_eq!(other.api().get("/ready").await.status, 200);
 }
+
+/// Two nodes of which the first one reads captured databases.
+async fn reader_and_other() -> (Server, Server) {
+    let url = store::fresh();
+    let reader = Server::with(settings(&url));
+    let api = reader.api();
+    // It has the duty before there is another one.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(api.get("/ready").await.status, 200);
+    (reader, Server::with(settings(&url)))
+}
+
+#[tokio::test]
+async fn backfills_and_captures_are_asked_and_told_through_the_node_that_does_not_read() {
+    const BACKFILL: &str = "/api/v1/triggers/t/backfill";
+    let (reader, other) = reader_and_other().await;
+    let (api, there) = (other.api(), reader.api());
+    let db = Database::postgres().await;
+    db.run("CREATE TABLE orders (id bigint PRIMARY KEY); INSERT INTO orders SELECT generate_series(1, 600)").await;
+    api.resource("databases", "shop", db.settings()).await;
+    api.trigger(json!({
+        "tag": "t", "database": "shop", "tables": ["orders"], "events": ["afterInsert"],
+        "actions": [{"type": "log.debug", "config": {"message": "{{record}}"}}],
+    }))
+    .await;
+    api.get(BACKFILL).await.problem(404);
+    let begun = api.post(BACKFILL, json!({"rate": 100})).await.expect(202);
+    assert_eq!(begun["backfills"][0]["database"], "shop", "{begun:#}");
+    api.post(BACKFILL, json!({})).await.problem(409);
+    let rows = async || {
+        let shown = api.get(BACKFILL).await.expect(200);
+        shown["backfills"][0]["tables"][0]["rows"].as_u64().unwrap_or(0)
+    };
+    let progress = async |least: u64| {
+        eventually(|| async {
+            let read = rows().await;
+            if read > least { Ok(()) } else { Err(format!("{read} rows")) }
+        })
+        .await;
+    };
+    progress(0).await;
+    eventually(|| async {
+        let captured = api.get("/api/v1/databases/shop/capture").await.expect(200);
+        let table = &captured["captures"][0]["tables"][0];
+        if table["state"] == "captured" { Ok(()) } else { Err(format!("{captured:#}")) }
+    })
+    .await;
+
+    let paused = api.post(&format!("{BACKFILL}/pause"), json!({})).await.expect(200);
+    assert_eq!(paused["backfills"][0]["state"], "paused");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = rows().await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert_eq!(rows().await, before);
+    assert_eq!(there.get(BACKFILL).await.expect(200), api.get(BACKFILL).await.expect(200));
+    assert_eq!(there.get(BACKFILL).await.expect(200)["backfills"][0]["state"], "paused");
+
+    api.post(&format!("{BACKFILL}/resume"), json!({})).await.expect(200);
+    progress(before).await;
+    api.delete(BACKFILL).await.expect(204);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    there.get(BACKFILL).await.problem(404);
+    let events = async || api.get("/api/v1/inbox?source=databases/shop").await.expect(200)["total"].clone();
+    let told = events().await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert_eq!(events().await, told, "nothing is read any more");
+    assert!(told.as_u64().unwrap() < 600, "{told}");
+
+    // All that is left is told of when another one is begun: what the trigger was told of is left out.
+    api.post(BACKFILL, json!({})).await.expect(202);
+    eventually(|| async {
+        let shown = api.get(BACKFILL).await.expect(200);
+        if shown["backfills"][0]["state"] == "done" { Ok(()) } else { Err(format!("{shown:#}")) }
+    })
+    .await;
+    assert_eq!(events().await, json!(600));
+}
+
+#[tokio::test]
+async fn an_emptied_table_waits_for_rows_that_other_nodes_look_after() {
+    let (reader, other) = reader_and_other().await;
+    let (receiver, db) = (Receiver::start().await, Database::postgres().await);
+    // There before the sync is: a comparison on the other node tells of it.
+    db.run("CREATE TABLE items (id int PRIMARY KEY); INSERT INTO items VALUES (1)").await;
+    receiver.script("/rows/1", [Reply::status(200).held()]);
+    let api = reader.api();
+    api.resource("databases", "a", db.settings()).await;
+    let url = |path: &str| format!("{}/{{{{record.id}}}}", receiver.url(path));
+    let http = json!({"url": url("/rows"), "delete": {"url": url("/gone")}});
+    api.resource("syncs", "items", json!({"source": {"database": "a", "table": "items"}, "target": {"http": http}}))
+        .await;
+    within_a_second("the sync", async || other.api().get("/api/v1/syncs/items").await.status == 200).await;
+    let there = other.api();
+    let comparing = tokio::spawn(async move { there.post("/api/v1/syncs/items/verify?repair=true", json!({})).await });
+    receiver.wait_for("/rows/1", 1).await;
+    db.run("TRUNCATE items").await;
+    // Time to miss it.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    receiver.release(1);
+    comparing.await.unwrap().expect(200);
+    receiver.wait_for("/gone/1", 1).await;
+}

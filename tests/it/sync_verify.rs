@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::harness::sql_server::Database;
-use crate::harness::{ADMIN_KEY, Home, home};
+use crate::harness::{ADMIN_KEY, Home, Receiver, Reply, home};
 
 const ROWS: u64 = 5000;
 
@@ -70,4 +70,21 @@ async fn the_command_shows_how_far_it_is_at_a_terminal_alone() {
     assert!(shown.contains("rows compared") && shown.contains(&report), "{shown}");
     assert!(plain.starts_with(&report) && piped.stderr.is_empty(), "{piped:?}");
     assert_eq!((terminal.status.code(), piped.status.code()), (Some(1), Some(1)));
+}
+
+#[tokio::test]
+async fn an_api_that_does_not_answer_keeps_no_comparison_waiting_and_is_named() {
+    let (home, db, receiver) = (home().await, Database::postgres().await, Receiver::start().await);
+    // There before the sync is, and told of by nobody.
+    db.run("CREATE TABLE items (id int PRIMARY KEY); INSERT INTO items VALUES (1), (2)").await;
+    receiver.script("/rows/1", [Reply::Hang]);
+    home.resource("databases", "a", db.settings()).await;
+    let http = json!({"url": format!("{}/{{{{record.id}}}}", receiver.url("/rows"))});
+    home.resource("syncs", "items", json!({"source": {"database": "a", "table": "items"}, "target": {"http": http}}))
+        .await;
+    let verified = home.post("/api/v1/syncs/items/verify?repair=true", json!({})).await.expect(200);
+    let counts = ["only_source", "repaired", "failed"].map(|name| verified[name].clone());
+    assert_eq!(counts, [json!(2), json!(1), json!(1)], "{verified:#}");
+    let failed = verified["examples"].as_array().unwrap().iter().find(|row| row["error"].is_string()).unwrap();
+    assert_eq!((&failed["key"], failed["error"].as_str().unwrap().contains("in time")), (&json!(r#"["1"]"#), true));
 }

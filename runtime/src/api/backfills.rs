@@ -8,7 +8,6 @@ use axum::routing::{get, post};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use triggerd_core::capture::captures;
 use triggerd_core::id::TenantId;
 use triggerd_core::mistake::Mistake;
 use utoipa::OpenApi;
@@ -18,8 +17,8 @@ use super::{Router, body};
 use crate::access::Caller;
 use crate::app::App;
 use crate::definitions::is_internal;
-use crate::sources::backfill::{Backfill, State};
-use crate::sources::{Place, shown as shown_table};
+use crate::sources::backfill::{Backfill, Backfills, Progress, State};
+use crate::sources::{Place, places, shown as shown_table};
 
 /// The OpenAPI fragment.
 #[derive(OpenApi)]
@@ -66,15 +65,14 @@ async fn begin(
     }
     let trigger = app.definitions.index().get(&caller.tenant, &tag).filter(|found| !is_internal(&found.tag));
     let trigger = trigger.ok_or_else(|| ApiError::absent(&format!("trigger `{tag}`")))?;
-    let places: Vec<Place> = app.sources.places(&caller.tenant);
-    let places = places.into_iter().filter(|place| captures(&trigger, &place.database, &place.env));
-    let places: Vec<Place> = places.collect();
+    let places = places(&app.services.resources, &caller.tenant, &trigger);
     if places.is_empty() {
         return Err(ApiError::unprocessable("the trigger captures no database: it names none, or none that there is"));
     }
-    let known = app.sources.backfills.of_trigger(&caller.tenant, &tag);
-    if known.iter().any(|backfill| matches!(backfill.state, State::Running | State::Paused)) {
-        return Err(ApiError::conflict("a backfill of this trigger is under way; DELETE ends it"));
+    let under_way = || ApiError::conflict("a backfill of this trigger is under way; DELETE ends it");
+    let known = Backfills::of_trigger(&app, &caller.tenant, &tag).await?;
+    if known.iter().any(|backfill| backfill.state.is_open()) {
+        return Err(under_way());
     }
     for old in known {
         app.sources.backfills.remove(&app, &caller.tenant, &old).await?;
@@ -94,18 +92,20 @@ async fn begin(
             history: None,
             problem: None,
         };
-        app.sources.backfills.keep(&app, &caller.tenant, backfill).await?;
+        if !app.sources.backfills.begin(&app, &caller.tenant, &backfill).await? {
+            return Err(under_way());
+        }
         app.sources.changed(&place);
     }
-    Ok((StatusCode::ACCEPTED, Json(shown(&app, &caller.tenant, &tag))))
+    Ok((StatusCode::ACCEPTED, shown(&app, &caller.tenant, &tag).await?))
 }
 
 /// Show how far a trigger's backfill has come
 #[utoipa::path(get, path = "/api/v1/triggers/{tag}/backfill", tag = "triggers", params(("tag" = String, Path)),
     responses((status = 200, description = "`{backfills: [{id, database, env, state, rate, started_at, ended_at, problem, tables: [{table, rows, left_out, done}]}]}`"), (status = 404, body = Problem)))]
 async fn show(Shared(app): Shared<Arc<App>>, caller: Caller, Path(tag): Path<String>) -> Answer<Json<Value>> {
-    known(&app, &caller, &tag)?;
-    Ok(Json(shown(&app, &caller.tenant, &tag)))
+    known(&app, &caller, &tag).await?;
+    shown(&app, &caller.tenant, &tag).await
 }
 
 /// Pause a trigger's backfill
@@ -126,45 +126,46 @@ async fn resume(Shared(app): Shared<Arc<App>>, caller: Caller, Path(tag): Path<S
 #[utoipa::path(delete, path = "/api/v1/triggers/{tag}/backfill", tag = "triggers", params(("tag" = String, Path)),
     responses((status = 204, description = "Ended"), (status = 404, body = Problem)))]
 async fn end(Shared(app): Shared<Arc<App>>, caller: Caller, Path(tag): Path<String>) -> Answer<StatusCode> {
-    for backfill in known(&app, &caller, &tag)? {
+    for backfill in known(&app, &caller, &tag).await? {
         app.sources.backfills.remove(&app, &caller.tenant, &backfill).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn turn(app: &Arc<App>, caller: &Caller, tag: &str, from: State, to: State) -> Answer<Json<Value>> {
-    for backfill in known(app, caller, tag)?.into_iter().filter(|backfill| backfill.state == from) {
-        app.sources.backfills.keep(app, &caller.tenant, Backfill { state: to, ..Backfill::clone(&backfill) }).await?;
-        let (tenant, database, env) = (caller.tenant.clone(), backfill.database.clone(), backfill.env.clone());
+    for backfill in known(app, caller, tag).await?.into_iter().filter(|backfill| backfill.state == from) {
+        app.sources.backfills.turn(app, &caller.tenant, &backfill, (from, to)).await?;
+        let (tenant, database, env) = (caller.tenant.clone(), backfill.database, backfill.env);
         app.sources.changed(&Place { tenant, database, env });
     }
-    Ok(Json(shown(app, &caller.tenant, tag)))
+    shown(app, &caller.tenant, tag).await
 }
 
-fn known(app: &App, caller: &Caller, tag: &str) -> Answer<Vec<Arc<Backfill>>> {
-    let known = app.sources.backfills.of_trigger(&caller.tenant, tag);
+async fn known(app: &App, caller: &Caller, tag: &str) -> Answer<Vec<Backfill>> {
+    let known = Backfills::of_trigger(app, &caller.tenant, tag).await?;
     if known.is_empty() { Err(ApiError::absent(&format!("backfill of trigger `{tag}`"))) } else { Ok(known) }
 }
 
-fn shown(app: &App, tenant: &TenantId, tag: &str) -> Value {
+async fn shown(app: &App, tenant: &TenantId, tag: &str) -> Answer<Json<Value>> {
+    let all = Backfills::of_trigger(app, tenant, tag).await?;
+    Ok(Json(json!({ "backfills": all.iter().map(view).collect::<Vec<_>>() })))
+}
+
+fn view(backfill: &Backfill) -> Value {
     let at = |instant: Option<jiff::Timestamp>| instant.map(|at| format!("{at:.3}"));
-    let view = |backfill: Arc<Backfill>| {
-        let table = |table: &crate::sources::backfill::Progress| {
-            let name = shown_table(table.schema.as_deref(), &table.name);
-            json!({"table": name, "rows": table.rows, "left_out": table.left_out, "done": table.done})
-        };
-        json!({
-            "id": backfill.id,
-            "database": backfill.database,
-            "env": backfill.env,
-            "state": backfill.state,
-            "rate": backfill.rate,
-            "started_at": at(Some(backfill.started_at)),
-            "ended_at": at(backfill.ended_at),
-            "problem": backfill.problem,
-            "tables": backfill.tables.iter().map(table).collect::<Vec<_>>(),
-        })
+    let table = |table: &Progress| {
+        let name = shown_table(table.schema.as_deref(), &table.name);
+        json!({"table": name, "rows": table.rows, "left_out": table.left_out, "done": table.done})
     };
-    let all = app.sources.backfills.of_trigger(tenant, tag);
-    json!({ "backfills": all.into_iter().map(view).collect::<Vec<_>>() })
+    json!({
+        "id": backfill.id,
+        "database": backfill.database,
+        "env": backfill.env,
+        "state": backfill.state,
+        "rate": backfill.rate,
+        "started_at": at(Some(backfill.started_at)),
+        "ended_at": at(backfill.ended_at),
+        "problem": backfill.problem,
+        "tables": backfill.tables.iter().map(table).collect::<Vec<_>>(),
+    })
 }

@@ -15,7 +15,7 @@ use super::Router;
 use super::problem::{Answer, ApiError, Problem};
 use crate::access::Caller;
 use crate::app::App;
-use crate::sources::{Found, Place, State as Table, Told};
+use crate::sources::Found;
 
 /// How long a change of a definition or a database waits for what it means for capture. The work goes on after that.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -36,7 +36,8 @@ pub fn routes() -> Router {
 
 /// Show what is captured of a database
 ///
-/// One entry for each environment that it has a server of its own for; none where no trigger names the database.
+/// One entry for each environment that it has a server of its own for; none where no trigger names the database. Of
+/// several nodes one reads; on the others this is what that one told last, some two seconds ago.
 #[utoipa::path(get, path = "/api/v1/databases/{tag}/capture", tag = "databases", params(("tag" = String, Path)),
     responses((status = 200, description = "`{captures: [{env, running, problem, captured, last_change_at, last_accepted_at, tables: [{table, operations, state, problem}]}]}`"),
         (status = 404, body = Problem)))]
@@ -45,30 +46,7 @@ async fn show(State(app): State<Arc<App>>, caller: Caller, Path(tag): Path<Strin
         return Err(ApiError::absent(&format!("database `{tag}`")));
     }
     app.sources.settle(&caller.tenant, PATIENCE).await;
-    let told = app.sources.told(&caller.tenant, &tag);
-    Ok(Json(json!({ "captures": told.iter().map(|(place, told)| view(place, told)).collect::<Vec<_>>() })))
-}
-
-fn view(place: &Place, told: &Told) -> Value {
-    let at = |instant: Option<jiff::Timestamp>| instant.map(|at| format!("{at:.3}"));
-    json!({
-        "env": place.env,
-        "running": told.running,
-        "problem": told.problem,
-        "captured": told.captured,
-        "last_change_at": at(told.last_change_at),
-        "last_accepted_at": at(told.last_accepted_at),
-        "tables": told.tables.iter().map(view_of_table).collect::<Vec<_>>(),
-    })
-}
-
-fn view_of_table(table: &Table) -> Value {
-    let (state, problem) = match &table.found {
-        Found::Good | Found::Installed | Found::Repaired => ("captured", None),
-        Found::Removed => ("left", None),
-        Found::Problem(problem) => ("failing", Some(problem)),
-    };
-    json!({"table": table.table, "operations": table.operations, "state": state, "problem": problem})
+    Ok(Json(json!({ "captures": app.sources.shown(&app, &caller.tenant, &tag).await? })))
 }
 
 /// Waits until a change of the tenant's definitions or databases is carried out in them; what is wrong then, in words.

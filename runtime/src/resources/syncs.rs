@@ -96,7 +96,8 @@ pub struct SyncHttp {
     /// Which statuses are a success; left out, `2xx`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expect_status: Option<Value>,
-    /// The request for a row that was deleted, whose last state is `{{record}}`; left out, deletions are not told.
+    /// The request for a row that was deleted, whose last state is `{{record}}`, after TRUNCATE its key alone; left out, deletions
+    /// are not told.
     #[serde(skip_serializing)]
     pub delete: Option<Box<SyncHttp>>,
 }

@@ -123,6 +123,17 @@ pub(super) fn all(
     plans
 }
 
+/// Where a trigger has changes captured, whichever node does it.
+#[must_use]
+pub fn places(resources: &Resources, tenant: &TenantId, trigger: &Trigger) -> BTreeSet<Place> {
+    let own = resources.everywhere("databases").into_iter().filter(|(of, ..)| of == tenant);
+    let of_each = own.flat_map(|(_, tag, envs)| {
+        let envs = std::iter::once(DEFAULT_ENV.to_owned()).chain(envs);
+        envs.filter_map(move |env| place_of(resources, tenant, &tag, &env))
+    });
+    of_each.filter(|place| capture::captures(trigger, &place.database, &place.env)).collect()
+}
+
 /// Where changes of a database are captured, as events of `env` know it. `None` where it cannot be told.
 #[must_use]
 pub fn place_of(resources: &Resources, tenant: &TenantId, tag: &str, env: &str) -> Option<Place> {

@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::outbox::State as Table;
+use super::outbox::{Found, State as Table};
 
 /// One database's state, shared between who captures it and who asks. Cheap to share as `Arc`.
 pub struct Status {
@@ -28,6 +29,32 @@ pub struct Told {
     pub last_change_at: Option<Timestamp>,
     /// When it was accepted.
     pub last_accepted_at: Option<Timestamp>,
+}
+
+impl Told {
+    /// As JSON, of the database as it is in `env`.
+    #[must_use]
+    pub fn shown(&self, env: &str) -> Value {
+        let at = |instant: Option<Timestamp>| instant.map(|at| format!("{at:.3}"));
+        json!({
+            "env": env,
+            "running": self.running,
+            "problem": self.problem,
+            "captured": self.captured,
+            "last_change_at": at(self.last_change_at),
+            "last_accepted_at": at(self.last_accepted_at),
+            "tables": self.tables.iter().map(table).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn table(table: &Table) -> Value {
+    let (state, problem) = match &table.found {
+        Found::Good | Found::Installed | Found::Repaired => ("captured", None),
+        Found::Removed => ("left", None),
+        Found::Problem(problem) => ("failing", Some(problem)),
+    };
+    json!({"table": table.table, "operations": table.operations, "state": state, "problem": problem})
 }
 
 impl Default for Status {

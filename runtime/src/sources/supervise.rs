@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,7 +16,7 @@ use triggerd_core::index::Index;
 use super::plan::{self, Plan};
 use super::status::{Status, Told};
 use super::task::{End, Task};
-use super::{Place, Sources, outbox, wal};
+use super::{Place, Sources, outbox, told, wal};
 use crate::app::App;
 use crate::connections::sql::Fault;
 use crate::resources::{CaptureFrom, Mark};
@@ -64,6 +64,20 @@ impl Sources {
         own.map(|(place, worker)| (place.clone(), worker.status.told())).collect()
     }
 
+    /// What is told of all captured databases, as JSON, by tenant and `DATABASE/ENV`.
+    pub(super) fn all_told(&self) -> BTreeMap<(TenantId, String), Value> {
+        let workers = self.workers.by_place.lock();
+        let one = |(place, worker): (&Place, &Worker)| {
+            ((place.tenant.clone(), key_of(place)), worker.status.told().shown(&place.env))
+        };
+        workers.iter().map(one).collect()
+    }
+
+    /// Whether this node reads the captured databases.
+    pub(super) fn reads(&self) -> bool {
+        self.workers.reading.load(Ordering::SeqCst)
+    }
+
     /// Sees to it that the outbox of a database is read, into which this program is about to write itself: before it does,
     /// so that nothing is forgotten in between.
     pub async fn read(&self, app: &App, place: &Place) -> Result<(), store::Error> {
@@ -89,18 +103,11 @@ impl Sources {
         }
     }
 
-    /// The tenant's captured databases.
-    #[must_use]
-    pub fn places(&self, tenant: &TenantId) -> Vec<Place> {
-        let workers = self.workers.by_place.lock();
-        workers.keys().filter(|place| place.tenant == *tenant).cloned().collect()
-    }
-
     /// Waits until what definitions and resources say by now is carried out in the tenant's databases, or cannot be; no
     /// longer than `most`.
     pub async fn settle(&self, tenant: &TenantId, most: Duration) {
         let workers = &self.workers;
-        if !workers.reading.load(Ordering::SeqCst) {
+        if !self.reads() {
             // Another node carries it out, within a second or so.
             return;
         }
@@ -163,7 +170,12 @@ async fn has_duty(app: &App) -> bool {
 async fn read_all(app: Arc<App>, stop: CancellationToken) {
     let tasks = TaskTracker::new();
     let owner = loop {
-        match installation(&app).await {
+        let started = async {
+            // Rows that a backfill leaves out are noted from the first change on.
+            app.sources.backfills.load(&app).await?;
+            installation(&app).await
+        };
+        match started.await {
             Ok(owner) => break owner,
             Err(error) => {
                 tracing::error!("Databases are not captured yet: {error}");
@@ -174,9 +186,7 @@ async fn read_all(app: Arc<App>, stop: CancellationToken) {
             }
         }
     };
-    if let Err(error) = app.sources.backfills.load(&app).await {
-        tracing::error!("Backfills do not go on: {error}");
-    }
+    tasks.spawn(told::keep(app.clone(), stop.clone()));
     let mut known = remembered(&app).await;
     // Between two of them a look may be asked for.
     let (mut generation, mut seen): (u64, Option<(Arc<Index>, Mark)>) = (0, None);

@@ -380,6 +380,19 @@ calls! {
     /// Remembers a value under a key, in place of the one before.
     fn put_source_state(tenant: &TenantId, kind: &str, key: &str, value: &Value, now: Timestamp) -> ();
 
+    /// Puts `new` under a key in place of `old`, `None` being nothing; `false` where it holds something else. `tell`: other nodes
+    /// are told.
+    #[expect(clippy::too_many_arguments, reason = "they are the row's columns, before and after")]
+    fn swap_source_state(
+        tenant: &TenantId,
+        kind: &str,
+        key: &str,
+        old: Option<&Value>,
+        new: Option<&Value>,
+        tell: bool,
+        now: Timestamp,
+    ) -> bool;
+
     /// Forgets a key.
     fn delete_source_state(tenant: &TenantId, kind: &str, key: &str) -> ();
 

@@ -479,6 +479,8 @@ pub enum ChangeKind {
     Tenant,
     /// An API key, by id.
     Key,
+    /// What sources remember, by `kind/key`.
+    Source,
     /// What a node found of a destination: nothing that is kept.
     Destination,
 }

@@ -86,6 +86,14 @@ impl Store {
         }
     }
 
+    /// Waits until everything is let go that is held by now, on whichever node, under a name that begins with `prefix`.
+    pub async fn until_released(&self, prefix: &str) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(store) => store.until_released(prefix).await,
+        }
+    }
+
     /// Takes one of the `of` places that `name` has on all nodes together, until the answer is dropped; `None` where all are taken.
     pub async fn take_slot(&self, name: &str, of: u32) -> Result<Option<Hold>, Error> {
         match self {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 use triggerd_core::catalog::{Catalog, Place};
 use triggerd_core::outcome::Outcome;
 use triggerd_core::template::{Scope, TemplatedConfig};
@@ -13,7 +14,7 @@ use crate::actions::{Context, Registry};
 use crate::failed::Failed;
 use crate::resources::SyncHttp;
 
-/// How long a request may take that no attempt waits for.
+/// How long a request may take, where what waits for it has as much time left.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Sends the request for the row that `cx`'s event holds.
@@ -62,7 +63,9 @@ pub async fn send(cx: &Context, http: &SyncHttp, deleted: bool) -> Result<(), Fa
     let known: Vec<String> = secrets.values().filter_map(Value::as_str).map(str::to_owned).collect();
     let cx = Context { secrets: Arc::new(known), ..cx.clone() };
     let ready = registry.ready(&kind, &cx, config).map_err(Failed::from)?;
-    match (ready.run)(cx).await {
+    let until = cx.deadline.min(Instant::now() + PATIENCE);
+    let done = tokio::time::timeout_at(until, (ready.run)(cx)).await;
+    match done.unwrap_or_else(|_| Outcome::retry("ETIMEDOUT", "the API did not answer in time")) {
         Outcome::Done(_) => Ok(()),
         Outcome::Retry { failure, after } => Err(Failed { failure, retryable: true, after }),
         Outcome::Dead(failure) => Err(Failed { failure, retryable: false, after: None }),

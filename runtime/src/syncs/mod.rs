@@ -99,15 +99,17 @@ impl Syncs {
         (plan.tenant.as_str(), &plan.tag, key).hash(&mut hash);
         let place = usize::try_from(hash.finish() % LOCKS as u64).unwrap_or(0);
         let here = self.locks[place].lock().await;
-        let elsewhere = store.hold(format!("sync:{}/{}/{key}", plan.tenant, plan.tag)).await?;
+        let elsewhere = store.hold(format!("{}{key}", held(plan))).await?;
         Ok(Alone { _here: here, _elsewhere: elsewhere })
     }
 
-    /// Waits for everybody who looks after a row by now. Whoever begins later reads what holds later.
-    async fn settled(&self) {
+    /// Waits for everybody who looks after a row of the sync by now, on other nodes too. Whoever begins later reads what holds
+    /// later.
+    async fn settled(&self, store: &Store, plan: &Plan) -> Result<(), store::Error> {
         for lock in &self.locks {
             drop(lock.lock().await);
         }
+        store.until_released(&held(plan)).await
     }
 
     fn forget(&self, plan: &Plan) {
@@ -117,6 +119,11 @@ impl Syncs {
     fn tell(&self, plan: &Plan, tell: impl FnOnce(&mut Told)) {
         tell(self.told.lock().entry((plan.tenant.clone(), plan.tag.clone())).or_default());
     }
+}
+
+/// What the names begin with under which its rows are held. Tags hold no slash.
+fn held(plan: &Plan) -> String {
+    format!("sync:{}/{}/", plan.tenant, plan.tag)
 }
 
 /// The sync of that tag, ready to work; `None` where there is no such resource.

@@ -30,7 +30,8 @@ pub async fn truncated(cx: &Context, plan: &Plan, side: Side) -> Result<BTreeMap
         return Ok(BTreeMap::new());
     }
     // A row that was read before the table was emptied may not be noted yet: it would be missed below.
-    cx.services.syncs.settled().await;
+    let settled = cx.services.syncs.settled(&cx.services.store, plan).await;
+    settled.map_err(|error| Failed::of_store(&error))?;
     let mut emptied = Emptied { cx, plan, side, outcomes: BTreeMap::new(), failures: Failures::default() };
     if let Some(other) = plan.end(side.other()) {
         emptied.rows_of(other).await?;

@@ -45,14 +45,14 @@ pub struct Report {
     pub examples: Vec<Example>,
 }
 
-/// A row that is not the same on both sides.
+/// A row that is not the same on both sides, or that is and could not be noted.
 #[derive(Clone, Serialize, Debug)]
 pub struct Example {
     /// Its key: a JSON array of texts.
     pub key: String,
-    /// `differing`, `only_source` or `only_target`.
+    /// `differing`, `only_source` or `only_target`; with an error also `same`, and `unread` where it could not be read alone.
     pub found: &'static str,
-    /// Why it could not be put right.
+    /// Why it could not be read, put right or noted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -62,6 +62,17 @@ impl Report {
     #[must_use]
     pub fn counts(&self) -> Self {
         Self { examples: Vec::new(), ..self.clone() }
+    }
+
+    fn fails(&mut self, key: &str, found: &'static str, error: String) {
+        self.failed += 1;
+        self.shows(key, found, Some(error));
+    }
+
+    fn shows(&mut self, key: &str, found: &'static str, error: Option<String>) {
+        if self.examples.len() < SHOWN || error.is_some() && self.examples.len() < SHOWN * 2 {
+            self.examples.push(Example { key: key.to_owned(), found, error });
+        }
     }
 }
 
@@ -149,14 +160,19 @@ impl Work<'_> {
             report.same += 1;
             if !self.plan.appends() && base.is_none() && self.repair && self.plan.target.is_some() {
                 // Known from now on, so that a deletion is told from a row that never was.
-                let _ = self.put_right(key, report).await;
+                if let Err(error) = self.put_right(key, report).await {
+                    report.fails(text, "same", error);
+                }
             }
             return;
         }
         // Once more, alone and from both sides: what was on its way has arrived.
-        let Ok((now, then)) = self.again(side, key).await else {
-            report.failed += 1;
-            return;
+        let (now, then) = match self.again(side, key).await {
+            Ok(both) => both,
+            Err(failed) => {
+                // Not known to differ, nor to be the same.
+                return report.fails(text, "unread", failed.failure.message);
+            }
         };
         let still = match &now {
             Some(now) => !self.is_same(side, key, now, then.as_ref(), self.base_of(text).await).await,
@@ -176,17 +192,16 @@ impl Work<'_> {
             "only_source" => report.only_source += 1,
             _ => report.only_target += 1,
         }
-        let error = if self.repair { self.put_right(key, report).await.err() } else { None };
-        if error.is_some() {
-            report.failed += 1;
-        }
-        if report.examples.len() < SHOWN || error.is_some() && report.examples.len() < SHOWN * 2 {
-            report.examples.push(Example { key: text.to_owned(), found, error });
+        match if self.repair { self.put_right(key, report).await } else { Ok(()) } {
+            Ok(()) => report.shows(text, found, None),
+            Err(error) => report.fails(text, found, error),
         }
     }
 
     async fn put_right(&self, key: &[Value], report: &mut Report) -> Result<(), String> {
-        let cause = self.cause();
+        // Each row has time of its own.
+        let cx = Context { deadline: Instant::now() + http::PATIENCE, ..self.cx.clone() };
+        let cause = Cause { cx: &cx, ..self.cause() };
         match look_after(self.services, self.plan, key, &cause).await {
             Ok(applied) => {
                 if applied.to.is_some() {

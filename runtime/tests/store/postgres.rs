@@ -53,3 +53,21 @@ async fn a_server_that_may_lose_commits_is_refused_unless_that_is_allowed() {
     assert_eq!(store.durability(), triggerd::store::Durability::Degraded("fsync = off".to_owned()));
     store.close().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_holds_waits_for_those_of_other_nodes_and_for_none_that_come_later() {
+    let server = Database::postgres().await;
+    let url = fresh(&server, "holds").await;
+    let [one, other] = [Store::connect(&url, options()).await.unwrap(), Store::connect(&url, options()).await.unwrap()];
+    let held = other.hold("rows/1".to_owned()).await.unwrap();
+    let _beside = other.hold("row%".to_owned()).await.unwrap();
+    let waiting = tokio::spawn({
+        let one = one.clone();
+        async move { one.until_released("rows/").await }
+    });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!waiting.is_finished());
+    let _later = other.hold("rows/2".to_owned()).await.unwrap();
+    drop(held);
+    tokio::time::timeout(Duration::from_secs(5), waiting).await.expect("it ends").unwrap().unwrap();
+}

@@ -32,7 +32,7 @@ pub(super) use pace::Pace;
 pub(super) use step::{note, prepare, step};
 
 /// What sources remember of backfills, by `TRIGGER/DATABASE/ENV`.
-const KIND: &str = "backfill";
+pub(super) const KIND: &str = "backfill";
 
 /// A trigger that is run over the rows of a database.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
@@ -98,9 +98,21 @@ pub struct Progress {
     pub left_out: u64,
 }
 
-/// The backfills of all tenants.
+/// The backfills of all tenants, as the store last said. Other nodes begin, pause and end them too.
 #[derive(Default)]
-pub struct Backfills(Mutex<BTreeMap<(TenantId, String), Arc<Backfill>>>);
+pub struct Backfills {
+    known: Mutex<BTreeMap<(TenantId, String), Arc<Backfill>>>,
+    /// Held from a look into the store until it is taken over, or what was seen last might not be what is known last.
+    changing: tokio::sync::Mutex<()>,
+}
+
+impl State {
+    /// Whether it is under way. A paused one still has to know what is told of meanwhile.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Running | Self::Paused)
+    }
+}
 
 impl Backfill {
     /// What it is remembered under: tags hold no slash.
@@ -111,35 +123,42 @@ impl Backfill {
 }
 
 impl Backfills {
-    /// Takes up what is stored.
-    pub(super) async fn load(&self, app: &App) -> Result<(), store::Error> {
-        for (tenant, key, value) in app.store.source_states(KIND).await? {
-            match serde_json::from_value(value) {
-                Ok(backfill) => drop(self.0.lock().insert((tenant, key), Arc::new(backfill))),
-                Err(error) => tracing::error!(%tenant, "The backfill {key} cannot be read and is left alone: {error}"),
-            }
-        }
+    /// Takes up what is stored, and that alone.
+    pub(crate) async fn load(&self, app: &App) -> Result<(), store::Error> {
+        let _alone = self.changing.lock().await;
+        let stored = app.store.source_states(KIND).await?.into_iter().filter_map(|(tenant, key, value)| {
+            let backfill = read(&tenant, &key, &value)?;
+            Some(((tenant, key), Arc::new(backfill)))
+        });
+        *self.known.lock() = stored.collect();
         Ok(())
     }
 
-    /// Those of a trigger.
-    #[must_use]
-    pub fn of_trigger(&self, tenant: &TenantId, trigger: &str) -> Vec<Arc<Backfill>> {
-        let all = self.0.lock();
-        let own = all.iter().filter(|((of, _), backfill)| of == tenant && backfill.trigger == trigger);
-        own.map(|(_, backfill)| backfill.clone()).collect()
+    /// Takes up what another node has made of one; where its database is.
+    pub(super) async fn refresh(&self, app: &App, tenant: &TenantId, key: &str) -> Result<Option<Place>, store::Error> {
+        let _alone = self.changing.lock().await;
+        let stored = app.store.source_state(tenant, KIND, key).await?;
+        self.take(tenant, key, stored.and_then(|value| read(tenant, key, &value)));
+        let mut parts = key.split('/').skip(1);
+        let (Some(database), Some(env)) = (parts.next(), parts.next()) else { return Ok(None) };
+        Ok(Some(Place { tenant: tenant.clone(), database: database.to_owned(), env: env.to_owned() }))
     }
 
-    /// Those that run in a database.
+    /// Those of a trigger, whichever node reads their databases.
+    pub async fn of_trigger(app: &App, tenant: &TenantId, trigger: &str) -> Result<Vec<Backfill>, store::Error> {
+        let stored = app.store.source_states(KIND).await?.into_iter();
+        let own = stored.filter(|(of, ..)| of == tenant).filter_map(|(tenant, key, value)| read(&tenant, &key, &value));
+        Ok(own.filter(|backfill| backfill.trigger == trigger).collect())
+    }
+
+    /// Those that are under way in a database that this node reads.
     #[must_use]
     pub(super) fn running(&self, place: &Place) -> Vec<Arc<Backfill>> {
-        let all = self.0.lock();
+        let all = self.known.lock();
         let here = all.iter().filter(|((tenant, _), backfill)| {
             *tenant == place.tenant && backfill.database == place.database && backfill.env == place.env
         });
-        // A paused one still has to know what is told of meanwhile.
-        let open = here.filter(|(_, backfill)| matches!(backfill.state, State::Running | State::Paused));
-        open.map(|(_, backfill)| backfill.clone()).collect()
+        here.filter(|(_, backfill)| backfill.state.is_open()).map(|(_, backfill)| backfill.clone()).collect()
     }
 
     /// Whether one was begun in a database whose tables were not looked up yet.
@@ -147,29 +166,105 @@ impl Backfills {
         self.running(place).iter().any(|backfill| backfill.tables.is_empty())
     }
 
-    /// Keeps a backfill as it is now: in the store, then for those who ask.
-    pub async fn keep(&self, app: &App, tenant: &TenantId, backfill: Backfill) -> Result<(), store::Error> {
-        let (key, value) = (backfill.key(), serde_json::to_value(&backfill).unwrap_or(Value::Null));
-        app.store.put_source_state(tenant, KIND, &key, &value, app.clock.now()).await?;
-        self.0.lock().insert((tenant.clone(), key), Arc::new(backfill));
-        Ok(())
+    /// Begins a backfill; `false` where one is under way.
+    pub async fn begin(&self, app: &App, tenant: &TenantId, new: &Backfill) -> Result<bool, store::Error> {
+        let begun = self.change(app, tenant, new.key(), true, |known| match known {
+            Some(known) if known.state.is_open() => Some(known.clone()),
+            _ => Some(new.clone()),
+        });
+        Ok(begun.await?.is_some_and(|kept| kept.id == new.id))
     }
 
-    /// Keeps how far a backfill has come, unless somebody has begun another one, paused or ended it meanwhile: then only how
-    /// far it has come is taken over.
-    pub(super) async fn advance(&self, app: &App, tenant: &TenantId, next: Backfill) -> Result<(), store::Error> {
-        let known = self.0.lock().get(&(tenant.clone(), next.key())).cloned();
-        let Some(known) = known.filter(|known| known.id == next.id) else { return Ok(()) };
-        let state = if known.state == State::Running { next.state } else { known.state };
-        self.keep(app, tenant, Backfill { state, rate: known.rate, ..next }).await
+    /// Turns a backfill from one state to another, where it is in that one.
+    pub async fn turn(
+        &self,
+        app: &App,
+        tenant: &TenantId,
+        backfill: &Backfill,
+        (from, to): (State, State),
+    ) -> Result<(), store::Error> {
+        let turned = self.change(app, tenant, backfill.key(), true, |known| match known {
+            Some(known) if known.id == backfill.id && known.state == from => {
+                Some(Backfill { state: to, ..known.clone() })
+            }
+            other => other.cloned(),
+        });
+        turned.await.map(drop)
+    }
+
+    /// Keeps how far a backfill has come that was like `from`, unless somebody has begun another one or ended it meanwhile. One
+    /// that was paused meanwhile stays so, unless it is over. Answers with what is kept.
+    pub(super) async fn advance(
+        &self,
+        app: &App,
+        tenant: &TenantId,
+        from: &Backfill,
+        next: &Backfill,
+    ) -> Result<Option<Backfill>, store::Error> {
+        let advanced = self.change(app, tenant, next.key(), false, |known| match known {
+            // Who has read the same page on another node was first.
+            Some(known) if known.id == next.id && known.state.is_open() && known.tables == from.tables => {
+                let state = if next.state == State::Running { known.state } else { next.state };
+                Some(Backfill { state, rate: known.rate, ..next.clone() })
+            }
+            other => other.cloned(),
+        });
+        advanced.await
     }
 
     /// Ends a backfill and forgets it.
     pub async fn remove(&self, app: &App, tenant: &TenantId, backfill: &Backfill) -> Result<(), store::Error> {
-        app.store.backfill_forget(tenant, &backfill.id).await?;
-        app.store.delete_source_state(tenant, KIND, &backfill.key()).await?;
-        self.0.lock().remove(&(tenant.clone(), backfill.key()));
-        Ok(())
+        let removed = self.change(app, tenant, backfill.key(), true, |known| match known {
+            Some(known) if known.id == backfill.id => None,
+            other => other.cloned(),
+        });
+        removed.await?;
+        app.store.backfill_forget(tenant, &backfill.id).await
+    }
+
+    /// Makes of what is stored what `next` says, and takes that over; `None` is one that there is not. `tell`: other nodes are told.
+    async fn change(
+        &self,
+        app: &App,
+        tenant: &TenantId,
+        key: String,
+        tell: bool,
+        next: impl Fn(Option<&Backfill>) -> Option<Backfill> + Send,
+    ) -> Result<Option<Backfill>, store::Error> {
+        let _alone = self.changing.lock().await;
+        loop {
+            let stored = app.store.source_state(tenant, KIND, &key).await?;
+            let known = stored.as_ref().and_then(|value| read(tenant, &key, value));
+            let next = next(known.as_ref());
+            if next != known {
+                let value = next.as_ref().map(|next| serde_json::to_value(next).unwrap_or(Value::Null));
+                let (now, old) = (app.clock.now(), stored.as_ref());
+                if !app.store.swap_source_state(tenant, KIND, &key, old, value.as_ref(), tell, now).await? {
+                    // Another node was faster.
+                    continue;
+                }
+            }
+            self.take(tenant, &key, next.clone());
+            return Ok(next);
+        }
+    }
+
+    fn take(&self, tenant: &TenantId, key: &str, backfill: Option<Backfill>) {
+        let (mut known, key) = (self.known.lock(), (tenant.clone(), key.to_owned()));
+        match backfill {
+            Some(backfill) => known.insert(key, Arc::new(backfill)),
+            None => known.remove(&key),
+        };
+    }
+}
+
+fn read(tenant: &TenantId, key: &str, value: &Value) -> Option<Backfill> {
+    match Backfill::deserialize(value) {
+        Ok(backfill) => Some(backfill),
+        Err(error) => {
+            tracing::error!(%tenant, "The backfill {key} cannot be read and is left alone: {error}");
+            None
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! One step of a database's backfills: a page of rows becomes events.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::{Map, json};
@@ -68,8 +69,15 @@ pub(in crate::sources) async fn step<B: Beside>(
     if next == *backfill {
         return Ok(false);
     }
-    if matches!(next.state, State::Done | State::Failed) {
+    if !next.state.is_open() {
         next.ended_at = Some(task.app.clock.now());
+    }
+    let kept = backfills.advance(task.app, &task.place.tenant, &backfill, &next).await.map_err(of_store)?;
+    let is_over = kept.as_ref().is_none_or(|kept| kept.id != next.id || !kept.state.is_open());
+    if is_over {
+        task.app.store.backfill_forget(&task.place.tenant, &next.id).await.map_err(of_store)?;
+    }
+    if kept.is_some_and(|kept| kept == next) && is_over {
         tracing::info!(
             trigger = next.trigger,
             database = next.database,
@@ -78,11 +86,6 @@ pub(in crate::sources) async fn step<B: Beside>(
             next.database,
             next.problem.as_deref().unwrap_or("all rows were read")
         );
-    }
-    let (id, is_over) = (next.id.clone(), next.ended_at.is_some());
-    backfills.advance(task.app, &task.place.tenant, next).await.map_err(of_store)?;
-    if is_over {
-        task.app.store.backfill_forget(&task.place.tenant, &id).await.map_err(of_store)?;
     }
     Ok((backfill.rate.is_none() || !reads_rows) && !waits)
 }
@@ -174,6 +177,7 @@ async fn advance<B: Beside>(
 /// is told of. Whether there was one.
 pub(in crate::sources) async fn prepare(
     task: &Task<'_>,
+    plan: &Plan,
     tables: &[TableName],
     session: &mut Session,
 ) -> Result<bool, Fault> {
@@ -181,6 +185,11 @@ pub(in crate::sources) async fn prepare(
     for backfill in task.app.sources.backfills.running(task.place).into_iter().filter(|b| b.tables.is_empty()) {
         // Begun together with its trigger, which nothing matches before it is there.
         let Some(trigger) = task.app.definitions.index().get(&task.place.tenant, &backfill.trigger) else { continue };
+        // Nor before its tables are captured: a backfill that another node has begun may be known before the plan is.
+        let planned = |known: &Arc<Trigger>| known.tag == trigger.tag && known.version == trigger.version;
+        if captures(&trigger, &backfill.database, &backfill.env) && !plan.triggers.iter().any(planned) {
+            continue;
+        }
         let mut next = Backfill::clone(&backfill);
         match of_trigger(&trigger, &next, tables, session).await {
             Ok(found) if found.is_empty() => {
@@ -199,7 +208,8 @@ pub(in crate::sources) async fn prepare(
             }
         }
         next.ended_at = (next.state == State::Failed).then(|| task.app.clock.now());
-        task.app.sources.backfills.advance(task.app, &task.place.tenant, next).await.map_err(of_store)?;
+        let backfills = &task.app.sources.backfills;
+        backfills.advance(task.app, &task.place.tenant, &backfill, &next).await.map_err(of_store)?;
         prepared = true;
     }
     Ok(prepared)

@@ -79,7 +79,7 @@ pub async fn leave(task: &Task<'_>, plan: &Plan) -> Result<bool, Fault> {
     session.close().await;
     let nothing = Plan { triggers: Vec::new(), explicit: false, ..plan.clone() };
     let mut reading = Reading::open(task, &nothing).await?;
-    reading.take_away().await?;
+    reading.take_away(&nothing).await?;
     Ok(true)
 }
 
@@ -115,12 +115,12 @@ impl<'r> Reading<'r> {
     }
 
     /// Takes the triggers away, then what they wrote.
-    async fn take_away(&mut self) -> Result<(), Fault> {
+    async fn take_away(&mut self, plan: &Plan) -> Result<(), Fault> {
         let none = std::collections::BTreeMap::new();
         for state in install::reconcile(&mut self.session, &self.names, false, &none).await? {
             self.tell(&state);
         }
-        while self.read().await? > 0 {}
+        while self.read(plan).await? > 0 {}
         Ok(())
     }
 
@@ -130,7 +130,7 @@ impl<'r> Reading<'r> {
             let look = if self.session.engine() == Engine::Mysql { LOOK_MYSQL } else { LOOK };
             let looked = Instant::now();
             loop {
-                let read = self.read().await?;
+                let read = self.read(&plan).await?;
                 if self.with.stop.is_cancelled() {
                     return Ok(End::Stopped);
                 }
@@ -205,8 +205,8 @@ impl<'r> Reading<'r> {
     }
 
     /// Takes the oldest entries; 0 where there are none.
-    async fn read(&mut self) -> Result<usize, Fault> {
-        backfill::prepare(self.with, &self.tables, &mut self.session).await?;
+    async fn read(&mut self, plan: &Plan) -> Result<usize, Fault> {
+        backfill::prepare(self.with, plan, &self.tables, &mut self.session).await?;
         let engine = self.session.engine();
         let select = entry::select(engine, &self.names, self.limit);
         let found = self.session.batch(&select, &[], self.limit).await?;
@@ -233,7 +233,7 @@ impl<'r> Reading<'r> {
             return Ok(0);
         }
         if let Some(changes) = again
-            && backfill::prepare(self.with, &self.tables, &mut self.session).await?
+            && backfill::prepare(self.with, plan, &self.tables, &mut self.session).await?
         {
             backfill::note(self.with, &changes).await?;
         }

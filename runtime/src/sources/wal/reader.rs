@@ -65,14 +65,14 @@ pub async fn run(task: &Task<'_>, plans: &mut watch::Receiver<Arc<Plan>>) -> Res
             batch = stream.next(MAX_BATCH, if more { Duration::ZERO } else { WAIT }) => batch?,
         };
         let count = batch.changes.len();
-        backfill::prepare(task, &tables, &mut session).await?;
+        backfill::prepare(task, &plan, &tables, &mut session).await?;
         let again = task.app.sources.backfills.is_fresh(task.place).then(|| batch.changes.clone());
         if !take(task, &plan, &mut stream, batch, doubtful).await? {
             return Ok(End::Stopped);
         }
         doubtful = false;
         if let Some(changes) = again
-            && backfill::prepare(task, &tables, &mut session).await?
+            && backfill::prepare(task, &plan, &tables, &mut session).await?
         {
             // One whose trigger came while these were kept may have been told of them.
             backfill::note(task, &changes).await?;

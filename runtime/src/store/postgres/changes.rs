@@ -98,12 +98,13 @@ impl Store {
     }
 }
 
-const NAMES: [(ChangeKind, &str); 6] = [
+const NAMES: [(ChangeKind, &str); 7] = [
     (ChangeKind::Trigger, "trigger"),
     (ChangeKind::Component, "component"),
     (ChangeKind::Resource, "resource"),
     (ChangeKind::Tenant, "tenant"),
     (ChangeKind::Key, "key"),
+    (ChangeKind::Source, "source"),
     (ChangeKind::Destination, "destination"),
 ];
 

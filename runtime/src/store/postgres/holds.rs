@@ -2,6 +2,7 @@
 //!
 //! A hold is a row with the node in it. It lasts until it is let go or the node is dead.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -19,6 +20,10 @@ const TAKE: &str = "INSERT INTO holds AS h (name, node, token) SELECT $2, n.id, 
      ON CONFLICT (name) DO UPDATE SET node = excluded.node, token = excluded.token \
      WHERE NOT EXISTS (SELECT 1 FROM nodes AS o WHERE o.id = h.node AND o.lease_until > clock_timestamp()) \
      RETURNING h.node";
+
+/// What those who are alive hold under names that begin with `$1`.
+const HELD: &str = "SELECT h.token FROM holds AS h JOIN nodes AS n ON n.id = h.node \
+     WHERE starts_with(h.name, $1) AND n.lease_until > clock_timestamp()";
 
 impl Store {
     pub async fn take_duty(&self, name: &str) -> Result<bool, Error> {
@@ -55,6 +60,25 @@ impl Store {
             if !self.node.is_alive() {
                 return Err(self.node.fenced());
             }
+            tokio::time::sleep(pause.mul_f64(0.5 + self.clock.chance())).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Waits until nobody who is alive has a hold any more that is there by now under a name that begins with `prefix`.
+    pub(in crate::store) async fn until_released(&self, prefix: &str) -> Result<(), Error> {
+        let mut waited_for: Option<HashSet<Uuid>> = None;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let mut conn = self.reader().await?;
+            let held: Vec<Uuid> = sqlx::query_scalar(HELD).bind(prefix).fetch_all(&mut *conn).await?;
+            drop(conn);
+            let known = |token: &Uuid| waited_for.as_ref().is_none_or(|tokens| tokens.contains(token));
+            let left: HashSet<Uuid> = held.into_iter().filter(known).collect();
+            if left.is_empty() {
+                return Ok(());
+            }
+            waited_for = Some(left);
             tokio::time::sleep(pause.mul_f64(0.5 + self.clock.chance())).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }

@@ -49,6 +49,26 @@ pub async fn of_many_that_compare_and_set_one_wins(Place { store, .. }: Place) {
     assert_eq!(won, 1);
 }
 
+pub async fn what_sources_remember_is_swapped_for_what_it_was_alone(Place { store, .. }: Place) {
+    let (me, now) = (tenant(), t(0));
+    let swap = async |old: Option<u32>, new: Option<u32>, tell: bool| {
+        let (old, new) = (old.map(|n| json!({"n": n})), new.map(|n| json!({"n": n})));
+        store.swap_source_state(&me, "k", "a/b", old.as_ref(), new.as_ref(), tell, now).await.unwrap()
+    };
+    let held = async || store.source_state(&me, "k", "a/b").await.unwrap().map(|value| value["n"].clone());
+    assert!(!swap(Some(1), Some(2), true).await, "there is none");
+    assert!(!swap(Some(1), None, false).await);
+    assert!(swap(None, Some(1), true).await);
+    assert!(!swap(None, Some(2), false).await, "there is one");
+    assert!(!swap(Some(3), Some(2), true).await);
+    assert_eq!(held().await, Some(json!(1)));
+    assert!(swap(Some(1), Some(2), false).await);
+    assert!(!swap(Some(1), None, true).await);
+    assert_eq!(held().await, Some(json!(2)));
+    assert!(swap(Some(2), None, true).await);
+    assert_eq!(held().await, None);
+}
+
 pub async fn tenants_and_keys_are_kept(Place { store, .. }: Place) {
     let acme = StoredTenant {
         id: TenantId::new("acme"),
