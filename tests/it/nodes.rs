@@ -140,7 +140,7 @@ async fn a_dead_nodes_runs_are_taken_over() {
         if inbox["total"] == json!(40) { Ok(()) } else { Err(format!("{} are delivered", inbox["total"])) }
     })
     .await;
-    assert!(killed.elapsed() < LEASE * 4, "{:?}", killed.elapsed());
+    assert!(killed.elapsed() < Duration::from_secs(45), "{:?}", killed.elapsed());
     assert_eq!(distinct(&receiver.seen()), (0..40).collect::<Vec<u64>>());
 }
 
