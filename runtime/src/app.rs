@@ -183,11 +183,8 @@ impl App {
         Ok(Background { stop, tasks, ended })
     }
 
-    /// Counts the unfinished runs of every lane in the store, unless other nodes add to them.
+    /// Counts the unfinished runs of every lane in the store.
     pub async fn restore_lanes(&self) -> Result<(), store::Error> {
-        if self.store.is_shared() {
-            return Ok(());
-        }
         let lanes = self.store.lanes().await?;
         self.dispatch
             .lanes

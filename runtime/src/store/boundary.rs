@@ -63,9 +63,6 @@ calls! {
 
     // Events
 
-    /// Keeps an event with its runs; answers once both are on stable storage.
-    fn append(append: Append) -> AppendOutcome;
-
     /// Keeps many events: all or, with an error, none. Those whose idempotency key has an answer are left out.
     fn append_batch(appends: Vec<Append>) -> Vec<AppendOutcome>;
 
@@ -95,9 +92,6 @@ calls! {
     fn delete_events_before(before: Timestamp, limit: u32) -> u64;
 
     // Runs
-
-    /// Keeps what a run's holder reports; `false` where the run is not the holder's any more, and nothing was changed.
-    fn record(update: RunUpdate) -> bool;
 
     /// Many reports in one go, each with its own answer.
     fn record_many(updates: Vec<RunUpdate>) -> Vec<bool>;
@@ -141,11 +135,6 @@ calls! {
 
     /// Lengthens leases; `false` for each run that is not the caller's any more. Called well before they end.
     fn renew(held: Vec<(RunId, i64)>, until: Timestamp) -> Vec<bool>;
-
-    // Lanes
-
-    /// Every lane with unfinished runs: tenant, trigger, ordering key, and how many.
-    fn lanes() -> Vec<(TenantId, Arc<str>, String, u64)>;
 
     // Replays
 

@@ -1,9 +1,12 @@
 //! Opening a store: which one, and how.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Error, Store, postgres, sqlite};
+use triggerd_core::id::TenantId;
+
+use super::{Append, AppendOutcome, Error, RunUpdate, Store, postgres, sqlite};
 use crate::clock::Clock;
 
 /// How a store is opened.
@@ -69,6 +72,25 @@ impl Store {
     /// Opens the store in the PostgreSQL database of a `postgres://` URL: migrates, and joins the nodes that share it.
     pub async fn connect(url: &str, options: Options) -> Result<Self, Error> {
         postgres::Store::connect(url, options).await.map(Self::Postgres)
+    }
+
+    /// Keeps an event with its runs; answers once both are on stable storage.
+    pub async fn append(&self, append: Append) -> Result<AppendOutcome, Error> {
+        one_of(self.append_batch(vec![append]).await?)
+    }
+
+    /// Keeps what a run's holder reports; `false` where the run is not the holder's any more, and nothing was changed.
+    pub async fn record(&self, update: RunUpdate) -> Result<bool, Error> {
+        one_of(self.record_many(vec![update]).await?)
+    }
+
+    /// Every lane with unfinished runs: tenant, trigger, ordering key, and how many. Of a store that nodes share no process counts
+    /// them.
+    pub async fn lanes(&self) -> Result<Vec<(TenantId, Arc<str>, String, u64)>, Error> {
+        match self {
+            Self::Sqlite(store) => store.lanes().await,
+            Self::Postgres(_) => Ok(Vec::new()),
+        }
     }
 
     /// Whether other nodes may use the same store.
@@ -162,4 +184,9 @@ impl Store {
             }
         }
     }
+}
+
+/// The answer to one who asked alone.
+fn one_of<T>(mut answers: Vec<T>) -> Result<T, Error> {
+    answers.pop().ok_or_else(|| Error::Unavailable("the store gave no answer".to_owned()))
 }

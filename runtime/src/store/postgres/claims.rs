@@ -42,7 +42,7 @@ fn claiming(chosen: &str) -> String {
 
 impl Store {
     pub async fn claim(&self, now: Timestamp, limit: u32, lease_until: Timestamp) -> Result<Vec<Claimed>, Error> {
-        let due = self.node.skew.in_database(now.as_millisecond());
+        let due = self.due_at(now);
         let (alone, in_lanes) = self.what_is_due(due).await?;
         let mut claimed = Vec::new();
         if in_lanes {
@@ -141,7 +141,7 @@ impl Store {
         lease_until: Timestamp,
     ) -> Result<Option<Claimed>, Error> {
         let lane = lanes::digest(tenant, trigger, key);
-        let due = self.node.skew.in_database(now.as_millisecond());
+        let due = self.due_at(now);
         let id = self.node.id();
         let rows = self
             .write(move |conn| {
@@ -160,7 +160,7 @@ impl Store {
     }
 
     pub async fn claim_run(&self, id: RunId, now: Timestamp, lease_until: Timestamp) -> Result<Option<Claimed>, Error> {
-        let due = self.node.skew.in_database(now.as_millisecond());
+        let due = self.due_at(now);
         let mut conn = self.reader().await?;
         let lane: Option<Option<Uuid>> = sqlx::query_scalar("SELECT lane FROM queue WHERE run_id = $1")
             .bind(id.0)
@@ -184,7 +184,7 @@ impl Store {
         let given: Vec<Dropped> = held.iter().map(|(id, epoch)| Dropped { id: *id, epoch: *epoch, node }).collect();
         let mut conn = self.reader().await?;
         if release(&mut conn, node, &given, 0, true).await? > 0 {
-            self.node.wake.due();
+            self.made_due();
         }
         given.iter().for_each(|one| self.node.held.leave(one.id, one.epoch));
         Ok(kept)

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
-use triggerd_core::event::Event;
 use triggerd_core::id::{EventId, RunId};
 use triggerd_core::run::RunState;
 
@@ -12,17 +11,6 @@ use super::skew::Skew;
 pub(super) use super::tables::decode::*;
 use super::text;
 use crate::store::{Error, Run};
-
-/// The event in `body`, checked against its checksum: never a wrong payload.
-pub(super) fn event(row: &PgRow) -> Result<Arc<Event>, Error> {
-    let id = EventId(row.try_get("event_id")?);
-    let body: &str = row.try_get("body")?;
-    let crc: i64 = row.try_get("crc")?;
-    if i64::from(crc32fast::hash(body.as_bytes())) != crc {
-        return Err(damaged("event", format!("{id}: checksum")));
-    }
-    serde_json::from_str(body).map(Arc::new).map_err(|e| damaged("event", format!("{id}: {e}")))
-}
 
 /// The columns of [`run`], of `runs AS r`, with when it is due as `due_at`.
 pub(super) const RUN_COLUMNS: &str = "r.id, r.tenant, r.event_id, r.trigger, r.version, r.state, r.epoch, r.replay, r.queue, \

@@ -2,12 +2,15 @@
 
 use uuid::Uuid;
 
-pub(super) use super::text::kept;
+pub(super) use super::text::{kept, read};
 
 /// The runs of `events AS e`, as `r`: their ids lie between two that the event names, so that one partition is looked at.
 pub(super) const RUNS_OF_E: &str = "runs AS r WHERE r.id BETWEEN e.first_run AND e.last_run AND r.event_id = e.id";
 /// Holds for a dead letter.
 pub(super) const FAILED: &str = "r.state = 3";
+/// The dead letters, up to the tenant that they are to be of.
+pub(super) const DEAD: &str = "dead_letters AS d JOIN runs AS r ON r.id = d.run_id JOIN events AS e ON e.id = r.event_id \
+     WHERE d.tenant";
 /// Holds for a run that has not ended.
 pub(super) const UNFINISHED: &str = "r.state < 2";
 
@@ -25,3 +28,13 @@ pub(super) fn id(id: Uuid) -> Uuid {
 
 /// An id as it is read.
 pub(super) type Id = Uuid;
+
+/// Holds for `$2` rows of a table with this key for which `condition` holds. The array makes it one look, and one that passes over
+/// rows that another node is at.
+pub(super) fn some(table: &str, _key: &str, condition: &str) -> String {
+    format!("ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE {condition} LIMIT $2 FOR UPDATE SKIP LOCKED))")
+}
+
+/// What a replay finds an event's runs by: a column of `events AS e`, and its type.
+pub(super) const REPLAYED: &str = "e.id";
+pub(super) type Replayed = Uuid;

@@ -1,59 +1,14 @@
-//! The first answers to requests that carried an `Idempotency-Key`.
+//! The first answers to requests that carried an `Idempotency-Key`: kept with their group.
 
 use std::collections::{HashMap, HashSet};
 
-use jiff::Timestamp;
-use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row as _};
 use triggerd_core::id::TenantId;
 
-use super::decode::{self, at};
-use super::{Store, text};
-use crate::store::{Error, Idempotency};
-
-const COLUMNS: &str = "i.tenant, i.key, i.fingerprint, i.status, i.body, i.expires_at";
-/// Rows that one statement forgets.
-const SLICE: u64 = 5000;
-
-impl Store {
-    pub async fn idempotency(
-        &self,
-        tenant: &TenantId,
-        key: &str,
-        now: Timestamp,
-    ) -> Result<Option<Idempotency>, Error> {
-        let mut conn = self.reader().await?;
-        let sql =
-            format!("SELECT {COLUMNS} FROM idempotency AS i WHERE i.tenant = $1 AND i.key = $2 AND i.expires_at > $3");
-        let row = sqlx::query(AssertSqlSafe(sql))
-            .bind(tenant.as_str())
-            .bind(text::kept(key))
-            .bind(now.as_millisecond())
-            .fetch_optional(&mut *conn)
-            .await?;
-        row.map(|row| decode_row(&row).map(|(_, found)| found)).transpose()
-    }
-
-    pub async fn delete_expired(&self, now: Timestamp) -> Result<u64, Error> {
-        let mut deleted = 0;
-        for table in ["idempotency", "component_state", "quota_windows"] {
-            let sql = format!(
-                "DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE expires_at <= $1 LIMIT $2 \
-                 FOR UPDATE SKIP LOCKED))"
-            );
-            loop {
-                let mut conn = self.reader().await?;
-                let query = sqlx::query(AssertSqlSafe(sql.as_str())).bind(now.as_millisecond()).bind(SLICE as i64);
-                let count = query.execute(&mut *conn).await?.rows_affected();
-                deleted += count;
-                if count < SLICE {
-                    break;
-                }
-            }
-        }
-        Ok(deleted)
-    }
-}
+use super::tables::idempotency::{COLUMNS, answers};
+use super::text;
+use crate::store::Idempotency;
 
 /// Keeps new answers in this transaction; answers with those that were there already. Another transaction that keeps one of
 /// the keys is waited for.
@@ -98,22 +53,5 @@ pub(super) async fn keep(
         .bind(known.iter().map(|(_, i)| text::kept(&i.key)).collect::<Vec<_>>())
         .fetch_all(conn)
         .await?;
-    rows.iter()
-        .map(|row| {
-            let (tenant, found) = decode_row(row).map_err(|e| sqlx::Error::Decode(e.into()))?;
-            Ok(((tenant, found.key.clone()), found))
-        })
-        .collect()
-}
-
-fn decode_row(row: &PgRow) -> Result<(TenantId, Idempotency), Error> {
-    let status: i64 = row.try_get("status")?;
-    let found = Idempotency {
-        key: text::read(row.try_get("key")?),
-        fingerprint: decode::digest(row, "fingerprint")?,
-        status: u16::try_from(status).map_err(|_| decode::damaged("idempotency", "status"))?,
-        body: text::read(row.try_get("body")?),
-        expires_at: at(row, "expires_at")?,
-    };
-    Ok((decode::tenant(row)?, found))
+    answers(&rows)
 }

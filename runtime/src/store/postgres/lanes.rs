@@ -4,16 +4,10 @@
 //! bucket until the end of the transaction, and looks at the lane in a statement of its own after that. Several locks are taken in
 //! ascending order.
 
-use std::sync::Arc;
-
 use sha2::{Digest as _, Sha256};
-use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 use triggerd_core::id::TenantId;
 use uuid::Uuid;
-
-use super::{Store, text};
-use crate::store::Error;
 
 /// The first half of the locks' numbers: `trgl`.
 const LOCKS: i32 = 0x7472_676c;
@@ -63,29 +57,6 @@ pub(super) async fn unpark(conn: &mut PgConnection, lanes: &[Uuid]) -> Result<()
     .execute(conn)
     .await?;
     Ok(())
-}
-
-impl Store {
-    pub async fn lanes(&self) -> Result<Vec<(TenantId, Arc<str>, String, u64)>, Error> {
-        let mut conn = self.reader().await?;
-        let rows = sqlx::query(
-            "SELECT r.tenant, r.trigger, r.ordering_key, count(*) AS unfinished FROM queue AS q JOIN runs AS r ON r.id = q.run_id \
-             WHERE q.lane IS NOT NULL GROUP BY r.tenant, r.trigger, r.ordering_key",
-        )
-        .fetch_all(&mut *conn)
-        .await?;
-        rows.iter()
-            .map(|row| {
-                let unfinished: i64 = row.try_get("unfinished")?;
-                Ok((
-                    TenantId::new(row.try_get("tenant")?),
-                    Arc::from(row.try_get::<&str, _>("trigger")?),
-                    text::read(row.try_get("ordering_key")?),
-                    u64::try_from(unfinished).unwrap_or(0),
-                ))
-            })
-            .collect()
-    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! Brings the database's schema up to this binary's.
 
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::Migrator;
 use sqlx::postgres::PgConnection;
 
 use super::connect::SCHEMA;
 use crate::store::Error;
+use crate::store::fault::of_migration;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
 
@@ -43,13 +44,7 @@ async fn migrate(conn: &mut PgConnection) -> Result<(), Error> {
              ALTER ROLE … SET search_path = {SCHEMA}"
         )));
     }
-    MIGRATIONS.run_direct(None, conn, false).await.map_err(|error| match error {
-        MigrateError::VersionMissing(version) => Error::Conflict(format!(
-            "the database was written by a newer triggerd (migration {version} is unknown here): run that version or a newer one"
-        )),
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
-        other => Error::Unavailable(format!("migrating the store: {other}")),
-    })
+    MIGRATIONS.run_direct(None, conn, false).await.map_err(|error| of_migration("database", error))
 }
 
 #[cfg(test)]

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Connection as _, Postgres};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -19,8 +20,7 @@ use super::wake::Wake;
 use super::writer::{Op, Writer};
 use super::{connect, durability, migrate, partitions};
 use crate::clock::Clock;
-use crate::store::rows::{AppendRow, UpdateRow};
-use crate::store::{Append, AppendOutcome, Durability, Error, Options, RunUpdate};
+use crate::store::{Durability, Error, Options};
 
 /// How many operations wait before callers do: a second's worth, so that memory stays bounded.
 const QUEUE: usize = 8192;
@@ -123,32 +123,18 @@ impl Store {
         self.durability.clone()
     }
 
-    pub async fn append(&self, append: Append) -> Result<AppendOutcome, Error> {
-        let mut outcomes = self.append_batch(vec![append]).await?;
-        outcomes.pop().ok_or_else(closed)
-    }
-
-    pub async fn append_batch(&self, appends: Vec<Append>) -> Result<Vec<AppendOutcome>, Error> {
-        let rows = appends.into_iter().map(AppendRow::of).collect::<Result<Vec<_>, _>>()?;
-        let (answer, done) = oneshot::channel();
-        self.send(Op::Append { rows, answer }).await?;
-        done.await.unwrap_or_else(|_| Err(closed()))
-    }
-
-    pub async fn record(&self, update: RunUpdate) -> Result<bool, Error> {
-        let mut held = self.record_many(vec![update]).await?;
-        held.pop().ok_or_else(closed)
-    }
-
-    pub async fn record_many(&self, updates: Vec<RunUpdate>) -> Result<Vec<bool>, Error> {
-        let rows = updates.into_iter().map(|u| UpdateRow::of(u, &self.clock)).collect::<Result<Vec<_>, _>>()?;
-        let (answer, done) = oneshot::channel();
-        self.send(Op::Record { rows, answer }).await?;
-        done.await.unwrap_or_else(|_| Err(closed()))
-    }
-
-    async fn send(&self, op: Op) -> Result<(), Error> {
+    pub(super) async fn send(&self, op: Op) -> Result<(), Error> {
         self.ops.send(op).await.map_err(|_| closed())
+    }
+
+    /// When runs are due that are made so at an instant, by the database's clock.
+    pub(super) fn due_at(&self, at: Timestamp) -> i64 {
+        self.node.skew.in_database(at.as_millisecond())
+    }
+
+    /// Runs were made due that any node may take.
+    pub(super) fn made_due(&self) {
+        self.node.wake.due();
     }
 
     /// A connection for one call, never held while anything else is waited for.

@@ -4,26 +4,22 @@
 
 use jiff::Timestamp;
 use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{AssertSqlSafe, Postgres, QueryBuilder, Row as _};
+use sqlx::{AssertSqlSafe, Row as _};
 use triggerd_core::id::{EventId, RunId, TenantId};
 use triggerd_core::run::Progress;
 use uuid::Uuid;
 
 use super::decode::{self, RUN_COLUMNS};
 use super::dialect::RUNS_OF_E;
-use super::tables::filter;
 use super::{Store, lanes, text};
-use crate::store::{Error, EventFilter, Position, Run};
-
-/// Events that one transaction replays.
-const SLICE: i64 = 200;
+use crate::store::{Error, Run};
 
 /// What [`reset`] needs of a run.
 const NEEDED: &str = "r.id, r.tenant, r.trigger, r.ordering_key, r.state, r.progress";
 
 impl Store {
     pub async fn replay_run(&self, tenant: &TenantId, id: RunId, now: Timestamp) -> Result<Option<Run>, Error> {
-        let (tenant, now) = (tenant.clone(), self.node.skew.in_database(now.as_millisecond()));
+        let (tenant, now) = (tenant.clone(), self.due_at(now));
         let row = self
             .write(move |conn| {
                 Box::pin(async move {
@@ -40,12 +36,12 @@ impl Store {
                 })
             })
             .await?;
-        self.node.wake.due();
+        self.made_due();
         row.map(|row| decode::run(&row, &self.node.skew)).transpose()
     }
 
     pub async fn replay_event(&self, tenant: &TenantId, id: EventId, now: Timestamp) -> Result<u64, Error> {
-        let (tenant, now) = (tenant.clone(), self.node.skew.in_database(now.as_millisecond()));
+        let (tenant, now) = (tenant.clone(), self.due_at(now));
         let replayed = self
             .write(move |conn| {
                 Box::pin(async move {
@@ -59,61 +55,13 @@ impl Store {
                 })
             })
             .await?;
-        self.node.wake.due();
+        self.made_due();
         Ok(replayed)
-    }
-
-    pub async fn replay_events(&self, tenant: &TenantId, filter: &EventFilter, now: Timestamp) -> Result<u64, Error> {
-        let mut filter = filter.clone();
-        let last = Timestamp::from_millisecond(now.as_millisecond() + 1).unwrap_or(Timestamp::MAX);
-        filter.end = Some(filter.end.map_or(last, |end| end.min(last)));
-        let due = self.node.skew.in_database(now.as_millisecond());
-        let mut below = Position::TOP;
-        let mut replayed = 0;
-        loop {
-            let found = self.replayable(tenant, &filter, below).await?;
-            let Some((lowest, _)) = found.last() else {
-                return Ok(replayed);
-            };
-            below = *lowest;
-            let events: Vec<Uuid> = found.iter().map(|(_, id)| *id).collect();
-            let trigger = filter.trigger.clone();
-            replayed +=
-                self.write(move |conn| Box::pin(async move { replay_slice(conn, events, trigger, due).await })).await?;
-            self.node.wake.due();
-        }
-    }
-
-    /// The next events of the filter below a position.
-    async fn replayable(
-        &self,
-        tenant: &TenantId,
-        filter: &EventFilter,
-        below: Position,
-    ) -> Result<Vec<(Position, Uuid)>, Error> {
-        let mut conn = self.reader().await?;
-        let mut sql: QueryBuilder<Postgres> = QueryBuilder::new(
-            "SELECT e.accepted_at, e.seq, e.id FROM events AS e WHERE e.run_count > 0 AND e.tenant = ",
-        );
-        sql.push_bind(tenant.as_str().to_owned());
-        sql.push(" AND (e.accepted_at, e.seq) < (")
-            .push_bind(below.accepted_at)
-            .push(", ")
-            .push_bind(below.seq)
-            .push(")");
-        filter::push(&mut sql, filter);
-        sql.push(" ORDER BY e.accepted_at DESC, e.seq DESC LIMIT ").push_bind(SLICE);
-        let rows = sql.build().fetch_all(&mut *conn).await?;
-        rows.iter()
-            .map(|row| {
-                let place = Position { accepted_at: row.try_get("accepted_at")?, seq: row.try_get("seq")? };
-                Ok((place, row.try_get("id")?))
-            })
-            .collect()
     }
 }
 
-async fn replay_slice(
+/// Makes those runs of these events due again that have ended; with `trigger` set, only that trigger's.
+pub(super) async fn replay_slice(
     conn: &mut PgConnection,
     events: Vec<Uuid>,
     trigger: Option<String>,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use sqlx::{AssertSqlSafe, Postgres, QueryBuilder, Row as _};
+use sqlx::{AssertSqlSafe, Row as _};
 use triggerd_core::event::Event;
 use triggerd_core::id::{EventId, RunId, TenantId};
 use uuid::Uuid;
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::decode::{self, RUN_COLUMNS};
 use super::dialect::RUNS_OF_E;
 use super::node::FENCE;
-use super::tables::filter;
+use super::tables::filter::dead;
 use super::{Store, lanes, text};
 use crate::store::position::no_cursor;
 use crate::store::{Error, EventFilter, NewRun, Page, PageRequest, Run};
@@ -153,7 +153,7 @@ impl Store {
             })
             .await;
         match &added {
-            Ok(()) => self.node.wake.due(),
+            Ok(()) => self.made_due(),
             Err(_) => held.iter().for_each(|id| self.node.held.leave(*id, 1)),
         }
         added
@@ -167,21 +167,9 @@ impl Store {
              (SELECT due_at FROM queue WHERE holder IS NULL AND NOT parked AND lane IS NULL AND due_at > $1 ORDER BY due_at LIMIT 1), \
              (SELECT due_at FROM queue WHERE holder IS NULL AND NOT parked AND lane IS NOT NULL AND due_at > $1 ORDER BY due_at LIMIT 1))",
         )
-        .bind(self.node.skew.in_database(now.as_millisecond()))
+        .bind(self.due_at(now))
         .fetch_one(&mut *conn)
         .await?;
         due.map(|ms| decode::instant(self.node.skew.of_database(ms))).transpose()
     }
-}
-
-fn dead(columns: &str, tenant: &TenantId, filter: &EventFilter) -> QueryBuilder<Postgres> {
-    let mut sql = QueryBuilder::new("SELECT ");
-    sql.push(columns)
-        .push(" FROM dead_letters AS d JOIN runs AS r ON r.id = d.run_id JOIN events AS e ON e.id = r.event_id WHERE d.tenant = ")
-        .push_bind(tenant.as_str().to_owned());
-    if let Some(trigger) = &filter.trigger {
-        sql.push(" AND r.trigger = ").push_bind(trigger.clone());
-    }
-    filter::push(&mut sql, filter);
-    sql
 }

@@ -4,23 +4,11 @@ use std::sync::Arc;
 
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
-use triggerd_core::event::Event;
 use triggerd_core::id::{EventId, RunId};
 use triggerd_core::run::RunState;
 
 pub(super) use super::tables::decode::*;
 use crate::store::{Error, Run};
-
-/// The event in `body`, checked against its checksum: never a wrong payload.
-pub(super) fn event(row: &SqliteRow) -> Result<Arc<Event>, Error> {
-    let id = EventId::from_slice(row.try_get("event_id")?).ok_or_else(|| damaged("event", "id"))?;
-    let body: &str = row.try_get("body")?;
-    let crc: i64 = row.try_get("crc")?;
-    if i64::from(crc32fast::hash(body.as_bytes())) != crc {
-        return Err(damaged("event", format!("{id}: checksum")));
-    }
-    serde_json::from_str(body).map(Arc::new).map_err(|e| damaged("event", format!("{id}: {e}")))
-}
 
 /// The columns of [`run`], of `runs AS r` joined with `events AS e`.
 pub(super) const RUN_COLUMNS: &str = "r.seq, r.id, r.tenant, e.id AS event_id, r.trigger, r.version, r.state, r.epoch, \

@@ -8,6 +8,9 @@ use uuid::Uuid;
 pub(super) const RUNS_OF_E: &str = "runs AS r WHERE r.seq BETWEEN e.seq << 18 AND (e.seq << 18) | 262143";
 /// Holds for a dead letter.
 pub(super) const FAILED: &str = "r.state = 'failed'";
+/// The dead letters, up to the tenant that they are to be of.
+pub(super) const DEAD: &str =
+    "runs AS r CROSS JOIN events AS e ON e.seq = r.seq >> 18 WHERE r.state = 'failed' AND r.tenant";
 /// Holds for a run that has not ended.
 pub(super) const UNFINISHED: &str = "r.due_at IS NOT NULL";
 
@@ -31,3 +34,17 @@ pub(super) type Id = Vec<u8>;
 pub(super) fn kept(text: &str) -> Cow<'_, str> {
     Cow::Borrowed(text)
 }
+
+/// A text as it is read.
+pub(super) fn read(text: String) -> String {
+    text
+}
+
+/// Holds for `$2` rows of a table with this key for which `condition` holds.
+pub(super) fn some(table: &str, key: &str, condition: &str) -> String {
+    format!("({key}) IN (SELECT {key} FROM {table} WHERE {condition} LIMIT $2)")
+}
+
+/// What a replay finds an event's runs by: a column of `events AS e`, and its type.
+pub(super) const REPLAYED: &str = "e.seq";
+pub(super) type Replayed = i64;

@@ -1,29 +1,15 @@
-//! Events: kept by the hot path, forgotten after the retention time.
+//! Events: forgotten after the retention time.
 
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Row};
-use tokio::sync::oneshot;
 
 use super::dialect::RUNS_OF_E;
-use super::open::{Store, closed};
-use super::rows::{AppendRow, run_range};
-use super::writer::Op;
-use crate::store::{Append, AppendOutcome, Error};
+use super::open::Store;
+use super::rows::run_range;
+use crate::store::Error;
 
 impl Store {
-    pub async fn append(&self, append: Append) -> Result<AppendOutcome, Error> {
-        let mut outcomes = self.append_batch(vec![append]).await?;
-        outcomes.pop().ok_or_else(closed)
-    }
-
-    pub async fn append_batch(&self, appends: Vec<Append>) -> Result<Vec<AppendOutcome>, Error> {
-        let rows = appends.into_iter().map(AppendRow::of).collect::<Result<Vec<_>, _>>()?;
-        let (answer, done) = oneshot::channel();
-        self.send(Op::Append { rows, answer }).await?;
-        done.await.unwrap_or_else(|_| Err(closed()))
-    }
-
     pub async fn delete_events_before(&self, before: Timestamp, limit: u32) -> Result<u64, Error> {
         let before = before.as_millisecond();
         let limit = limit.clamp(1, 10_000) as usize;

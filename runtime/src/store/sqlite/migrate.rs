@@ -1,9 +1,10 @@
 //! Brings the database file's schema up to this binary's.
 
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::store::Error;
+use crate::store::fault::of_migration;
 
 /// Below this SQLite's WAL can be damaged when a checkpoint meets a write ("WAL reset").
 const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
@@ -13,13 +14,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
 /// Runs what is missing, under the directory's lock. Refuses a schema that a newer binary left.
 pub(super) async fn run(conn: &mut SqliteConnection) -> Result<(), Error> {
     check_version(conn).await?;
-    MIGRATIONS.run_direct(None, conn, false).await.map_err(|error| match error {
-        MigrateError::VersionMissing(version) => Error::Conflict(format!(
-            "the data directory was written by a newer triggerd (migration {version} is unknown here): run that version or a newer one"
-        )),
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
-        other => Error::Unavailable(format!("migrating the store: {other}")),
-    })
+    MIGRATIONS.run_direct(None, conn, false).await.map_err(|error| of_migration("data directory", error))
 }
 
 async fn check_version(conn: &mut SqliteConnection) -> Result<(), Error> {

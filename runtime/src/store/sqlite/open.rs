@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -96,6 +97,14 @@ impl Store {
     pub async fn changes(&self) -> Result<Changes, Error> {
         Ok(Changes::Some(Vec::new()))
     }
+
+    /// When runs are due that are made so at an instant.
+    pub(super) fn due_at(&self, at: Timestamp) -> i64 {
+        at.as_millisecond()
+    }
+
+    /// Runs were made due that others may take: there is nobody else.
+    pub(super) fn made_due(&self) {}
 
     /// A connection that can only read; held for one call, never across an await on anything else.
     pub(super) async fn reader(&self) -> Result<PoolConnection<Sqlite>, Error> {

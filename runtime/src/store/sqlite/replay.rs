@@ -4,17 +4,13 @@
 
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, QueryBuilder, Row};
+use sqlx::{AssertSqlSafe, Row};
 use triggerd_core::id::{EventId, RunId, TenantId};
 use triggerd_core::run::Progress;
 
 use super::decode::{self, RUN_COLUMNS};
 use super::open::Store;
-use super::tables::filter;
-use crate::store::{Error, EventFilter, Position, Run};
-
-/// Events that one transaction replays.
-const SLICE: i64 = 200;
+use crate::store::{Error, Run};
 
 impl Store {
     pub async fn replay_run(&self, tenant: &TenantId, id: RunId, now: Timestamp) -> Result<Option<Run>, Error> {
@@ -59,55 +55,10 @@ impl Store {
         })
         .await
     }
-
-    pub async fn replay_events(&self, tenant: &TenantId, filter: &EventFilter, now: Timestamp) -> Result<u64, Error> {
-        let mut filter = filter.clone();
-        let last = Timestamp::from_millisecond(now.as_millisecond() + 1).unwrap_or(Timestamp::MAX);
-        filter.end = Some(filter.end.map_or(last, |end| end.min(last)));
-        let mut below = Position::TOP;
-        let mut replayed = 0;
-        loop {
-            let found = self.replayable(tenant, &filter, below).await?;
-            let Some((lowest, _)) = found.last() else {
-                return Ok(replayed);
-            };
-            below = *lowest;
-            let seqs: Vec<i64> = found.iter().map(|(_, seq)| *seq).collect();
-            let (trigger, now) = (filter.trigger.clone(), now.as_millisecond());
-            replayed +=
-                self.write(move |conn| Box::pin(async move { replay_slice(conn, seqs, trigger, now).await })).await?;
-        }
-    }
-
-    /// The next events of the filter below a position.
-    async fn replayable(
-        &self,
-        tenant: &TenantId,
-        filter: &EventFilter,
-        below: Position,
-    ) -> Result<Vec<(Position, i64)>, Error> {
-        let mut conn = self.reader().await?;
-        let mut sql =
-            QueryBuilder::new("SELECT e.accepted_at, e.seq FROM events AS e WHERE e.run_count > 0 AND e.tenant = ");
-        sql.push_bind(tenant.as_str().to_owned());
-        sql.push(" AND (e.accepted_at, e.seq) < (")
-            .push_bind(below.accepted_at)
-            .push(", ")
-            .push_bind(below.seq)
-            .push(")");
-        filter::push(&mut sql, filter);
-        sql.push(" ORDER BY e.accepted_at DESC, e.seq DESC LIMIT ").push_bind(SLICE);
-        let rows = sql.build().fetch_all(&mut *conn).await?;
-        rows.iter()
-            .map(|row| {
-                let seq = row.try_get("seq")?;
-                Ok((Position { accepted_at: row.try_get("accepted_at")?, seq }, seq))
-            })
-            .collect()
-    }
 }
 
-async fn replay_slice(
+/// Makes those runs of these events due again that have ended; with `trigger` set, only that trigger's.
+pub(super) async fn replay_slice(
     conn: &mut SqliteConnection,
     seqs: Vec<i64>,
     trigger: Option<String>,

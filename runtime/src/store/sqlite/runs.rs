@@ -3,32 +3,19 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite};
-use tokio::sync::oneshot;
+use sqlx::{AssertSqlSafe, Row};
 use triggerd_core::event::Event;
 use triggerd_core::id::{EventId, RunId, TenantId};
 
 use super::batch::Parameters;
 use super::decode::{self, RUN_COLUMNS};
-use super::open::{Store, closed};
-use super::rows::{self, UpdateRow};
-use super::tables::filter;
-use super::writer::Op;
-use crate::store::{Error, EventFilter, NewRun, Page, PageRequest, Run, RunUpdate};
+use super::open::Store;
+use super::rows;
+use super::tables::filter::dead;
+use crate::store::position::no_cursor;
+use crate::store::{Error, EventFilter, NewRun, Page, PageRequest, Run};
 
 impl Store {
-    pub async fn record(&self, update: RunUpdate) -> Result<bool, Error> {
-        let mut held = self.record_many(vec![update]).await?;
-        held.pop().ok_or_else(closed)
-    }
-
-    pub async fn record_many(&self, updates: Vec<RunUpdate>) -> Result<Vec<bool>, Error> {
-        let rows = updates.into_iter().map(|u| UpdateRow::of(u, &self.clock)).collect::<Result<Vec<_>, _>>()?;
-        let (answer, done) = oneshot::channel();
-        self.send(Op::Record { rows, answer }).await?;
-        done.await.unwrap_or_else(|_| Err(closed()))
-    }
-
     pub async fn runs_of(&self, tenant: &TenantId, event: EventId) -> Result<Vec<Run>, Error> {
         let sql = format!(
             "SELECT {RUN_COLUMNS} FROM events AS e CROSS JOIN runs AS r ON r.seq BETWEEN e.seq << 18 AND (e.seq << 18) | 262143 \
@@ -62,10 +49,8 @@ impl Store {
         filter: &EventFilter,
         page: &PageRequest,
     ) -> Result<Page<(Run, Arc<Event>)>, Error> {
-        let below = page.cursor.as_deref().map_or(Ok(i64::MAX), |c| {
-            i64::from_str_radix(c, 16)
-                .map_err(|_| Error::Conflict("the cursor is none that a list answered with".to_owned()))
-        })?;
+        let below =
+            page.cursor.as_deref().map_or(Ok(i64::MAX), |c| i64::from_str_radix(c, 16).map_err(|_| no_cursor()))?;
         let limit = page.limit.clamp(1, 1000) as usize;
         let mut conn = self.reader().await?;
         let mut sql = dead(&format!("{RUN_COLUMNS}, e.crc, e.body"), tenant, filter);
@@ -142,16 +127,4 @@ impl Store {
                 .await?;
         due.map(decode::instant).transpose()
     }
-}
-
-fn dead(columns: &str, tenant: &TenantId, filter: &EventFilter) -> QueryBuilder<Sqlite> {
-    let mut sql = QueryBuilder::new("SELECT ");
-    sql.push(columns)
-        .push(" FROM runs AS r CROSS JOIN events AS e ON e.seq = r.seq >> 18 WHERE r.state = 'failed' AND r.tenant = ")
-        .push_bind(tenant.as_str().to_owned());
-    if let Some(trigger) = &filter.trigger {
-        sql.push(" AND r.trigger = ").push_bind(trigger.clone());
-    }
-    filter::push(&mut sql, filter);
-    sql
 }

@@ -1,11 +1,14 @@
 //! From columns to the store's types. What makes no sense is `Damaged`, with its name.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::Value;
 use sqlx::Row;
-use triggerd_core::id::TenantId;
+use triggerd_core::event::Event;
+use triggerd_core::id::{EventId, TenantId};
 
-use super::DbRow;
+use super::{DbRow, dialect};
 use crate::store::Error;
 
 pub(in crate::store) fn damaged(what: &str, name: impl std::fmt::Display) -> Error {
@@ -64,4 +67,16 @@ pub(in crate::store) fn definition(row: &DbRow, column: &str) -> Result<Value, E
 pub(in crate::store) fn digest(row: &DbRow, column: &str) -> Result<[u8; 32], Error> {
     let bytes: &[u8] = row.try_get(column)?;
     bytes.try_into().map_err(|_| damaged(column, bytes.len()))
+}
+
+/// The event in `body`, checked against its checksum: never a wrong payload.
+pub(in crate::store) fn event(row: &DbRow) -> Result<Arc<Event>, Error> {
+    let id: dialect::Id = row.try_get("event_id")?;
+    let id = EventId::from_slice(id.as_ref()).ok_or_else(|| damaged("event", "id"))?;
+    let body: &str = row.try_get("body")?;
+    let crc: i64 = row.try_get("crc")?;
+    if i64::from(crc32fast::hash(body.as_bytes())) != crc {
+        return Err(damaged("event", format!("{id}: checksum")));
+    }
+    serde_json::from_str(body).map(Arc::new).map_err(|e| damaged("event", format!("{id}: {e}")))
 }

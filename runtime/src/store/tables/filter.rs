@@ -1,10 +1,22 @@
 //! Event filters as SQL.
 
 use sqlx::QueryBuilder;
+use triggerd_core::id::TenantId;
 
 use super::Db;
-use super::dialect::{FAILED, RUNS_OF_E, UNFINISHED, kept};
+use super::dialect::{DEAD, FAILED, RUNS_OF_E, UNFINISHED, kept};
 use crate::store::{EventFilter, EventStatus};
+
+/// `columns` of the tenant's dead letters, each a run `r` of an event `e`.
+pub(in crate::store) fn dead(columns: &str, tenant: &TenantId, filter: &EventFilter) -> QueryBuilder<Db> {
+    let mut sql = QueryBuilder::new("SELECT ");
+    sql.push(columns).push(" FROM ").push(DEAD).push(" = ").push_bind(tenant.as_str().to_owned());
+    if let Some(trigger) = &filter.trigger {
+        sql.push(" AND r.trigger = ").push_bind(trigger.clone());
+    }
+    push(&mut sql, filter);
+    sql
+}
 
 /// Appends what `filter` asks of `events AS e`, each condition after `AND`.
 pub(in crate::store) fn push(sql: &mut QueryBuilder<Db>, filter: &EventFilter) {

@@ -14,7 +14,7 @@ use triggerd_core::id::{EventId, TenantId};
 
 use super::decode::at_if_any;
 use super::dialect::{self, LISTED, RUNS_OF_E};
-use super::{Connection, Db, DbRow, Store, decode, event_of, filter, places};
+use super::{Connection, Db, DbRow, Store, decode, filter, places};
 use crate::store::{Error, EventFilter, EventStatus, Page, PageRequest, Position, StoredEvent, TriggerEvents};
 
 /// Events that one slice of a scan looks at.
@@ -96,7 +96,7 @@ impl Store {
         .bind(i64::from(limit))
         .fetch_all(&mut *conn)
         .await?;
-        rows.iter().filter_map(|row| decode::sound(event_of(row))).collect()
+        rows.iter().filter_map(|row| decode::sound(decode::event(row))).collect()
     }
 
     pub async fn events_of_trigger(&self, asked: &mut TriggerEvents) -> Result<Option<Vec<Arc<Event>>>, Error> {
@@ -136,7 +136,7 @@ impl Store {
             Some(last) if rows.len() == HANDED_OUT => position(last)?,
             _ => end,
         };
-        rows.iter().filter_map(|row| decode::sound(event_of(row))).collect::<Result<_, _>>().map(Some)
+        rows.iter().filter_map(|row| decode::sound(decode::event(row))).collect::<Result<_, _>>().map(Some)
     }
 
     pub async fn known_events(&self, ids: &[EventId]) -> Result<HashSet<EventId>, Error> {
@@ -230,7 +230,7 @@ fn decode_event(row: &DbRow) -> Result<StoredEvent, Error> {
         _ => EventStatus::Delivered,
     };
     Ok(StoredEvent {
-        event: event_of(row)?,
+        event: decode::event(row)?,
         status,
         delivery_attempts: row.try_get::<i64, _>("attempts")?.unsigned_abs(),
         last_delivery: at_if_any(row, "last_attempt_at")?,

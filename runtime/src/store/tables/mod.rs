@@ -9,9 +9,12 @@ mod component_state;
 mod components;
 pub(in crate::store) mod decode;
 pub(in crate::store) mod filter;
+mod hot;
+pub(in crate::store) mod idempotency;
 mod inbox;
 mod keys;
 mod quotas;
+mod replay;
 mod resources;
 mod source_state;
 mod sync_conflicts;
@@ -20,7 +23,6 @@ mod tenants;
 mod topics;
 mod triggers;
 
-use super::decode::event as event_of;
 use super::{Connection, Db, DbRow, Store, alone, changed, dialect};
 
 /// `$first,$first+1,…`: a list of `count` parameters.
