@@ -92,15 +92,10 @@ async fn catch_up(app: &App, all: bool) -> Result<(), store::Error> {
 
 /// Reads anew what a trigger stands for, before it is taken for gone.
 pub async fn catch_up_with(app: &App, tenant: &TenantId, trigger: &str) -> Result<(), store::Error> {
-    let mut parts = trigger.split(':');
-    match (parts.next(), parts.next()) {
-        (Some("sync"), Some(tag)) => {
-            app.services.resources.refresh(tenant, "syncs", tag).await?;
-            syncs::install(&app.definitions, &app.services.resources, tenant, tag).await;
-            Ok(())
-        }
-        _ => app.definitions.refresh(tenant, trigger).await,
-    }
+    let Some(sync) = syncs::sync_of(trigger) else { return app.definitions.refresh(tenant, trigger).await };
+    app.services.resources.refresh(tenant, "syncs", sync).await?;
+    syncs::install(&app.definitions, &app.services.resources, tenant, sync).await;
+    Ok(())
 }
 
 async fn apply(app: &App, change: &Change) -> Result<(), store::Error> {

@@ -27,10 +27,9 @@ impl Sources {
             let told = self.told(tenant, database);
             return Ok(told.iter().map(|(place, told)| told.shown(&place.env)).collect());
         }
-        let own = app.store.source_states(KIND).await?.into_iter().filter(|(of, key, _)| {
-            of == tenant && key.split_once('/').is_some_and(|(of_database, _)| of_database == database)
-        });
-        Ok(own.map(|(_, _, told)| told).collect())
+        let all = app.store.source_states_of(tenant, KIND).await?.into_iter();
+        let own = all.filter(|(key, _)| key.split_once('/').is_some_and(|(of_database, _)| of_database == database));
+        Ok(own.map(|(_, told)| told).collect())
     }
 }
 

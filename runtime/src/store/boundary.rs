@@ -363,6 +363,9 @@ calls! {
     /// What is remembered under a key.
     fn source_state(tenant: &TenantId, kind: &str, key: &str) -> Option<Value>;
 
+    /// Everything of a kind that is the tenant's: key and value.
+    fn source_states_of(tenant: &TenantId, kind: &str) -> Vec<(String, Value)>;
+
     /// Everything of a kind, of all tenants: tenant, key and value.
     fn source_states(kind: &str) -> Vec<(TenantId, String, Value)>;
 

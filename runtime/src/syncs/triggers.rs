@@ -67,12 +67,22 @@ pub async fn install(definitions: &Definitions, resources: &Resources, tenant: &
     definitions.put_internal(tenant, &tags, triggers).await;
 }
 
+/// The tag of the sync that a trigger stands for; `None` where it is none of ours.
+#[must_use]
+pub fn sync_of(trigger: &str) -> Option<&str> {
+    watch_of(trigger).map(|(tag, _)| tag)
+}
+
+fn watch_of(trigger: &str) -> Option<(&str, Watch)> {
+    let tag = trigger.split(':').nth(1)?;
+    WATCHES.into_iter().find(|watch| watch.tag(tag) == trigger).map(|watch| (tag, watch))
+}
+
 /// Whether nobody wants what the runs of a trigger of ours would do, which is out of force: its sync was deleted, or does
 /// not watch that table any more. A sync that is out of force for its mistakes still wants it.
 #[must_use]
 pub fn is_abandoned(resources: &Resources, tenant: &TenantId, trigger: &str) -> bool {
-    let Some(tag) = trigger.split(':').nth(1) else { return false };
-    let Some(watch) = WATCHES.into_iter().find(|watch| watch.tag(tag) == trigger) else { return false };
+    let Some((tag, watch)) = watch_of(trigger) else { return false };
     match resources.resolve::<SyncSettings>(tenant, "syncs", tag, DEFAULT_ENV) {
         None => true,
         Some(Ok(found)) => watch.table(&found.settings).is_none(),

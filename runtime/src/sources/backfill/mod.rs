@@ -146,8 +146,8 @@ impl Backfills {
 
     /// Those of a trigger, whichever node reads their databases.
     pub async fn of_trigger(app: &App, tenant: &TenantId, trigger: &str) -> Result<Vec<Backfill>, store::Error> {
-        let stored = app.store.source_states(KIND).await?.into_iter();
-        let own = stored.filter(|(of, ..)| of == tenant).filter_map(|(tenant, key, value)| read(&tenant, &key, &value));
+        let stored = app.store.source_states_of(tenant, KIND).await?.into_iter();
+        let own = stored.filter_map(|(key, value)| read(tenant, &key, &value));
         Ok(own.filter(|backfill| backfill.trigger == trigger).collect())
     }
 

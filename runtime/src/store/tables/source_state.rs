@@ -16,6 +16,13 @@ impl Store {
         row.as_ref().map(|row| decode::json(row, "value")).transpose()
     }
 
+    pub async fn source_states_of(&self, tenant: &TenantId, kind: &str) -> Result<Vec<(String, Value)>, Error> {
+        let mut conn = self.reader().await?;
+        let sql = "SELECT key, value FROM source_state WHERE tenant = $1 AND kind = $2 ORDER BY key";
+        let rows = sqlx::query(sql).bind(tenant.as_str()).bind(kind).fetch_all(&mut *conn).await?;
+        rows.iter().map(|row| Ok((row.try_get("key")?, decode::json(row, "value")?))).collect()
+    }
+
     pub async fn source_states(&self, kind: &str) -> Result<Vec<(TenantId, String, Value)>, Error> {
         let mut conn = self.reader().await?;
         let sql = "SELECT tenant, key, value FROM source_state WHERE kind = $1 ORDER BY tenant, key";
