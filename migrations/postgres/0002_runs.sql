@@ -1,9 +1,10 @@
 -- The processes that share this database. One that has not written `lease_until` anew by then is dead: another takes its runs
 -- over, and what it still tries to write is refused. `low_run` is the least id of the runs that it holds and that `queue` does
--- not name; `held` how many it holds.
+-- not name; `held` how many it holds. `home` is what only one process has at a time: who has it next is the former one's heir.
 CREATE TABLE nodes (
     id          bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name        text COLLATE "C" NOT NULL,
+    home        text COLLATE "C",
     started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     lease_until timestamptz NOT NULL,
     low_run     uuid        NOT NULL,

@@ -115,14 +115,15 @@ async fn open_store(config: &Config, clock: Clock) -> anyhow::Result<(Store, Opt
             "`store_url` (TRIGGERD_STORE_URL) begins with `postgres://`; leave it out for SQLite in the data directory"
         );
     }
+    let held = store::lock::take(config.data_dir()).await?;
     let shared = store::open::Shared {
+        home: store::lock::home(&held),
         lease: config.engine.lease,
         writers: settings.writers,
         notify: settings.notify,
         allow_degraded: settings.allow_degraded,
         retention: settings.retention,
     };
-    let held = store::lock::take(config.data_dir()).await?;
     let options = store::Options { clock, readers: settings.connections, shared, ..Default::default() };
     Ok((Store::connect(url.expose(), options).await?, Some(held)))
 }

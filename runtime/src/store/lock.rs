@@ -47,6 +47,16 @@ pub async fn take(data_dir: &Path) -> Result<File, Error> {
     )))
 }
 
+/// Names the directory whose lock is held, among those of every machine that is running: whoever held it before under this name is
+/// dead. `None` where the system does not tell.
+#[must_use]
+pub fn home(held: &File) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let file = held.metadata().ok()?;
+    Some(format!("{}:{}:{}", boot.trim(), file.dev(), file.ino()))
+}
+
 fn write_pid(file: &mut File) -> std::io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;

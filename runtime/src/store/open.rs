@@ -23,8 +23,11 @@ pub struct Options {
 }
 
 /// How a database that several nodes share is used.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Shared {
+    /// A name that no other process has while this one is running, on any machine, and that this one's successor will have: what a
+    /// former process under it held is taken over at once, rather than when its lease ends.
+    pub home: Option<String>,
     /// How long a node that is not heard of keeps its runs.
     pub lease: Duration,
     /// Connections that commit groups.
@@ -40,6 +43,7 @@ pub struct Shared {
 impl Default for Options {
     fn default() -> Self {
         let shared = Shared {
+            home: None,
             lease: Duration::from_secs(30),
             writers: 2,
             notify: true,

@@ -15,12 +15,15 @@ use uuid::Uuid;
 
 use super::decode::{self, RUN_COLUMNS};
 use super::held::Dropped;
-use super::node::{FENCE, release};
+use super::node::FENCE;
+use super::takeover::release;
 use super::{Store, lanes};
 use crate::store::{Claimed, Error};
 
-/// Holds for a row `q` of `queue` that may be claimed at `$2`, its lane aside.
-const DUE: &str = "q.holder IS NULL AND NOT q.parked AND q.due_at <= $2";
+/// Holds for a row `q` of `queue` that may be claimed at the time in this parameter, its lane aside.
+fn due_at(parameter: &str) -> String {
+    format!("q.holder IS NULL AND NOT q.parked AND q.due_at <= {parameter}")
+}
 
 /// Holds for a row `q` whose lane lets it be claimed.
 const LANE_IS_FREE: &str = "NOT EXISTS (SELECT 1 FROM queue AS o WHERE o.lane = q.lane AND o.run_id <> q.run_id \
@@ -53,7 +56,8 @@ impl Store {
         let room = i64::from(limit) - claimed.len() as i64;
         if alone && room > 0 {
             let sql = claiming(&format!(
-                "SELECT q.run_id, q.due_at, q.lost FROM queue AS q, node WHERE {DUE} AND q.lane IS NULL ORDER BY q.due_at LIMIT $3"
+                "SELECT q.run_id, q.due_at, q.lost FROM queue AS q, node WHERE {} AND q.lane IS NULL ORDER BY q.due_at LIMIT $3",
+                due_at("$2")
             ));
             match self.claim_alone(sql, due, room, lease_until).await {
                 Ok(more) => claimed.extend(more),
@@ -82,11 +86,12 @@ impl Store {
     /// Whether runs without a lane are due, and runs with one.
     async fn what_is_due(&self, due: i64) -> Result<(bool, bool), Error> {
         let mut conn = self.reader().await?;
+        let is_due = due_at("$1");
         let sql = format!(
-            "SELECT EXISTS (SELECT 1 FROM queue AS q WHERE {DUE} AND q.lane IS NULL), \
-             EXISTS (SELECT 1 FROM queue AS q WHERE {DUE} AND q.lane IS NOT NULL), $1::bigint"
+            "SELECT EXISTS (SELECT 1 FROM queue AS q WHERE {is_due} AND q.lane IS NULL), \
+             EXISTS (SELECT 1 FROM queue AS q WHERE {is_due} AND q.lane IS NOT NULL)"
         );
-        let row = sqlx::query(AssertSqlSafe(sql)).bind(0_i64).bind(due).fetch_one(&mut *conn).await?;
+        let row = sqlx::query(AssertSqlSafe(sql)).bind(due).fetch_one(&mut *conn).await?;
         Ok((row.try_get(0)?, row.try_get(1)?))
     }
 
@@ -94,11 +99,11 @@ impl Store {
         let mut conn = self.reader().await?;
         // A first look, without a lock: which lanes.
         let sql = format!(
-            "SELECT q.run_id, q.lane, $1::bigint FROM queue AS q WHERE {DUE} AND q.lane IS NOT NULL AND {LANE_IS_FREE} \
-             ORDER BY q.due_at LIMIT $3"
+            "SELECT q.run_id, q.lane FROM queue AS q WHERE {} AND q.lane IS NOT NULL AND {LANE_IS_FREE} \
+             ORDER BY q.due_at LIMIT $2",
+            due_at("$1")
         );
-        let found =
-            sqlx::query(AssertSqlSafe(sql)).bind(0_i64).bind(due).bind(i64::from(limit)).fetch_all(&mut *conn).await?;
+        let found = sqlx::query(AssertSqlSafe(sql)).bind(due).bind(i64::from(limit)).fetch_all(&mut *conn).await?;
         if found.is_empty() {
             return Ok(Vec::new());
         }
@@ -122,8 +127,9 @@ impl Store {
                 Box::pin(async move {
                     lanes::lock(conn, &lanes).await?;
                     let sql = claiming(&format!(
-                        "SELECT q.run_id, q.due_at, q.lost FROM queue AS q, node WHERE {DUE} AND q.run_id = ANY($3) \
-                         AND (q.lane IS NULL OR {LANE_IS_FREE})"
+                        "SELECT q.run_id, q.due_at, q.lost FROM queue AS q, node WHERE {} AND q.run_id = ANY($3) \
+                         AND (q.lane IS NULL OR {LANE_IS_FREE})",
+                        due_at("$2")
                     ));
                     Ok(sqlx::query(AssertSqlSafe(sql)).bind(id).bind(due).bind(runs).fetch_all(conn).await?)
                 })
@@ -183,7 +189,7 @@ impl Store {
         let kept: Vec<bool> = held.iter().map(|(id, epoch)| self.node.held.find(*id, *epoch).is_some()).collect();
         let given: Vec<Dropped> = held.iter().map(|(id, epoch)| Dropped { id: *id, epoch: *epoch, node }).collect();
         let mut conn = self.reader().await?;
-        if release(&mut conn, node, &given, 0, true).await? > 0 {
+        if release(&mut conn, node, &given).await? > 0 {
             self.made_due();
         }
         given.iter().for_each(|one| self.node.held.leave(one.id, one.epoch));

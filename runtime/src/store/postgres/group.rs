@@ -1,364 +1,264 @@
-//! The SQL of the hot path: everything that a group keeps in one statement, which is its own transaction.
+//! What a group does in the database, and what becomes of the runs that this node holds.
 //!
-//! Rows travel as arrays, one for each column, so that the text is the same for any number of them and is prepared once. A text has
-//! only the parts that its group needs. Groups with ordering keys or idempotency keys need several statements
-//! (`writer.rs`); they use the same texts.
+//! A group is one statement (`statement.rs`), or one transaction where it has ordering keys, idempotency keys or two reports on one
+//! run.
 
-use std::borrow::Cow;
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use dashmap::DashMap;
-use sqlx::postgres::{PgArguments, PgConnection};
-use sqlx::{Arguments as _, AssertSqlSafe, Encode, Postgres, Row as _, Type};
-use triggerd_core::id::TenantId;
+use sqlx::postgres::PgConnection;
+use triggerd_core::id::{RunId, TenantId};
 use uuid::Uuid;
 
-use super::lanes;
-use super::node::{FENCE, Node};
-use super::text::kept;
-use crate::store::NewRun;
+use super::held::Dropped;
+use super::link::Session;
+use super::node::Node;
+use super::statement::{Batch, Texts};
+use super::writer::{Done, Op, Trouble};
+use super::{idempotency, lanes};
 use crate::store::rows::{AppendRow, State, UpdateRow};
+use crate::store::{AppendOutcome, Idempotency};
 
-/// Which parts a text has.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
-struct Parts {
-    events: bool,
-    runs: bool,
-    /// Some of the runs wait in `queue`.
-    waiting: bool,
-    updates: bool,
-    /// Some of the reported runs may be named in `queue`, and have ended.
-    ended: bool,
-    /// Some are given back.
-    released: bool,
-    /// Some have failed.
-    failed: bool,
+/// A group on its way.
+pub(super) struct Group<'a> {
+    ops: &'a [&'a Op],
+    node: &'a Node,
+    texts: &'a Texts,
+    id: i64,
+    now_ms: i64,
 }
 
-/// The texts made so far.
+/// What becomes of a report.
+#[derive(Clone, Copy)]
+enum Report {
+    /// This node does not hold the run: nothing is asked.
+    Nobody,
+    /// In which round, and at which place of it.
+    Asked { round: usize, place: usize },
+}
+
+/// The reports of a group: a second one on the same run is in the next round, as one statement changes a row once.
 #[derive(Default)]
-pub(super) struct Texts(DashMap<Parts, Arc<str>>);
-
-/// What one statement keeps.
-#[derive(Default)]
-pub(super) struct Batch<'a> {
-    pub(super) events: Vec<&'a AppendRow>,
-    runs: Vec<PlacedRun<'a>>,
-    pub(super) updates: Vec<&'a UpdateRow>,
-    /// Of each update: whether `queue` may name its run.
-    queued: Vec<bool>,
-    /// Lanes that runs are added to.
-    lanes: HashSet<Uuid>,
+struct Reports<'a> {
+    rounds: Vec<Vec<(&'a UpdateRow, bool)>>,
+    /// Lanes whose first run ends.
+    lanes: Vec<Uuid>,
+    of: Vec<Report>,
 }
 
-/// A new run, and where it goes.
-struct PlacedRun<'a> {
-    run: &'a NewRun,
-    tenant: &'a TenantId,
-    event: Uuid,
-    accepted_at: i64,
-    /// `queue` names it from the beginning: it waits, or nobody would find it.
-    queued: bool,
-    lane: Option<Uuid>,
-    /// Another run of its lane is before it in this batch.
-    later: bool,
+/// Answers that are there already, by whose they are and their keys.
+type Known = HashMap<(TenantId, String), Idempotency>;
+
+/// What was kept of a group.
+struct Kept {
+    /// Of each round: whether each report took effect.
+    held: Vec<Vec<bool>>,
+    known: Known,
+    /// Runs are due that any node may take.
+    leaves_work: bool,
 }
 
-/// What a statement answered.
-pub(super) struct Kept {
-    /// The node was alive: all of it was done.
-    pub(super) alive: bool,
-    /// The runs whose reports took effect, where not all did.
-    pub(super) updated: Vec<Uuid>,
-}
+impl<'a> Group<'a> {
+    pub(super) fn new(ops: &'a [&'a Op], node: &'a Node, texts: &'a Texts, id: i64, now_ms: i64) -> Self {
+        Self { ops, node, texts, id, now_ms }
+    }
 
-impl<'a> Batch<'a> {
-    /// Adds an event. Those of its runs that this node holds from the start are entered among the held.
-    pub(super) fn add(&mut self, row: &'a AppendRow, node: &Node, id: i64, now_ms: i64) {
-        self.events.push(row);
-        for run in &row.runs {
-            let lane = run.ordering_key.as_deref().map(|key| lanes::digest(&row.tenant, &run.trigger, key));
-            let queued = match run.lease_until {
-                Some(until) => {
-                    let lease = u64::try_from(until.as_millisecond() - now_ms).unwrap_or(0);
-                    let lease = Duration::from_millis(lease);
-                    node.held.enter(id, (run.id, 1), lease, lane.is_some(), lane)
-                }
-                None => true,
+    fn appends(&self) -> impl Iterator<Item = &'a AppendRow> + use<'a> {
+        self.ops.iter().flat_map(|op| match op {
+            Op::Append { rows, .. } => rows.as_slice(),
+            Op::Record { .. } => &[],
+        })
+    }
+
+    fn updates(&self) -> impl Iterator<Item = &'a UpdateRow> + use<'a> {
+        self.ops.iter().flat_map(|op| match op {
+            Op::Record { rows, .. } => rows.as_slice(),
+            Op::Append { .. } => &[],
+        })
+    }
+
+    fn reports(&self) -> Reports<'a> {
+        let mut reports = Reports::default();
+        let mut seen: HashMap<RunId, usize> = HashMap::new();
+        for row in self.updates() {
+            let Some((queued, lane)) = self.node.held.find(row.id, row.epoch) else {
+                reports.of.push(Report::Nobody);
+                continue;
             };
-            let later = lane.is_some_and(|lane| !self.lanes.insert(lane));
-            self.runs.push(PlacedRun {
-                run,
-                tenant: &row.tenant,
-                event: row.id.0,
-                accepted_at: row.accepted_at,
-                queued,
-                lane,
-                later,
-            });
+            if matches!(row.state, State::Delivered | State::Failed) {
+                reports.lanes.extend(lane);
+            }
+            let round = *seen.entry(row.id).and_modify(|n| *n += 1).or_insert(0);
+            if reports.rounds.len() == round {
+                reports.rounds.push(Vec::new());
+            }
+            reports.of.push(Report::Asked { round, place: reports.rounds[round].len() });
+            reports.rounds[round].push((row, queued));
         }
+        reports
     }
 
-    /// Adds a report on a run that this node holds.
-    pub(super) fn update(&mut self, row: &'a UpdateRow, queued: bool) {
-        self.updates.push(row);
-        self.queued.push(queued);
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.updates.is_empty()
-    }
-
-    fn parts(&self) -> Parts {
-        let updates = || self.updates.iter().zip(&self.queued);
-        Parts {
-            events: !self.events.is_empty(),
-            runs: !self.runs.is_empty(),
-            waiting: self.runs.iter().any(|placed| placed.queued),
-            updates: !self.updates.is_empty(),
-            ended: updates().any(|(row, queued)| *queued && matches!(row.state, State::Delivered | State::Failed)),
-            released: updates().any(|(row, _)| row.state == State::Pending),
-            failed: updates().any(|(row, _)| row.state == State::Failed),
+    /// Keeps the group and settles what it says of the runs that this node holds.
+    pub(super) async fn keep(&self, conn: &mut PgConnection) -> Result<Vec<Done>, Trouble> {
+        let reports = self.reports();
+        let keys: Vec<(&TenantId, &Idempotency)> =
+            self.appends().filter_map(|row| row.idempotency.as_ref().map(|answer| (&row.tenant, answer))).collect();
+        let has_lanes = self.appends().any(|row| row.runs.iter().any(|run| run.ordering_key.is_some()));
+        let is_simple = keys.is_empty() && !has_lanes && reports.lanes.is_empty() && reports.rounds.len() <= 1;
+        let kept = if is_simple {
+            self.keep_at_once(conn, &reports).await?
+        } else {
+            sqlx::query("BEGIN").execute(&mut *conn).await?;
+            let kept = self.keep_in_steps(conn, &reports, &keys).await;
+            let end = match &kept {
+                Ok(_) => Some("COMMIT"),
+                Err(Trouble::Unknown(_)) => None,
+                Err(_) => Some("ROLLBACK"),
+            };
+            if let Some(end) = end {
+                sqlx::query(end).execute(conn).await?;
+            }
+            kept?
+        };
+        if kept.leaves_work {
+            self.node.wake.due();
         }
+        self.settle(&reports, &kept.held);
+        Ok(self.done(&reports, &kept))
     }
 
-    /// Whether any of it is to be told to other nodes: runs that any may take.
-    pub(super) fn leaves_work(&self) -> bool {
-        self.runs.iter().any(|placed| placed.queued && placed.run.lease_until.is_none())
+    /// Everything in one statement.
+    async fn keep_at_once(&self, conn: &mut PgConnection, reports: &Reports<'a>) -> Result<Kept, Trouble> {
+        let mut batch = Batch::default();
+        self.appends().for_each(|row| batch.add(row, self.node, self.id, self.now_ms));
+        reports.rounds.iter().flatten().for_each(|(row, queued)| batch.update(row, *queued));
+        let held = vec![self.write(conn, &batch).await?];
+        Ok(Kept { held, known: Known::new(), leaves_work: batch.leaves_work() })
     }
 
-    /// Keeps all of it.
-    pub(super) async fn keep(
+    /// Statement by statement, in a transaction.
+    async fn keep_in_steps(
         &self,
         conn: &mut PgConnection,
-        texts: &Texts,
-        node: &Node,
-        id: i64,
-    ) -> Result<Kept, sqlx::Error> {
-        let parts = self.parts();
-        let text = texts.of(parts);
-        let mut arguments = PgArguments::default();
-        push(&mut arguments, id)?;
-        if parts.events {
-            self.bind_events(&mut arguments)?;
+        reports: &Reports<'a>,
+        keys: &[(&TenantId, &Idempotency)],
+    ) -> Result<Kept, Trouble> {
+        let mut locked = reports.lanes.clone();
+        for row in self.appends() {
+            let keys = row.runs.iter().filter_map(|run| Some((run, run.ordering_key.as_deref()?)));
+            locked.extend(keys.map(|(run, key)| lanes::digest(&row.tenant, &run.trigger, key)));
         }
-        if parts.runs {
-            self.bind_runs(&mut arguments, node)?;
+        if !locked.is_empty() {
+            lanes::lock(conn, &locked).await?;
         }
-        if parts.updates {
-            self.bind_updates(&mut arguments, node)?;
+        let mut held = Vec::with_capacity(reports.rounds.len());
+        for round in &reports.rounds {
+            let mut batch = Batch::default();
+            round.iter().for_each(|(row, queued)| batch.update(row, *queued));
+            held.push(self.write(conn, &batch).await?);
         }
-        let row = sqlx::query_with(AssertSqlSafe(text), arguments).fetch_one(conn).await?;
-        Ok(Kept { alive: row.try_get::<i64, _>(0)? > 0, updated: row.try_get(1)? })
+        if !reports.lanes.is_empty() {
+            lanes::unpark(conn, &reports.lanes).await?;
+        }
+        let known = self.keep_keys(conn, keys).await?;
+        let mut batch = Batch::default();
+        for row in self.new_ones(&known) {
+            batch.add(row, self.node, self.id, self.now_ms);
+        }
+        self.write(conn, &batch).await?;
+        Ok(Kept { held, known, leaves_work: batch.leaves_work() || !reports.lanes.is_empty() })
     }
 
-    fn bind_events(&self, out: &mut PgArguments) -> Result<(), sqlx::Error> {
-        let rows = &self.events;
-        push(out, rows.iter().map(|row| row.id.0).collect::<Vec<_>>())?;
-        push(out, rows.iter().map(|row| row.tenant.as_str()).collect::<Vec<_>>())?;
-        push(out, texts_of(rows.iter().map(|row| Some(&*row.event_type))))?;
-        push(out, texts_of(rows.iter().map(|row| row.source.as_deref())))?;
-        push(out, texts_of(rows.iter().map(|row| row.table.as_deref())))?;
-        push(out, rows.iter().map(|row| row.accepted_at).collect::<Vec<_>>())?;
-        push(out, rows.iter().map(|row| row.runs.len() as i64).collect::<Vec<_>>())?;
-        push(out, rows.iter().map(|row| row.runs.iter().map(|run| run.id.0).min()).collect::<Vec<_>>())?;
-        push(out, rows.iter().map(|row| row.runs.iter().map(|run| run.id.0).max()).collect::<Vec<_>>())?;
-        push(out, rows.iter().map(|row| i64::from(row.crc)).collect::<Vec<_>>())?;
-        push(out, rows.iter().map(|row| &*row.body).collect::<Vec<&str>>())
-    }
-
-    fn bind_runs(&self, out: &mut PgArguments, node: &Node) -> Result<(), sqlx::Error> {
-        let rows = &self.runs;
-        push(out, rows.iter().map(|placed| placed.run.id.0).collect::<Vec<_>>())?;
-        push(out, rows.iter().map(|placed| placed.event).collect::<Vec<_>>())?;
-        push(out, rows.iter().map(|placed| placed.tenant.as_str()).collect::<Vec<_>>())?;
-        push(out, rows.iter().map(|placed| &*placed.run.trigger).collect::<Vec<&str>>())?;
-        push(out, rows.iter().map(|placed| i64::from(placed.run.version)).collect::<Vec<_>>())?;
-        push(out, rows.iter().map(|placed| placed.run.lease_until.is_some()).collect::<Vec<_>>())?;
-        push(out, texts_of(rows.iter().map(|placed| placed.run.queue.as_deref())))?;
-        push(out, texts_of(rows.iter().map(|placed| placed.run.ordering_key.as_deref())))?;
-        push(out, rows.iter().map(|placed| placed.accepted_at).collect::<Vec<_>>())?;
-        if rows.iter().any(|placed| placed.queued) {
-            let due = |placed: &PlacedRun<'_>| node.skew.in_database(placed.accepted_at);
-            push(out, rows.iter().map(|placed| placed.queued).collect::<Vec<_>>())?;
-            push(out, rows.iter().map(due).collect::<Vec<_>>())?;
-            push(out, rows.iter().map(|placed| placed.lane).collect::<Vec<_>>())?;
-            push(out, rows.iter().map(|placed| placed.later).collect::<Vec<_>>())?;
+    /// Writes what there is of a batch; whether each of its reports took effect.
+    async fn write(&self, conn: &mut PgConnection, batch: &Batch<'a>) -> Result<Vec<bool>, Trouble> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(())
+        batch.keep(conn, self.texts, self.node, self.id).await?.ok_or(Trouble::Fenced)
     }
 
-    fn bind_updates(&self, out: &mut PgArguments, node: &Node) -> Result<(), sqlx::Error> {
-        let rows = &self.updates;
-        let ids: Vec<Uuid> = rows.iter().map(|row| row.id.0).collect();
-        push(out, ids.iter().min().copied())?;
-        push(out, ids.iter().max().copied())?;
-        push(out, ids)?;
-        push(out, rows.iter().map(|row| row.epoch).collect::<Vec<_>>())?;
-        push(out, rows.iter().map(|row| row.state as i16).collect::<Vec<_>>())?;
-        push(out, rows.iter().map(|row| row.due.map(|due| node.skew.in_database(due))).collect::<Vec<_>>())?;
-        push(out, texts_of(rows.iter().map(|row| row.queue.as_deref())))?;
-        push(out, rows.iter().map(|row| &*row.progress).collect::<Vec<&str>>())?;
-        push(out, rows.iter().map(|row| row.attempts).collect::<Vec<_>>())?;
-        push(out, rows.iter().map(|row| row.last_attempt).collect::<Vec<_>>())?;
-        push(out, texts_of(rows.iter().map(|row| row.error.as_ref().map(|(code, _)| code.as_str()))))?;
-        push(out, texts_of(rows.iter().map(|row| row.error.as_ref().map(|(_, message)| message.as_str()))))?;
-        push(out, rows.iter().map(|row| row.finished).collect::<Vec<_>>())
-    }
-}
-
-fn texts_of<'t>(texts: impl Iterator<Item = Option<&'t str>>) -> Vec<Option<Cow<'t, str>>> {
-    texts.map(|text| text.map(kept)).collect()
-}
-
-fn push<'t, T: Encode<'t, Postgres> + Type<Postgres> + 't>(out: &mut PgArguments, value: T) -> Result<(), sqlx::Error> {
-    out.add(value).map_err(sqlx::Error::Encode)
-}
-
-impl Texts {
-    fn of(&self, parts: Parts) -> Arc<str> {
-        if let Some(text) = self.0.get(&parts) {
-            return text.clone();
+    /// Keeps the group's keys; answers with those that have an answer already.
+    async fn keep_keys(&self, conn: &mut PgConnection, keys: &[(&TenantId, &Idempotency)]) -> Result<Known, Trouble> {
+        if keys.is_empty() {
+            return Ok(Known::new());
         }
-        let text: Arc<str> = write(parts).into();
-        self.0.insert(parts, text.clone());
-        text
+        // Of equal keys in the group the first counts.
+        let mut seen = HashSet::new();
+        let first: Vec<_> = keys.iter().copied().filter(|(tenant, i)| seen.insert((*tenant, &i.key))).collect();
+        // An answer is forgotten for an event that is accepted after it has expired.
+        let accepted_at = self.appends().map(|row| row.accepted_at).max().unwrap_or(self.now_ms);
+        Ok(idempotency::keep(conn, &first, accepted_at).await?)
     }
-}
 
-/// Columns with their array types, as `unnest` takes them, from parameter `$next` on.
-fn unnest(next: &mut usize, columns: &[(&str, &str)]) -> String {
-    let arrays: Vec<String> = columns
-        .iter()
-        .map(|(_, of)| {
-            let text = format!("${next}::{of}[]");
-            *next += 1;
-            text
-        })
-        .collect();
-    let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
-    format!("unnest({}) AS u ({})", arrays.join(", "), names.join(", "))
-}
-
-const EVENT: [(&str, &str); 11] = [
-    ("id", "uuid"),
-    ("tenant", "text"),
-    ("type", "text"),
-    ("source", "text"),
-    ("tbl", "text"),
-    ("accepted_at", "bigint"),
-    ("run_count", "bigint"),
-    ("first_run", "uuid"),
-    ("last_run", "uuid"),
-    ("crc", "bigint"),
-    ("body", "text"),
-];
-
-const RUN: [(&str, &str); 9] = [
-    ("id", "uuid"),
-    ("event_id", "uuid"),
-    ("tenant", "text"),
-    ("trigger", "text"),
-    ("version", "bigint"),
-    ("held", "boolean"),
-    ("queue", "text"),
-    ("ordering_key", "text"),
-    ("created_at", "bigint"),
-];
-
-const PLACE: [(&str, &str); 4] = [("queued", "boolean"), ("due_at", "bigint"), ("lane", "uuid"), ("later", "boolean")];
-
-const UPDATE: [(&str, &str); 11] = [
-    ("id", "uuid"),
-    ("epoch", "bigint"),
-    ("state", "smallint"),
-    ("due_at", "bigint"),
-    ("queue", "text"),
-    ("progress", "text"),
-    ("attempts", "bigint"),
-    ("last_attempt_at", "bigint"),
-    ("error_code", "text"),
-    ("error", "text"),
-    ("finished_at", "bigint"),
-];
-
-fn write(parts: Parts) -> String {
-    let mut next = 2;
-    let mut with = vec![FENCE.to_owned()];
-    if parts.events {
-        with.push(format!(
-            "events_kept AS (INSERT INTO events (id, tenant, type, source, tbl, accepted_at, run_count, first_run, last_run, crc, body) \
-             SELECT u.* FROM node, {})",
-            unnest(&mut next, &EVENT)
-        ));
+    /// The events that are kept: those whose key has no answer yet, of equal keys the first.
+    fn new_ones(&self, known: &Known) -> Vec<&'a AppendRow> {
+        let mut seen = HashSet::new();
+        let is_new = |row: &&AppendRow| {
+            row.idempotency.as_ref().is_none_or(|answer| {
+                let key = (row.tenant.clone(), answer.key.clone());
+                !known.contains_key(&key) && seen.insert(key)
+            })
+        };
+        self.appends().filter(is_new).collect()
     }
-    if parts.runs {
-        let columns = if parts.waiting { [&RUN[..], &PLACE[..]].concat() } else { RUN.to_vec() };
-        let rows = unnest(&mut next, &columns);
-        with.push(format!("planned AS MATERIALIZED (SELECT u.*, node.id AS node FROM node, {rows})"));
-        with.push(
-            "runs_kept AS (INSERT INTO runs (id, event_id, tenant, trigger, version, state, epoch, holder, queue, ordering_key, \
-             lane_seq, created_at) SELECT id, event_id, tenant, trigger, version, held::int, held::int, \
-             CASE WHEN held THEN node END, queue, ordering_key, CASE WHEN ordering_key IS NOT NULL THEN nextval('lane_seq') END, \
-             created_at FROM planned RETURNING id, lane_seq)"
-                .to_owned(),
-        );
-        if parts.waiting {
-            with.push(
-                "waiting AS (INSERT INTO queue (run_id, event_id, due_at, holder, parked, lane, lane_seq, created_at) \
-                 SELECT p.id, p.event_id, CASE WHEN NOT p.held THEN p.due_at END, CASE WHEN p.held THEN p.node END, \
-                 p.lane IS NOT NULL AND NOT p.held AND (p.later OR EXISTS (SELECT 1 FROM queue AS o WHERE o.lane = p.lane)), \
-                 p.lane, k.lane_seq, p.created_at FROM planned AS p JOIN runs_kept AS k ON k.id = p.id WHERE p.queued)"
-                    .to_owned(),
-            );
+
+    /// The operations' results.
+    fn done(&self, reports: &Reports<'_>, kept: &Kept) -> Vec<Done> {
+        let mut of = reports.of.iter();
+        let mut first: HashMap<(TenantId, String), &Idempotency> = HashMap::new();
+        let mut appended = |row: &'a AppendRow| {
+            let Some(answer) = &row.idempotency else { return AppendOutcome::Kept };
+            let key = (row.tenant.clone(), answer.key.clone());
+            if let Some(found) = kept.known.get(&key).or_else(|| first.get(&key).copied()) {
+                return AppendOutcome::Replayed(found.clone());
+            }
+            first.insert(key, answer);
+            AppendOutcome::Kept
+        };
+        let mut recorded = || match of.next() {
+            Some(Report::Asked { round, place }) => kept.held[*round][*place],
+            Some(Report::Nobody) | None => false,
+        };
+        self.ops
+            .iter()
+            .map(|op| match op {
+                Op::Append { rows, .. } => Done::Appended(rows.iter().map(&mut appended).collect()),
+                Op::Record { rows, .. } => Done::Recorded(rows.iter().map(|_| recorded()).collect()),
+            })
+            .collect()
+    }
+
+    /// After the commit: what has ended, was given back or is another's is not held any more.
+    fn settle(&self, reports: &Reports<'_>, held: &[Vec<bool>]) {
+        for ((row, _), held) in reports.rounds.iter().flatten().zip(held.iter().flatten()) {
+            if row.state != State::Running || !held {
+                self.node.held.leave(row.id, row.epoch);
+            } else if let Some(until) = row.due {
+                // Its holder goes on, and holds it that long.
+                let lease = Duration::from_millis(u64::try_from(until - self.now_ms).unwrap_or(0));
+                self.node.held.renew(row.id, row.epoch, lease);
+            }
         }
     }
-    let mut updated = "'{}'::uuid[]".to_owned();
-    if parts.updates {
-        let (low, high) = (next, next + 1);
-        next += 2;
-        let rows = unnest(&mut next, &UPDATE);
-        with.push(format!(
-            "reported AS (UPDATE runs AS r SET state = u.state, holder = CASE WHEN u.state = 1 THEN r.holder END, \
-             queue = CASE WHEN u.state = 0 THEN u.queue ELSE r.queue END, progress = u.progress, attempts = u.attempts, \
-             last_attempt_at = u.last_attempt_at, error_code = u.error_code, error = u.error, finished_at = u.finished_at \
-             FROM node, {rows} WHERE r.id = u.id AND r.id BETWEEN ${low} AND ${high} AND r.epoch = u.epoch \
-             AND r.holder = node.id AND r.state = 1 \
-             RETURNING r.id, r.state, r.event_id, r.tenant, r.created_at, u.due_at)"
-        ));
-        if parts.ended {
-            with.push(
-                "ended AS (DELETE FROM queue AS q USING reported AS d WHERE q.run_id = d.id AND d.state >= 2)"
-                    .to_owned(),
-            );
-        }
-        if parts.released {
-            with.push(
-                "released AS (INSERT INTO queue (run_id, event_id, due_at, created_at) \
-                 SELECT id, event_id, due_at, created_at FROM reported WHERE state = 0 \
-                 ON CONFLICT (run_id) DO UPDATE SET holder = NULL, due_at = excluded.due_at, lost = false)"
-                    .to_owned(),
-            );
-        }
-        if parts.failed {
-            with.push(
-                "failed AS (INSERT INTO dead_letters (tenant, run_id) SELECT tenant, id FROM reported WHERE state = 3 \
-                 ON CONFLICT DO NOTHING)"
-                    .to_owned(),
-            );
-        }
-        updated = "ARRAY(SELECT id FROM reported)".to_owned();
-    }
-    format!("WITH {} SELECT (SELECT count(*) FROM node), {updated}", with.join(", "))
-}
 
-/// Those of `asked` whose reports took effect, in their order.
-pub(super) fn effective(asked: &[&UpdateRow], kept: &Kept) -> Vec<bool> {
-    if kept.updated.len() == asked.len() {
-        return vec![true; asked.len()];
+    fn new_held(&self) -> impl Iterator<Item = RunId> + use<'a> {
+        self.appends().flat_map(|row| row.runs.iter().filter(|run| run.lease_until.is_some()).map(|run| run.id))
     }
-    let updated: HashSet<Uuid> = kept.updated.iter().copied().collect();
-    asked.iter().map(|row| updated.contains(&row.id.0)).collect()
+
+    /// The group was not kept: its new runs are nobody's.
+    pub(super) fn forget_new(&self) {
+        self.new_held().for_each(|id| self.node.held.leave(id, 1));
+    }
+
+    /// It is unknown whether the group was kept: its runs are looked at later.
+    pub(super) fn doubt(&self, session: Option<Session>) {
+        let node = self.id;
+        let reported = self.updates().filter(|row| self.node.held.find(row.id, row.epoch).is_some());
+        let doubtful: Vec<Dropped> = self
+            .new_held()
+            .map(|id| Dropped { id, epoch: 1, node })
+            .chain(reported.map(|row| Dropped { id: row.id, epoch: row.epoch, node }))
+            .collect();
+        self.node.doubt(session, &doubtful);
+    }
 }

@@ -8,11 +8,22 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::Store;
+use crate::clock::Clock;
 use crate::store::Error;
 
-/// The first and the longest pause before a hold that another has is asked for again.
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+/// The next pause before a hold that another has is looked at again.
+struct Pause(Duration);
+
+impl Pause {
+    const FIRST: Self = Self(Duration::from_millis(5));
+    const LONGEST: Duration = Duration::from_millis(200);
+
+    /// Pauses; longer the next time.
+    async fn pass(&mut self, clock: &Clock) {
+        tokio::time::sleep(self.0.mul_f64(0.5 + clock.chance())).await;
+        self.0 = (self.0 * 2).min(Self::LONGEST);
+    }
+}
 
 /// Takes the hold where nobody has it who is alive; `$1` is the node, which must be.
 const TAKE: &str = "INSERT INTO holds AS h (name, node, token) SELECT $2, n.id, $3 FROM nodes AS n \
@@ -44,7 +55,7 @@ impl Store {
     /// Waits until nobody else holds what `name` names, and holds it.
     pub(in crate::store) async fn hold(&self, name: String) -> Result<Held, Error> {
         let token = Token::new(self);
-        let mut pause = FIRST_PAUSE;
+        let mut pause = Pause::FIRST;
         loop {
             let mut conn = self.reader().await?;
             let taken: Option<i64> = sqlx::query_scalar(TAKE)
@@ -60,15 +71,14 @@ impl Store {
             if !self.node.is_alive() {
                 return Err(self.node.fenced());
             }
-            tokio::time::sleep(pause.mul_f64(0.5 + self.clock.chance())).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause.pass(&self.clock).await;
         }
     }
 
     /// Waits until nobody who is alive has a hold any more that is there by now under a name that begins with `prefix`.
     pub(in crate::store) async fn until_released(&self, prefix: &str) -> Result<(), Error> {
         let mut waited_for: Option<HashSet<Uuid>> = None;
-        let mut pause = FIRST_PAUSE;
+        let mut pause = Pause::FIRST;
         loop {
             let mut conn = self.reader().await?;
             let held: Vec<Uuid> = sqlx::query_scalar(HELD).bind(prefix).fetch_all(&mut *conn).await?;
@@ -79,8 +89,7 @@ impl Store {
                 return Ok(());
             }
             waited_for = Some(left);
-            tokio::time::sleep(pause.mul_f64(0.5 + self.clock.chance())).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause.pass(&self.clock).await;
         }
     }
 

@@ -32,8 +32,10 @@ mod replay;
 mod runs;
 mod shares;
 mod skew;
+mod statement;
 #[path = "../tables/mod.rs"]
 mod tables;
+mod takeover;
 mod text;
 mod wake;
 mod writer;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{AssertSqlSafe, Connection as _, Row as _};
+use sqlx::{AssertSqlSafe, Row as _};
 use tokio_util::sync::CancellationToken;
 use triggerd_core::id::RunId;
 use uuid::Uuid;
@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::held::{Dropped, Held};
 use super::link::{Link, Session};
 use super::skew::Skew;
+use super::takeover::{Taken, Whose, release, take_from};
 use super::wake::Wake;
 use crate::clock::Clock;
 use crate::store::Error;
@@ -35,8 +36,6 @@ pub(super) const NOW_MS: &str = "(extract(epoch FROM clock_timestamp()) * 1000):
 const BEATS: u32 = 6;
 /// A run that takes longer is named in `queue`, so that what a dead node held is found quickly.
 const OLD: Duration = Duration::from_secs(10);
-/// Rows of a dead node that one transaction takes over.
-const SLICE: i64 = 5000;
 /// How far behind the present the mark for held runs stays: runs that were planned before they are kept.
 const MARGIN_MS: i64 = 2000;
 /// An answer that takes longer tells the database's time too badly.
@@ -48,6 +47,8 @@ const LOOK: Duration = Duration::from_secs(2);
 pub(super) struct Node {
     id: AtomicI64,
     name: String,
+    /// What only one process can have at a time, where there is such a thing.
+    home: Option<String>,
     lease: Duration,
     /// When the lease ends at the earliest, by this process' steady clock.
     until: Mutex<Instant>,
@@ -66,17 +67,18 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// Joins the nodes.
+    /// Joins the nodes. What a former process had that had the same home is due at once.
     pub(super) async fn join(
         conn: &mut PgConnection,
         clock: Clock,
-        lease: Duration,
+        (lease, home): (Duration, Option<String>),
         wake: Arc<Wake>,
     ) -> Result<Self, Error> {
         let host = hostname();
         let node = Self {
             id: AtomicI64::new(0),
             name: format!("{host}:{}", std::process::id()),
+            home,
             lease,
             until: Mutex::new(Instant::now()),
             skew: Skew::new(clock.clone()),
@@ -88,6 +90,11 @@ impl Node {
             tokens: Mutex::default(),
             strays: Mutex::default(),
         };
+        if let Some(home) = &node.home {
+            while let Some(taken) = take_from(conn, Whose::Former(home)).await? {
+                node.took_over(&taken, "has ended, and this process is in its place");
+            }
+        }
         node.register(conn).await?;
         Ok(node)
     }
@@ -137,11 +144,16 @@ impl Node {
         let asked = Instant::now();
         let low = self.held.low(self.newest());
         let sql = format!(
-            "INSERT INTO nodes (name, lease_until, low_run) VALUES ($1, clock_timestamp() + $2 * interval '1 ms', $3) \
-             RETURNING id, {NOW_MS} AS now"
+            "INSERT INTO nodes (name, home, lease_until, low_run) \
+             VALUES ($1, $2, clock_timestamp() + $3 * interval '1 ms', $4) RETURNING id, {NOW_MS} AS now"
         );
-        let row =
-            sqlx::query(AssertSqlSafe(sql)).bind(&self.name).bind(self.lease_ms()).bind(low).fetch_one(conn).await?;
+        let row = sqlx::query(AssertSqlSafe(sql))
+            .bind(&self.name)
+            .bind(&self.home)
+            .bind(self.lease_ms())
+            .bind(low)
+            .fetch_one(conn)
+            .await?;
         self.skew.measured(row.try_get("now")?);
         self.held.published(low);
         let before = self.id.swap(row.try_get("id")?, Ordering::AcqRel);
@@ -297,10 +309,8 @@ impl Node {
     /// Makes claimable what this process no longer knows of: runs that were dropped on the way, or of which it is unknown what
     /// was committed.
     async fn give_back(&self, conn: &mut PgConnection) -> Result<(), Error> {
+        // In this order: of each run in doubt the session is among those that are ended.
         let lost: Vec<Dropped> = self.held.dropped().into_iter().filter(|one| one.node == self.id()).collect();
-        if lost.is_empty() {
-            return Ok(());
-        }
         let haunting = self.haunting.lock().clone();
         for session in &haunting {
             if !session.end(conn).await? {
@@ -309,7 +319,10 @@ impl Node {
             }
         }
         self.haunting.lock().drain(..haunting.len());
-        let count = release(conn, self.id(), &lost, 0, true).await?;
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let count = release(conn, self.id(), &lost).await?;
         lost.iter().for_each(|one| self.held.leave(one.id, one.epoch));
         if count > 0 {
             tracing::warn!(runs = count, "{count} runs that this node had lost track of are due again");
@@ -320,110 +333,30 @@ impl Node {
 
     /// Looks for dead nodes and takes their runs over.
     async fn look(&self, conn: &mut PgConnection) -> Result<(), Error> {
-        loop {
-            // One node takes a dead one over; the row goes with its last run.
-            let mut tx = conn.begin().await?;
-            let dead = sqlx::query(
-                "SELECT id, name, low_run FROM nodes WHERE lease_until < clock_timestamp() ORDER BY id LIMIT 1 \
-                 FOR UPDATE SKIP LOCKED",
-            )
-            .fetch_optional(&mut *tx)
-            .await?;
-            let Some(dead) = dead else { return Ok(tx.rollback().await?) };
-            let (id, name, low): (i64, String, Uuid) =
-                (dead.try_get("id")?, dead.try_get("name")?, dead.try_get("low_run")?);
-            let taken = take_over(&mut tx, id, low).await?;
-            if taken < SLICE as u64 {
-                sqlx::query("DELETE FROM holds WHERE node = $1").bind(id).execute(&mut *tx).await?;
-                sqlx::query("DELETE FROM nodes WHERE id = $1").bind(id).execute(&mut *tx).await?;
-            }
-            tx.commit().await?;
-            metrics::counter!("triggerd_runs_taken_over_total").increment(taken);
-            tracing::warn!(
-                node = id,
-                name,
-                runs = taken,
-                "Node {id} ({name}) is dead: {taken} of its runs are due again"
-            );
-            if taken > 0 {
-                self.wake.due();
-            }
-            if id == self.id() {
+        while let Some(taken) = take_from(conn, Whose::Dead).await? {
+            self.took_over(&taken, "is dead");
+            if taken.id == self.id() {
                 // It was this process itself, which was too late.
                 self.register(conn).await?;
             }
+        }
+        Ok(())
+    }
+
+    fn took_over(&self, taken: &Taken, why: &str) {
+        let Taken { id, name, runs } = taken;
+        metrics::counter!("triggerd_runs_taken_over_total").increment(*runs);
+        tracing::warn!(node = id, name, runs, "Node {id} ({name}) {why}: {runs} of its runs are due again");
+        if *runs > 0 {
+            self.wake.due();
         }
     }
 
     /// Signs off: what this node still holds is due at once.
     async fn leave(&self, conn: &mut PgConnection) -> Result<(), Error> {
-        loop {
-            let mut tx = conn.begin().await?;
-            let row = sqlx::query("SELECT low_run FROM nodes WHERE id = $1 FOR UPDATE").bind(self.id());
-            let Some(row) = row.fetch_optional(&mut *tx).await? else { return Ok(()) };
-            let taken = take_over(&mut tx, self.id(), row.try_get("low_run")?).await?;
-            if taken < SLICE as u64 {
-                sqlx::query("DELETE FROM holds WHERE node = $1").bind(self.id()).execute(&mut *tx).await?;
-                sqlx::query("DELETE FROM nodes WHERE id = $1").bind(self.id()).execute(&mut *tx).await?;
-                tx.commit().await?;
-                return Ok(());
-            }
-            tx.commit().await?;
-        }
+        while take_from(conn, Whose::Node(self.id())).await?.is_some() {}
+        Ok(())
     }
-}
-
-/// Makes runs that a node holds due, under the node's row lock; answers with how many, at most [`SLICE`]. Nobody is
-/// their holder then, so that the former one can report nothing any more.
-async fn take_over(conn: &mut PgConnection, node: i64, low: Uuid) -> Result<u64, Error> {
-    let sql = format!(
-        "WITH named AS MATERIALIZED (SELECT run_id FROM queue WHERE holder = $1 LIMIT {SLICE} FOR UPDATE), \
-         found AS MATERIALIZED ( \
-             SELECT run_id AS id FROM named UNION \
-             (SELECT r.id FROM runs AS r WHERE r.id >= $2 AND r.holder = $1 ORDER BY r.id LIMIT {SLICE})), \
-         freed AS ( \
-             UPDATE runs AS r SET state = 0, holder = NULL FROM found \
-             WHERE r.id = found.id AND r.holder = $1 AND r.state = 1 RETURNING r.id, r.event_id, r.created_at), \
-         ended AS (DELETE FROM queue AS q USING named WHERE q.run_id = named.run_id \
-             AND NOT EXISTS (SELECT 1 FROM runs AS r WHERE r.id = q.run_id AND r.holder = $1 AND r.state = 1) RETURNING q.run_id), \
-         due AS (INSERT INTO queue (run_id, event_id, due_at, lost, created_at) \
-             SELECT id, event_id, {NOW_MS}, true, created_at FROM freed \
-             ON CONFLICT (run_id) DO UPDATE SET holder = NULL, due_at = excluded.due_at, lost = true) \
-         SELECT (SELECT count(*) FROM freed) + (SELECT count(*) FROM ended)"
-    );
-    let taken: i64 = sqlx::query_scalar(AssertSqlSafe(sql)).bind(node).bind(low).fetch_one(conn).await?;
-    Ok(taken.unsigned_abs())
-}
-
-/// Gives these runs back where the node still holds them under these epochs; they are due in `delay_ms`. `lost`: their
-/// holder lost track of them in the middle of an attempt. Answers with how many that were.
-pub(super) async fn release(
-    conn: &mut PgConnection,
-    node: i64,
-    runs: &[Dropped],
-    delay_ms: i64,
-    lost: bool,
-) -> Result<u64, Error> {
-    let ids: Vec<Uuid> = runs.iter().map(|one| one.id.0).collect();
-    let epochs: Vec<i64> = runs.iter().map(|one| one.epoch).collect();
-    let sql = format!(
-        "WITH freed AS ( \
-             UPDATE runs AS r SET state = 0, holder = NULL FROM unnest($2::uuid[], $3::bigint[]) AS u (id, epoch) \
-             WHERE r.id = u.id AND r.epoch = u.epoch AND r.holder = $1 AND r.state = 1 RETURNING r.id, r.event_id, r.created_at), \
-         due AS (INSERT INTO queue (run_id, event_id, due_at, lost, created_at) \
-             SELECT id, event_id, {NOW_MS} + $4, $5, created_at FROM freed \
-             ON CONFLICT (run_id) DO UPDATE SET holder = NULL, due_at = excluded.due_at, lost = excluded.lost) \
-         SELECT count(*) FROM freed"
-    );
-    let freed: i64 = sqlx::query_scalar(AssertSqlSafe(sql))
-        .bind(node)
-        .bind(ids)
-        .bind(epochs)
-        .bind(delay_ms)
-        .bind(lost)
-        .fetch_one(conn)
-        .await?;
-    Ok(freed.unsigned_abs())
 }
 
 fn hostname() -> String {

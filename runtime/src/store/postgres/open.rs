@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::changes::Cursor;
-use super::group::Texts;
 use super::link::Link;
 use super::node::Node;
+use super::statement::Texts;
 use super::wake::Wake;
 use super::writer::{Op, Writer};
 use super::{connect, durability, migrate, partitions};
@@ -57,8 +57,8 @@ impl Store {
         }
         let cursor = Arc::new(Mutex::new(Cursor::now(&mut conn).await?));
         let wake = Arc::new(Wake::default());
-        let node = Node::join(&mut conn, options.clock.clone(), options.shared.lease, wake.clone()).await?;
-        let node = Arc::new(node);
+        let node = Node::join(&mut conn, options.clock.clone(), (options.shared.lease, options.shared.home), wake.clone());
+        let node = Arc::new(node.await?);
         // In good order: whether it is closed well matters to nobody.
         let _ = conn.close().await;
 
