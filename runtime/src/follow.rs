@@ -39,6 +39,12 @@ impl Freshness {
         Self { at: AtomicI64::new(clock.now_ms()), origin: hex::encode(clock.id_bits()) }
     }
 
+    /// Names this process among those that share the store.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
     /// How long ago that was, where it is longer than it should be.
     #[must_use]
     pub fn behind(&self, app: &App) -> Option<Duration> {
@@ -74,7 +80,7 @@ pub async fn follow(app: Arc<App>, stop: CancellationToken) {
     }
 }
 
-async fn catch_up(app: &App, all: bool) -> Result<(), store::Error> {
+async fn catch_up(app: &Arc<App>, all: bool) -> Result<(), store::Error> {
     match app.store.changes().await? {
         Changes::Some(changes) if !all => {
             // What was changed twice is read once.
@@ -98,7 +104,7 @@ pub async fn catch_up_with(app: &App, tenant: &TenantId, trigger: &str) -> Resul
     Ok(())
 }
 
-async fn apply(app: &App, change: &Change) -> Result<(), store::Error> {
+async fn apply(app: &Arc<App>, change: &Change) -> Result<(), store::Error> {
     let Change { kind, tenant, key } = change;
     match kind {
         ChangeKind::Trigger => app.definitions.refresh(tenant, key).await,
@@ -111,6 +117,10 @@ async fn apply(app: &App, change: &Change) -> Result<(), store::Error> {
             if let Some(told) = heard(app, tenant, key) {
                 app.dispatch.destinations.hear(&told);
             }
+            Ok(())
+        }
+        ChangeKind::Capture => {
+            app.sources.hear(app, tenant, key);
             Ok(())
         }
         ChangeKind::Source => app.sources.refresh(app, tenant, key).await,
@@ -139,7 +149,7 @@ pub async fn tell(app: Arc<App>, stop: CancellationToken) {
         };
         let Some(told) = told else { return };
         let open_for = told.open_for.map_or(0, |wait| wait.as_millis());
-        let key = format!("{} {open_for} {}", app.freshness.origin, told.destination);
+        let key = format!("{} {open_for} {}", app.freshness.origin(), told.destination);
         if let Err(error) = app.store.tell_others(ChangeKind::Destination, &told.tenant, &key).await {
             // They find out by themselves.
             tracing::debug!(%error, "Other nodes were not told of {}: {error}", told.destination);
@@ -153,7 +163,7 @@ fn heard(app: &App, tenant: &TenantId, key: &str) -> Option<Told> {
     let (origin, open_for, destination) = (parts.next()?, parts.next()?.parse().ok()?, parts.next()?);
     let open_for = (open_for > 0).then(|| Duration::from_millis(open_for));
     let told = Told { tenant: tenant.clone(), destination: destination.to_owned(), open_for };
-    (origin != app.freshness.origin).then_some(told)
+    (origin != app.freshness.origin()).then_some(told)
 }
 
 async fn reload(app: &App) -> Result<(), store::Error> {

@@ -88,13 +88,12 @@ async fn chaos(mut db: Database, from: &str) {
     let mut resource = db.settings();
     resource["capture"] = json!({"from": from});
     server.api().resource("databases", "shop", resource).await;
-    server
-        .api()
-        .trigger(json!({
-            "tag": "t", "database": "shop", "tables": ["counters"], "events": ["afterUpdate"],
-            "actions": [{"type": "log.debug", "config": {"message": "{{record.id}} {{record.version}}"}}],
-        }))
-        .await;
+    let definition = json!({
+        "database": "shop", "tables": ["counters"], "events": ["afterUpdate"],
+        "actions": [{"type": "log.debug", "config": {"message": "{{record.id}} {{record.version}}"}}],
+    });
+    let answer = server.api().put("/api/v1/triggers/t", definition).await;
+    assert_eq!((answer.status, answer.header("triggerd-capture")), (201, ""), "captured before anybody writes");
     if db.engine == Engine::Sqlite && setting("TRIGGERD_CAPTURE_CHANGES", 0) > 0 {
         db.run("PRAGMA journal_mode = WAL").await;
     }

@@ -163,8 +163,7 @@ async fn check(
     let mut found = found.ok_or_else(|| absent(kind, &tag))?;
     if kind.name == "databases" && found.ok {
         // What somebody changed in the database is put right on the way.
-        api.app.sources.look_again(&caller.tenant, &tag);
-        if let Some(problem) = captures::settled(&api.app, &caller.tenant, &[&tag]).await {
+        if let Some(problem) = captures::checked(&api.app, &caller.tenant, &tag).await {
             found.ok = false;
             found.detail = format!("{}; capture: {problem}", found.detail);
         }

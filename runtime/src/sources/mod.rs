@@ -6,6 +6,7 @@ mod change;
 mod nudge;
 mod outbox;
 mod plan;
+mod settle;
 mod status;
 mod supervise;
 mod task;
@@ -29,6 +30,7 @@ use crate::store;
 pub struct Sources {
     workers: supervise::Workers,
     nudges: nudge::Nudges,
+    questions: settle::Questions,
     /// Triggers that are run over the rows that exist.
     pub backfills: backfill::Backfills,
 }

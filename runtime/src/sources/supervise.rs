@@ -44,8 +44,8 @@ pub(super) struct Workers {
     looked: watch::Sender<u64>,
     /// What is to be captured has changed otherwise than by definitions and resources.
     stale: AtomicBool,
-    /// Whether this node reads them.
-    reading: AtomicBool,
+    /// Whether this node reads them; nothing until it is known.
+    reading: watch::Sender<Option<bool>>,
     /// Databases whose outbox this program writes into itself.
     written: Mutex<BTreeSet<Place>>,
 }
@@ -75,7 +75,14 @@ impl Sources {
 
     /// Whether this node reads the captured databases.
     pub(super) fn reads(&self) -> bool {
-        self.workers.reading.load(Ordering::SeqCst)
+        *self.workers.reading.borrow() == Some(true)
+    }
+
+    /// Whether it does, once that is known.
+    pub(super) async fn knows_whether_it_reads(&self) -> bool {
+        let mut reading = self.workers.reading.subscribe();
+        // The sender is this struct's own: it is not dropped before.
+        reading.wait_for(Option::is_some).await.is_ok_and(|reads| *reads == Some(true))
     }
 
     /// Sees to it that the outbox of a database is read, into which this program is about to write itself: before it does,
@@ -93,7 +100,7 @@ impl Sources {
     }
 
     /// Has what is installed in a database compared with what should be, now.
-    pub fn look_again(&self, tenant: &TenantId, database: &str) {
+    pub(super) fn look_again(&self, tenant: &TenantId, database: &str) {
         let workers = self.workers.by_place.lock();
         for (_, worker) in workers.iter().filter(|(place, _)| place.tenant == *tenant && place.database == database) {
             // A plan of another number, which is waited for.
@@ -103,29 +110,21 @@ impl Sources {
         }
     }
 
-    /// Waits until what definitions and resources say by now is carried out in the tenant's databases, or cannot be; no
-    /// longer than `most`.
-    pub async fn settle(&self, tenant: &TenantId, most: Duration) {
+    /// Waits until this node, which reads, has carried out what definitions and resources say by now in the tenant's databases,
+    /// or could not.
+    pub(super) async fn settle_here(&self, tenant: &TenantId) {
         let workers = &self.workers;
-        if !self.reads() {
-            // Another node carries it out, within a second or so.
-            return;
-        }
         let asked = workers.asked.fetch_add(1, Ordering::SeqCst) + 1;
         workers.wake.notify_one();
-        let settled = async {
-            let _ = workers.looked.subscribe().wait_for(|looked| *looked >= asked).await;
-            let own: Vec<_> = {
-                let workers = workers.by_place.lock();
-                let own = workers.iter().filter(|(place, _)| place.tenant == *tenant);
-                own.map(|(_, worker)| (worker.status.clone(), worker.plan.borrow().generation)).collect()
-            };
-            for (status, generation) in own {
-                status.settled(generation).await;
-            }
+        let _ = workers.looked.subscribe().wait_for(|looked| *looked >= asked).await;
+        let own: Vec<_> = {
+            let workers = workers.by_place.lock();
+            let own = workers.iter().filter(|(place, _)| place.tenant == *tenant);
+            own.map(|(_, worker)| (worker.status.clone(), worker.plan.borrow().generation)).collect()
         };
-        // Who waits longer than that goes on without: the work goes on too.
-        let _ = tokio::time::timeout(most, settled).await;
+        for (status, generation) in own {
+            status.settled(generation).await;
+        }
     }
 }
 
@@ -160,9 +159,9 @@ async fn has_duty(app: &App) -> bool {
     let reading = &app.sources.workers.reading;
     let has = match app.store.take_duty("sources").await {
         Ok(has) => has,
-        Err(_) => reading.load(Ordering::SeqCst) && app.store.holds_its_runs(),
+        Err(_) => app.sources.reads() && app.store.holds_its_runs(),
     };
-    reading.store(has, Ordering::SeqCst);
+    reading.send_replace(Some(has));
     has
 }
 

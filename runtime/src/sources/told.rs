@@ -33,6 +33,16 @@ impl Sources {
     }
 }
 
+/// Keeps what this node tells, which reads, of one tenant's databases: now.
+pub(super) async fn keep_of(app: &App, tenant: &TenantId) -> Result<(), store::Error> {
+    for ((owner, key), told) in &app.sources.all_told() {
+        if owner == tenant {
+            app.store.put_source_state(tenant, KIND, key, told, app.clock.now()).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Keeps what this node tells, which reads, until `stop`.
 pub(super) async fn keep(app: Arc<App>, stop: CancellationToken) {
     let mut kept = None;

@@ -282,6 +282,8 @@ pub enum ChangeKind {
     Source,
     /// What a node found of a destination: nothing that is kept.
     Destination,
+    /// What a node asks the one that captures, or is answered: nothing that is kept.
+    Capture,
 }
 
 /// Something that another node has changed.

@@ -98,7 +98,7 @@ impl Store {
     }
 }
 
-const NAMES: [(ChangeKind, &str); 7] = [
+const NAMES: [(ChangeKind, &str); 8] = [
     (ChangeKind::Trigger, "trigger"),
     (ChangeKind::Component, "component"),
     (ChangeKind::Resource, "resource"),
@@ -106,6 +106,7 @@ const NAMES: [(ChangeKind, &str); 7] = [
     (ChangeKind::Key, "key"),
     (ChangeKind::Source, "source"),
     (ChangeKind::Destination, "destination"),
+    (ChangeKind::Capture, "capture"),
 ];
 
 fn name(kind: ChangeKind) -> &'static str {

@@ -57,7 +57,8 @@ impl Store {
         }
         let cursor = Arc::new(Mutex::new(Cursor::now(&mut conn).await?));
         let wake = Arc::new(Wake::default());
-        let node = Node::join(&mut conn, options.clock.clone(), (options.shared.lease, options.shared.home), wake.clone());
+        let node =
+            Node::join(&mut conn, options.clock.clone(), (options.shared.lease, options.shared.home), wake.clone());
         let node = Arc::new(node.await?);
         // In good order: whether it is closed well matters to nobody.
         let _ = conn.close().await;
