@@ -4,6 +4,7 @@ mod debian_packages;
 mod demo;
 mod guest_toolchain;
 mod guests;
+mod performance;
 mod test;
 mod test_servers;
 
@@ -12,6 +13,7 @@ use anyhow::{Result, bail};
 const USAGE: &str = "\
 cargo xtask demo [--once]      build, start the server in ./data, send the example's events, stay up
 cargo xtask test               prepare what is missing and run every test
+cargo xtask performance [--quick]  measure this machine with `triggerd bench` and write docs/performance.md
 cargo xtask guest build DIR    build one guest for wasm32-wasip2 and print where it is
 cargo xtask guest build-all    build every guest of guest-examples/ and tests/guests/
 cargo xtask guest test-all     run the guests' own tests, natively
@@ -24,6 +26,8 @@ fn main() -> Result<()> {
         ["demo"] => demo::run(false),
         ["demo", "--once"] => demo::run(true),
         ["test"] => test::run(),
+        ["performance"] => performance::run(false),
+        ["performance", "--quick"] => performance::run(true),
         ["guest", rest @ ..] => guests::run(rest),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

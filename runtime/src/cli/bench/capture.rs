@@ -90,7 +90,7 @@ pub async fn run(from: From, url: &str, time: Duration, server: &Server) -> anyh
         "written_per_second": f64::from(u32::try_from(written).unwrap_or(u32::MAX)) / written_for.as_secs_f64(),
         "captured_per_second": f64::from(u32::try_from(written).unwrap_or(u32::MAX)) / taken_for.as_secs_f64(),
         "server_peak_rss_mib": memory,
-        "machine": report::machine(),
+        "machine": super::machine::facts(&std::env::temp_dir())?,
         "version": env!("CARGO_PKG_VERSION"),
         "build": if cfg!(debug_assertions) { "debug" } else { "release" },
     }))

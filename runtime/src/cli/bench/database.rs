@@ -14,10 +14,10 @@ pub struct Database {
 }
 
 impl Database {
-    /// Makes one on the server that `url` names; its user needs the right to.
-    pub async fn make(url: &str) -> anyhow::Result<Self> {
+    /// Makes one on the server that `url` names; its user needs the right to. `what` goes into its name.
+    pub async fn make(url: &str, what: &str) -> anyhow::Result<Self> {
         let server = PgConnectOptions::from_str(url).context("--store is no PostgreSQL URL")?;
-        let name = format!("triggerd_bench_{}", std::process::id());
+        let name = format!("triggerd_bench_{what}_{}", std::process::id());
         let mut parsed = reqwest::Url::parse(url).context("--store is no URL")?;
         parsed.set_path(&name);
         let mut conn = PgConnection::connect_with(&server).await.context("cannot connect to --store")?;

@@ -11,6 +11,8 @@ use tokio::net::TcpStream;
 
 /// What the execute call says of a write that may be done.
 const ALLOWED: &[u8] = br#""allowed":true"#;
+/// A body as the generator sends them.
+pub const ORDER: &str = r#"{"operation":"insert","database":"orders-db","table":"orders","record":{"id":12345,"status":"confirmed","total":45.5,"customer_id":"c-2345","customer_email":"c12345@example.com","items":[{"sku":"a-1","quantity":2}]}}"#;
 
 /// What to send.
 #[derive(Clone)]
@@ -27,18 +29,33 @@ pub struct Plan {
     pub rate: Option<u32>,
     /// Ask about writes that are still to come, over the execute call.
     pub execute: bool,
-    /// For how long.
+    /// For how long it is sent before anything counts.
+    pub warm_up: Duration,
+    /// For how long, after that.
     pub time: Duration,
+    /// As many events as are enough, also before the time is over.
+    pub enough: Option<u64>,
+}
+
+impl Plan {
+    /// As fast as one connection can, for a second.
+    #[must_use]
+    pub fn to(address: SocketAddr, key: String) -> Self {
+        let (warm_up, time) = (Duration::ZERO, Duration::from_secs(1));
+        Self { address, key, connections: 1, batch: 1, rate: None, execute: false, warm_up, time, enough: None }
+    }
 }
 
 /// What came of it.
 pub struct Load {
-    /// When the first request was sent.
+    /// When the first request was sent that counts.
     pub started_at: Timestamp,
-    /// How long it took until the last answer.
+    /// How long it took from then until the last answer.
     pub elapsed: Duration,
     /// Events that were answered 202; writes that were allowed.
     pub accepted: u64,
+    /// The same while nothing counted yet.
+    pub warmed_up: u64,
     /// Requests that were answered otherwise.
     pub refused: u64,
     /// From the moment a request was due to its answer, in microseconds.
@@ -47,21 +64,27 @@ pub struct Load {
 
 /// Sends events until the time is over.
 pub async fn run(plan: Plan) -> anyhow::Result<Load> {
-    let (started_at, began) = (Timestamp::now(), Instant::now());
+    let (started_at, began) = (Timestamp::now() + plan.warm_up, Instant::now());
+    let warm_up = plan.warm_up;
     let senders: Vec<_> = (0..plan.connections).map(|index| tokio::spawn(send(plan.clone(), index, began))).collect();
-    let mut load = Load { started_at, elapsed: Duration::ZERO, accepted: 0, refused: 0, latencies: histogram()? };
+    let mut load =
+        Load { started_at, elapsed: Duration::ZERO, accepted: 0, warmed_up: 0, refused: 0, latencies: histogram()? };
     for sender in senders {
         let part = sender.await.context("a sender panicked")??;
         load.accepted += part.accepted;
+        load.warmed_up += part.warmed_up;
         load.refused += part.refused;
         load.latencies.add(&part.latencies).context("latencies cannot be added")?;
     }
-    load.elapsed = began.elapsed();
+    load.elapsed = began.elapsed().saturating_sub(warm_up);
     Ok(load)
 }
 
 struct Part {
+    /// Before this nothing counts.
+    counts_from: Instant,
     accepted: u64,
+    warmed_up: u64,
     refused: u64,
     latencies: Histogram<u64>,
 }
@@ -69,7 +92,9 @@ struct Part {
 async fn send(plan: Plan, index: usize, began: Instant) -> anyhow::Result<Part> {
     let mut connection = TcpStream::connect(plan.address).await.context("the server does not answer")?;
     connection.set_nodelay(true)?;
-    let mut part = Part { accepted: 0, refused: 0, latencies: histogram()? };
+    let counts_from = began + plan.warm_up;
+    let mut part = Part { counts_from, accepted: 0, warmed_up: 0, refused: 0, latencies: histogram()? };
+    let share = plan.enough.map(|events| events.div_ceil((plan.connections * plan.batch) as u64));
     let pause =
         plan.rate.map(|rate| Duration::from_secs_f64((plan.connections * plan.batch) as f64 / f64::from(rate.max(1))));
     // Connections are spread over one pause, so that they do not send in step.
@@ -77,36 +102,35 @@ async fn send(plan: Plan, index: usize, began: Instant) -> anyhow::Result<Part> 
     let mut request = Vec::with_capacity(1024);
     let mut answer = Vec::with_capacity(4096);
     let mut number = 0_u64;
-    while began.elapsed() < plan.time {
-        match pause {
-            Some(pause) => {
-                tokio::time::sleep_until(due.into()).await;
-                write_request(&mut request, &plan, index, number);
-                let ok = exchange(&mut connection, &request, &mut answer).await?;
-                // Measured from when it was due, not from when it was sent: a late generator must not hide a slow server.
-                part.count(ok, plan.batch, due.elapsed());
-                due += pause;
-            }
-            None => {
-                write_request(&mut request, &plan, index, number);
-                let sent = Instant::now();
-                let ok = exchange(&mut connection, &request, &mut answer).await?;
-                part.count(ok, plan.batch, sent.elapsed());
-            }
+    let end = counts_from + plan.time;
+    while Instant::now() < end && share.is_none_or(|share| number < share) {
+        if pause.is_some() {
+            tokio::time::sleep_until(due.into()).await;
         }
+        write_request(&mut request, &plan, index, number);
+        // With a rate it is measured from when it was due, not from when it was sent: a late generator must not hide a slow server.
+        let since = if pause.is_some() { due } else { Instant::now() };
+        let ok = exchange(&mut connection, &request, &mut answer).await?;
+        part.count(ok, plan.batch, since);
+        due += pause.unwrap_or_default();
         number += 1;
     }
     Ok(part)
 }
 
 impl Part {
-    fn count(&mut self, ok: bool, events: usize, latency: Duration) {
-        if ok {
-            self.accepted += events as u64;
-        } else {
+    /// Counts a request that was sent, or due, at an instant and is answered now.
+    fn count(&mut self, ok: bool, events: usize, since: Instant) {
+        if !ok {
             self.refused += 1;
+        } else if Instant::now() < self.counts_from {
+            self.warmed_up += events as u64;
+        } else {
+            self.accepted += events as u64;
         }
-        self.latencies.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
+        if since >= self.counts_from {
+            self.latencies.saturating_record(u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX));
+        }
     }
 }
 

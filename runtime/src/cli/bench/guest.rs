@@ -1,4 +1,4 @@
-//! The guests of `--scenario wasm` and `execute` where no other is named: an action that answers with the record it was
+//! The guests of the workloads `wasm` and `execute` where no other is named: an action that answers with the record it was
 //! given, and a guard that lets the write go on with it.
 //!
 //! It stands here as text, so that the measure needs no guest toolchain. What a guest of one's own costs is measured with
@@ -56,10 +56,16 @@ const GUARD: &str = r#"
     (i32.store (i32.const 32) (i32.load offset=128 (local.get $invocation)))
     (i32.const 16)))"#;
 
+/// The guest's core module alone.
+pub fn module(sort: Sort) -> anyhow::Result<Vec<u8>> {
+    let text = if sort == Sort::Guard { GUARD } else { ACTION };
+    wat::parse_str(format!("{COMMON}{text}")).context("the built-in guest")
+}
+
 /// The guest as an upload: a core module that carries its component type.
 pub fn built_in(sort: Sort) -> anyhow::Result<Vec<u8>> {
-    let (name, text) = if sort == Sort::Guard { ("guard", GUARD) } else { ("action", ACTION) };
-    let mut module = wat::parse_str(format!("{COMMON}{text}")).context("the built-in guest")?;
+    let name = if sort == Sort::Guard { "guard" } else { "action" };
+    let mut module = module(sort)?;
     let mut sources = SourceMap::new();
     for (name, text) in WIT {
         sources.push_str(name, text);

@@ -1,48 +1,83 @@
-//! `triggerd bench`: a server of its own, a load generator and a receiver; the report is JSON.
+//! `triggerd bench`: a server of its own, a load generator and a receiver; the report is a table, or JSON.
 //!
 //! The server is a process of its own with a data directory of its own, so that its memory and its fsyncs are what a
-//! user's would be. Everything stays on loopback, bounded in count and time.
+//! user's would be. Everything stays on loopback, bounded in count and time. [`series`] tells how runs are repeated and
+//! compared, [`limits`] what each result is a share of, [`workload`] what events go through.
 
 mod capture;
 mod connector;
 mod database;
 mod generator;
 mod guest;
+mod limits;
+mod machine;
 mod receiver;
 mod report;
+mod run;
+mod series;
 mod server;
+mod store;
+mod workload;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use clap::{Args, ValueEnum};
+use anyhow::{Context as _, bail};
+use clap::Args;
 use serde_json::{Value, json};
 
 use super::output::Output;
-use connector::{Connector, System};
-use generator::{Load, Plan};
+use connector::System;
+use receiver::Receiver;
+use run::Run;
+use series::{Series, Sweep};
 use server::Server;
+use store::{Kind, Used};
+use workload::{Extras, Workload};
 
 /// `triggerd bench`.
 #[derive(Args)]
 pub struct Bench {
-    /// What every event goes through.
-    #[arg(long, value_enum, default_value_t = Scenario::Log)]
-    scenario: Scenario,
-    /// A connector instead of a scenario: the action beside its client library alone, then through the whole server.
-    #[arg(long, value_enum, conflicts_with = "scenario")]
-    action: Option<System>,
-    /// The capture of a PostgreSQL table instead of a scenario: what it costs writers, how soon actions start, how much it
-    /// takes.
-    #[arg(long, value_enum, conflicts_with_all = ["scenario", "action"])]
-    capture: Option<capture::From>,
-    /// The server that `--action` or `--capture` speaks to.
+    /// What every event goes through; several with commas between them.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Workload::Log])]
+    workload: Vec<Workload>,
+    /// Where events are kept: `sqlite`, `postgres` (a server that is started for this), or the `postgres://` URL of a server, in
+    /// a database that is made for this and dropped. Several with commas between them.
+    #[arg(long, value_delimiter = ',', default_value = "sqlite")]
+    store: Vec<Kind>,
+    /// Runs of each, turn about; medians are told.
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// Seconds of load in each run.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Seconds of load before that, which do not count.
+    #[arg(long, default_value_t = 2)]
+    warm_up: u64,
+    /// Events per second; as many as it takes without.
     #[arg(long)]
-    target: Option<String>,
-    /// The component of `--scenario wasm` or `execute`: a .wasm file that exports an action, or a guard. Without, a
-    /// small one that is built in.
+    rate: Option<u32>,
+    /// Connections that send one request after another.
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// Events in a request; more than one goes to /api/v1/events/batch. 500 for `batch`, else 1.
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Events that `backlog` accepts before they are delivered.
+    #[arg(long, default_value_t = 100_000)]
+    backlog: u64,
+    /// Varies a setting: `connections=1,16,64`, or `batch`, `triggers`, `backlog`.
+    #[arg(long)]
+    sweep: Option<Sweep>,
+    /// Leaves the machine's raw limits out.
+    #[arg(long)]
+    no_limits: bool,
+    /// Further triggers that do not match, to give the index something to do.
+    #[arg(long, default_value_t = 0)]
+    triggers: usize,
+    /// The component of `wasm` or `execute`: a .wasm file that exports an action, or a guard. Without, a small one that
+    /// is built in.
     #[arg(long)]
     component: Option<PathBuf>,
     /// What that component is given as its input: JSON, which may hold templates.
@@ -51,198 +86,153 @@ pub struct Bench {
     /// Further components that are stored and not called.
     #[arg(long, default_value_t = 0)]
     components: usize,
-    /// Events per second; as many as it takes without.
+    /// A connector instead of a workload: the action beside its client library alone, then through the whole server.
+    #[arg(long, value_enum, conflicts_with = "workload")]
+    action: Option<System>,
+    /// The capture of a PostgreSQL table instead of a workload: what it costs writers, how soon actions start, how much it
+    /// takes.
+    #[arg(long, value_enum, conflicts_with_all = ["workload", "action"])]
+    capture: Option<capture::From>,
+    /// The server that `--action` or `--capture` speaks to.
     #[arg(long)]
-    rate: Option<u32>,
-    /// Connections that send one after another.
-    #[arg(long, default_value_t = 64)]
-    connections: usize,
-    /// Events in a request; more than one goes to /api/v1/events/batch.
-    #[arg(long, default_value_t = 1)]
-    batch: usize,
-    /// Seconds of load.
-    #[arg(long, default_value_t = 10)]
-    seconds: u64,
-    /// Further triggers that do not match, to give the index something to do.
-    #[arg(long, default_value_t = 0)]
-    triggers: usize,
-    /// The PostgreSQL server that the events are kept on, in a database that is made for this and dropped: `postgres://…`. Without,
-    /// SQLite.
-    #[arg(long)]
-    store: Option<String>,
-    /// Where the server's data goes; a temporary directory without. A RAM disk would measure nothing.
+    target: Option<String>,
+    /// Where the server's data goes; the directory for temporary files without. A RAM disk would measure nothing.
     #[arg(long)]
     bench_dir: Option<PathBuf>,
 }
 
-/// What every event goes through.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Scenario {
-    /// No trigger matches: acceptance alone.
-    Accept,
-    /// A condition and a log line.
-    Log,
-    /// A condition and a Wasm action.
-    Wasm,
-    /// A condition and an HTTP request to the built-in receiver.
-    Http,
-    /// The execute call with a Wasm guard: a writer waits for the answer, and nothing is stored.
-    Execute,
-}
+/// The longest load, and the most runs.
+const MAX_SECONDS: u64 = 3600;
+const MAX_RUNS: usize = 100;
+/// How long a raw limit is measured at most.
+const LIMIT_SECONDS: u64 = 2;
 
 impl Bench {
     /// Runs the command.
     pub async fn run(self, output: Output) -> anyhow::Result<ExitCode> {
-        if self.scenario == Scenario::Execute && self.batch != 1 {
-            bail!("--scenario execute asks about one write at a time: leave --batch out");
+        if self.seconds == 0 || self.seconds.max(self.warm_up) > MAX_SECONDS || self.runs == 0 || self.runs > MAX_RUNS {
+            bail!("--seconds is 1 to {MAX_SECONDS}, --warm-up to {MAX_SECONDS}, --runs 1 to {MAX_RUNS}");
         }
-        if self.connections == 0 || self.batch == 0 || self.seconds == 0 || self.seconds > 3600 || self.batch > 10_000 {
-            bail!("--connections and --batch (to 10,000) and --seconds (to 3,600) are at least 1");
+        if self.connections == 0 || self.batch.is_some_and(|batch| batch == 0 || batch > 10_000) {
+            bail!("--connections is at least 1, --batch 1 to 10,000");
         }
-        if let Some(from) = self.capture {
-            let url = self.target.as_deref().unwrap_or("postgres://postgres@127.0.0.1:5432/postgres");
-            let server = Server::start(self.bench_dir.as_deref(), self.store.as_deref()).await?;
-            let report = capture::run(from, url, Duration::from_secs(self.seconds), &server).await?;
-            server.stop().await?;
-            if output.json {
-                output.value(&report)
-            } else {
-                capture::print(&report)
-            }
-            return Ok(ExitCode::SUCCESS);
+        if self.workload.contains(&Workload::Execute) && self.batch.is_some_and(|batch| batch != 1) {
+            bail!("`execute` asks about one write at a time: leave --batch out");
         }
-        let receiver = receiver::Receiver::start().await?;
-        let connector = match self.action {
-            Some(system) => Some(system.connect(self.target.as_deref(), receiver.url()).await?),
-            None => None,
-        };
-        let alone = match &connector {
-            Some(connector) => Some(connector.measure(self.connections, Duration::from_secs(self.seconds)).await?),
-            None => None,
-        };
-        let server = Server::start(self.bench_dir.as_deref(), self.store.as_deref()).await?;
-        self.prepare(&server, receiver.url(), connector.as_ref()).await?;
-        let plan = Plan {
-            address: server.address(),
-            key: server.key().to_owned(),
-            connections: self.connections,
-            batch: self.batch,
-            rate: self.rate,
-            execute: self.scenario == Scenario::Execute,
-            time: Duration::from_secs(self.seconds),
-        };
-        let load = generator::run(plan).await?;
-        let drained = server.drained(self.drain_limit()).await?;
-        let starts = if matches!(self.scenario, Scenario::Accept | Scenario::Execute) {
-            None
-        } else {
-            Some(server.start_lags(load.started_at, 1000).await?)
-        };
-        let mut report = self.report(&server, &load, drained, starts).await?;
-        if let (Some(system), Some(alone)) = (self.action, alone) {
-            report["scenario"] = system.name().into();
-            report["connector"] = alone;
+        let dir = self.bench_dir.clone().unwrap_or_else(std::env::temp_dir);
+        std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let mut stores = Vec::new();
+        for kind in &self.store {
+            stores.push(Used::start(kind, &dir).await?);
         }
-        server.stop().await?;
+        let report = match (self.capture, self.action) {
+            (Some(from), _) => self.capture(from, &stores[0], &dir).await?,
+            (_, Some(system)) => self.connector(system, &stores[0], &dir).await?,
+            _ => self.series(&stores, &dir).await?,
+        };
         if output.json {
-            output.value(&report)
+            output.value(&report);
+        } else if self.capture.is_some() {
+            capture::print(&report);
+        } else if self.action.is_some() {
+            report::print_connector(&report);
         } else {
-            report::print(&report)
+            report::print(&report);
         }
-        Ok(if load.refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        let results = report["results"].as_array().into_iter().flatten();
+        let refused = results.map(|result| result["median"]["refused"].as_f64().unwrap_or_default()).sum::<f64>();
+        Ok(if refused == 0.0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    fn guest(&self) -> anyhow::Result<Vec<u8>> {
-        match &self.component {
-            Some(file) => std::fs::read(file).with_context(|| format!("cannot read {}", file.display())),
-            None if self.scenario == Scenario::Execute => guest::built_in(guest::Sort::Guard),
-            None => guest::built_in(guest::Sort::Action),
-        }
-    }
-
-    fn drain_limit(&self) -> Duration {
-        Duration::from_secs(self.seconds * 4 + 30)
-    }
-
-    async fn prepare(&self, server: &Server, receiver: &str, connector: Option<&Connector>) -> anyhow::Result<()> {
-        if let Some((kind, settings)) = connector.and_then(|connector| connector.resource.as_ref()) {
-            server.resource(kind, settings).await?;
-        }
-        let action = match self.scenario {
-            _ if connector.is_some() => connector.map(|connector| connector.action.clone()),
-            Scenario::Accept => None,
-            Scenario::Log => Some(json!({"type": "log.debug", "config": {"message": "order {{record.id}}"}})),
-            Scenario::Http => Some(json!({"type": "http.post", "config": {"url": receiver, "body": "{{record}}"}})),
-            Scenario::Wasm | Scenario::Execute => {
-                let input: Value = serde_json::from_str(&self.input).context("--input is no JSON")?;
-                server.push("bench", self.guest()?).await?;
-                let state = self.scenario == Scenario::Wasm;
-                Some(
-                    json!({"type": "custom", "config": {"component": "bench", "input": input, "capabilities": {"state": state}}}),
-                )
-            }
+    async fn series(&self, stores: &[Used], dir: &std::path::Path) -> anyhow::Result<Value> {
+        let receiver = Receiver::start().await?;
+        let (warm_up, time) = (Duration::from_secs(self.warm_up), Duration::from_secs(self.seconds));
+        let extras = Extras {
+            component: self.component.as_deref(),
+            input: &self.input,
+            components: self.components,
+            triggers: self.triggers,
         };
-        for index in 0..self.components {
-            server.push(&format!("idle-{index}"), self.guest()?).await?;
+        let run = Run {
+            workload: Workload::Log,
+            connections: self.connections,
+            batch: 1,
+            rate: self.rate,
+            warm_up,
+            time,
+            backlog: self.backlog,
+            extras: &extras,
+            dir,
+        };
+        let limit_time = (!self.no_limits).then(|| Duration::from_secs(LIMIT_SECONDS.min(self.seconds)));
+        let series = Series {
+            workloads: &self.workload,
+            stores,
+            runs: self.runs,
+            run,
+            batch: self.batch,
+            sweep: self.sweep.as_ref(),
+            limit_time,
+        };
+        let mut report = self.about(dir)?;
+        report["results"] = series.measure(&receiver, dir).await?;
+        if let Some(sweep) = &self.sweep {
+            report["sweep"] = sweep.what.name().into();
         }
-        let event = if self.scenario == Scenario::Execute { "beforeInsert" } else { "afterInsert" };
-        if let Some(action) = action {
-            let condition = json!({"and": [
-                {"field": "record.status", "operator": "EQUALS", "value": "confirmed"},
-                {"field": "record.total", "operator": "GREATER_THAN", "value": 10},
-            ]});
-            server.trigger(&json!({"tag": "bench", "tables": ["orders"], "events": [event], "condition": condition, "actions": [action]})).await?;
-        }
-        for index in 0..self.triggers {
-            let condition =
-                json!({"field": "record.customer_id", "operator": "EQUALS", "value": format!("nobody-{index}")});
-            let action = json!({"type": "log.info", "config": {"message": "never"}});
-            server.trigger(&json!({"tag": format!("idle-{index}"), "tables": ["orders"], "events": [event], "condition": condition, "actions": [action]})).await?;
-        }
-        Ok(())
+        Ok(report)
     }
 
-    async fn report(
-        &self,
-        server: &Server,
-        load: &Load,
-        drained: server::Drained,
-        starts: Option<Vec<f64>>,
-    ) -> anyhow::Result<Value> {
-        let seconds = load.elapsed.as_secs_f64();
-        let until_drained = (load.elapsed + drained.after).as_secs_f64();
-        let scenario = match self.scenario {
-            Scenario::Accept => "accept",
-            Scenario::Log => "log",
-            Scenario::Wasm => "wasm",
-            Scenario::Http => "http",
-            Scenario::Execute => "execute",
-        };
-        let answers = report::percentiles(&load.latencies);
-        let is_execute = self.scenario == Scenario::Execute;
-        let has_runs = !matches!(self.scenario, Scenario::Accept | Scenario::Execute);
-        let finished = if has_runs { load.accepted.saturating_sub(drained.unfinished + drained.failed) } else { 0 };
+    fn about(&self, dir: &std::path::Path) -> anyhow::Result<Value> {
         Ok(json!({
-            "scenario": scenario,
-            "store": if self.store.is_some() { "postgres" } else { "sqlite" },
-            "connections": self.connections,
-            "batch": self.batch,
-            "rate_wanted": self.rate,
-            "seconds": seconds,
-            "accepted": load.accepted,
-            "refused": load.refused,
-            "accepted_per_second": load.accepted as f64 / seconds,
-            "finished": finished,
-            "dead_letters": drained.failed,
-            "unfinished": drained.unfinished,
-            "finished_per_second": finished as f64 / until_drained,
-            "acceptance_ms": (!is_execute).then_some(&answers),
-            "answer_ms": is_execute.then_some(&answers),
-            "acceptance_to_start_ms": starts.map(|lags| report::percentiles_of(&lags)),
-            "server_peak_rss_mib": server.peak_rss_mib()?,
-            "machine": report::machine(),
+            "machine": machine::facts(dir)?,
             "version": env!("CARGO_PKG_VERSION"),
             "build": if cfg!(debug_assertions) { "debug" } else { "release" },
+            "at": jiff::Timestamp::now().to_string(),
+            "runs": self.runs,
+            "seconds": self.seconds,
+            "warm_up_seconds": self.warm_up,
         }))
+    }
+
+    async fn capture(&self, from: capture::From, store: &Used, dir: &std::path::Path) -> anyhow::Result<Value> {
+        let url = self.target.as_deref().unwrap_or("postgres://postgres@127.0.0.1:5432/postgres");
+        let server = Server::start(dir, store.url()).await?;
+        let report = capture::run(from, url, Duration::from_secs(self.seconds), &server).await?;
+        server.stop().await?;
+        Ok(report)
+    }
+
+    async fn connector(&self, system: System, store: &Used, dir: &std::path::Path) -> anyhow::Result<Value> {
+        let receiver = Receiver::start().await?;
+        let connector = system.connect(self.target.as_deref(), receiver.url()).await?;
+        let alone = connector.measure(self.connections, Duration::from_secs(self.seconds)).await?;
+        let server = Server::start(dir, store.url()).await?;
+        if let Some((kind, settings)) = &connector.resource {
+            server.resource(kind, settings).await?;
+        }
+        let definition = json!({
+            "tag": "bench", "tables": ["orders"], "events": ["afterInsert"], "condition": workload::wanted(),
+            "actions": [connector.action],
+        });
+        server.trigger(&definition).await?;
+        let extras = Extras { component: None, input: &self.input, components: 0, triggers: 0 };
+        let run = Run {
+            workload: Workload::Http,
+            connections: self.connections,
+            batch: self.batch.unwrap_or(1),
+            rate: self.rate,
+            warm_up: Duration::from_secs(self.warm_up),
+            time: Duration::from_secs(self.seconds),
+            backlog: 0,
+            extras: &extras,
+            dir,
+        };
+        let through = run.load(&server).await?;
+        server.stop().await?;
+        let mut report = self.about(dir)?;
+        report["system"] = system.name().into();
+        report["connector"] = alone;
+        report["server"] = through;
+        Ok(report)
     }
 }

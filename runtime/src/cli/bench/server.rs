@@ -19,7 +19,6 @@ pub struct Server {
     key: String,
     http: reqwest::Client,
     dir: PathBuf,
-    keep_dir: bool,
     database: Option<Database>,
 }
 
@@ -35,16 +34,12 @@ pub struct Drained {
 
 impl Server {
     /// Starts this program's `serve` and waits until it is ready; on a database of its own where a PostgreSQL server is named.
-    pub async fn start(dir: Option<&Path>, store: Option<&str>) -> anyhow::Result<Self> {
+    pub async fn start(dir: &Path, store: Option<&str>) -> anyhow::Result<Self> {
         let database = match store {
-            Some(url) => Some(Database::make(url).await?),
+            Some(url) => Some(Database::make(url, "events").await?),
             None => None,
         };
-        let keep_dir = dir.is_some();
-        let dir = dir.map_or_else(
-            || std::env::temp_dir().join(format!("triggerd-bench-{}", std::process::id())),
-            Path::to_path_buf,
-        );
+        let dir = dir.join(format!("triggerd-bench-{}", std::process::id()));
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let address = {
             let probe = std::net::TcpListener::bind("127.0.0.1:0").context("cannot listen on loopback")?;
@@ -67,7 +62,7 @@ impl Server {
             .spawn()
             .context("cannot start the server")?;
         let http = reqwest::Client::builder().no_proxy().build()?;
-        let server = Self { child, address, key, http, dir, keep_dir, database };
+        let server = Self { child, address, key, http, dir, database };
         server.wait_until_ready().await?;
         Ok(server)
     }
@@ -136,6 +131,8 @@ impl Server {
 
     /// Waits until no run is unfinished, at most `limit`.
     pub async fn drained(&self, limit: Duration) -> anyhow::Result<Drained> {
+        /// Between two looks, which cost the server something, too.
+        const PAUSE: Duration = Duration::from_millis(25);
         let began = Instant::now();
         loop {
             let text = self.http.get(self.url("/metrics")).send().await?.error_for_status()?.text().await?;
@@ -144,7 +141,7 @@ impl Server {
             if unfinished == 0 || began.elapsed() > limit {
                 return Ok(Drained { after: began.elapsed(), unfinished, failed: depth("failed") });
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -213,16 +210,26 @@ impl Server {
         Ok(kib / 1024.0)
     }
 
+    /// The CPU time that the server has used, in seconds.
+    pub fn cpu_seconds(&self) -> anyhow::Result<f64> {
+        /// What `/proc` counts in on Linux, whatever the kernel's own clock is.
+        const TICKS: f64 = 100.0;
+        let pid = self.child.id().context("the server has ended")?;
+        let stat =
+            std::fs::read_to_string(format!("/proc/{pid}/stat")).context("no /proc: CPU time is read on Linux only")?;
+        // The program's name, in parentheses, may hold anything; `utime` and `stime` are the 12th and 13th field after it.
+        let (_, fields) = stat.rsplit_once(')').context("no program in /proc/…/stat")?;
+        let times = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
+        Ok(times.sum::<Result<f64, _>>()? / TICKS)
+    }
+
     /// Stops the server and removes a temporary directory.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.child.kill().await.context("the server could not be stopped")?;
         if let Some(database) = self.database.take() {
             database.drop_it().await.context("the database could not be dropped")?;
         }
-        if !self.keep_dir {
-            std::fs::remove_dir_all(&self.dir).with_context(|| format!("cannot remove {}", self.dir.display()))?;
-        }
-        Ok(())
+        std::fs::remove_dir_all(&self.dir).with_context(|| format!("cannot remove {}", self.dir.display()))
     }
 }
 

@@ -122,7 +122,7 @@ async fn rate(sender: &Sender, under_way: usize, time: Duration) -> anyhow::Resu
 }
 
 /// The middle one.
-pub(super) fn median(mut rates: Vec<f64>) -> f64 {
+pub fn median(mut rates: Vec<f64>) -> f64 {
     rates.sort_by(f64::total_cmp);
     rates[rates.len() / 2]
 }
