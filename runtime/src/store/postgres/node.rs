@@ -189,7 +189,6 @@ impl Node {
         let mut link = Link::new(options);
         let mut beats = tokio::time::interval(self.lease / BEATS);
         beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let limit = ANSWER.min(self.lease / 2);
         // While the database does not answer, a look is what finds out when it does.
         let mut looks = tokio::time::interval(LOOK.min(self.lease / BEATS));
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -199,18 +198,14 @@ impl Node {
                 _ = beats.tick() => true,
                 _ = looks.tick() => false,
             };
-            let done = match link.get().await {
-                Ok(conn) if beat => tokio::time::timeout(limit, self.beat(conn)).await,
-                Ok(conn) => tokio::time::timeout(limit, self.look(conn)).await,
+            let done = match self.ask(&mut link).await {
+                Ok(conn) if beat => tokio::time::timeout(self.lease / 2, self.beat(conn)).await,
+                Ok(conn) => tokio::time::timeout(self.lease / 2, self.look(conn)).await,
                 Err(error) => Ok(Err(error)),
             };
-            if done.is_err() {
-                self.silent.send_replace(true);
-            }
             let failed = match done {
                 Ok(Ok(())) => {
                     self.reached(true);
-                    self.silent.send_replace(false);
                     continue;
                 }
                 Ok(Err(error)) => error,
@@ -227,6 +222,18 @@ impl Node {
             tracing::warn!(%error, "This node did not sign off; others take its runs over: {error}");
         }
         link.close().await;
+    }
+
+    /// Asks for a word of the database. Where none comes in time, everybody is told; what is refused at once, everybody finds out.
+    async fn ask<'l>(&self, link: &'l mut Link) -> Result<&'l mut PgConnection, Error> {
+        let word = async move {
+            let conn = link.get().await?;
+            sqlx::query("SELECT 1").execute(&mut *conn).await?;
+            Ok(conn)
+        };
+        let asked = tokio::time::timeout(ANSWER.min(self.lease / 2), word).await;
+        self.silent.send_replace(asked.is_err());
+        asked.unwrap_or_else(|_| Err(Error::Unavailable("the database does not answer".to_owned())))
     }
 
     /// One heartbeat.
