@@ -90,7 +90,7 @@ pub async fn accept_batch(app: &Arc<App>, submissions: Vec<Submission>) -> Resul
         prepared.push(entry);
     }
     #[cfg(debug_assertions)]
-    if fault::acknowledges_early() {
+    if crate::seeded::Fault::AckBeforeCommit.is_ordered() {
         return Ok(fault::acknowledge_early(app, appends, prepared));
     }
     // On a task of its own: a caller that goes away in the middle leaves nothing half done.
@@ -152,21 +152,12 @@ fn settle(app: &Arc<App>, entry: Prepared, outcome: AppendOutcome) -> Receipt {
 #[cfg(debug_assertions)]
 mod fault {
     use std::sync::Arc;
-    use std::sync::LazyLock;
     use std::time::Duration;
 
     use super::{App, Append, Prepared, Receipt, Waiter, settle};
 
-    static ORDERED: LazyLock<bool> =
-        LazyLock::new(|| std::env::var("TRIGGERD_TEST_FAULT").is_ok_and(|fault| fault == "ack-before-commit"));
-
     /// How late the commit is: long enough for a crash to fall between.
     const LATE: Duration = Duration::from_millis(100);
-
-    /// Whether `TRIGGERD_TEST_FAULT=ack-before-commit` is set.
-    pub(super) fn acknowledges_early() -> bool {
-        *ORDERED
-    }
 
     /// Answers first and commits later: what must never be done.
     pub(super) fn acknowledge_early(app: &Arc<App>, appends: Vec<Append>, prepared: Vec<Prepared>) -> Vec<Receipt> {

@@ -35,6 +35,7 @@ pub mod redact;
 pub mod replay;
 pub mod resources;
 pub mod secrets;
+pub mod seeded;
 pub mod signals;
 pub mod sources;
 pub mod storages;

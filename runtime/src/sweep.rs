@@ -2,7 +2,7 @@
 //! old events go.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,8 @@ const IDLE: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(30);
 /// How often leases are looked at and waiters tidied.
 const TEND: Duration = Duration::from_secs(2);
+/// A difference between the clocks that is none of slow machines and small corrections.
+const SET_MS: i64 = 500;
 /// How often retention is looked at.
 const RETIRE: Duration = Duration::from_secs(60);
 /// Events let go in one transaction.
@@ -27,7 +29,12 @@ const RETIRE_SLICE: u32 = 500;
 
 /// Claims what is due until `stop`.
 pub async fn claim_due(app: Arc<App>, stop: CancellationToken) {
+    let mut clocks = Clocks::read(&app);
     while !stop.is_cancelled() {
+        if clocks.have_parted(&app) {
+            // What this process is executing would seem to be nobody's any more, and be claimed.
+            renew_aging(&app).await;
+        }
         // What is made due from here on wakes this loop, also while the store is being asked.
         app.dispatch.looks_at(Timestamp::MAX);
         let sleep = match claim_batch(&app).await {
@@ -44,6 +51,24 @@ pub async fn claim_due(app: Arc<App>, stop: CancellationToken) {
             () = app.store.due_elsewhere() => {}
             () = tokio::time::sleep(sleep) => {}
         }
+    }
+}
+
+/// The two clocks of this machine, read together: the one that can be set, and the one that cannot.
+struct Clocks(Instant, Timestamp);
+
+impl Clocks {
+    fn read(app: &App) -> Self {
+        Self(Instant::now(), app.clock.now())
+    }
+
+    /// Whether the clock was set since it was read last, by more than anybody would wait.
+    fn have_parted(&mut self, app: &App) -> bool {
+        let before = std::mem::replace(self, Self::read(app));
+        let passed = self.1.as_millisecond() - before.1.as_millisecond();
+        let steady = i64::try_from((self.0 - before.0).as_millis()).unwrap_or(i64::MAX);
+        // A clock that a test drives has nothing to do with the steady one.
+        app.clock.is_system() && (passed - steady).abs() > SET_MS
     }
 }
 
@@ -135,19 +160,21 @@ pub async fn tend_leases(app: Arc<App>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(TEND);
     while tick(&mut ticks, &stop).await {
         app.dispatch.tidy();
-        let aging = app.dispatch.aging_leases(app.clock.now());
-        if aging.is_empty() {
-            continue;
+        renew_aging(&app).await;
+    }
+}
+
+async fn renew_aging(app: &App) {
+    let aging = app.dispatch.aging_leases(app.clock.now());
+    if aging.is_empty() {
+        return;
+    }
+    let until = app.dispatch.lease_until(app);
+    match app.store.renew(aging.clone(), until).await {
+        Ok(kept) => {
+            aging.iter().zip(kept).filter(|(_, kept)| *kept).for_each(|((run, _), _)| app.dispatch.renewed(*run, until))
         }
-        let until = app.dispatch.lease_until(&app);
-        match app.store.renew(aging.clone(), until).await {
-            Ok(kept) => aging
-                .iter()
-                .zip(kept)
-                .filter(|(_, kept)| *kept)
-                .for_each(|((run, _), _)| app.dispatch.renewed(*run, until)),
-            Err(error) => tracing::error!(%error, "Renewing {} leases failed: {error}", aging.len()),
-        }
+        Err(error) => tracing::error!(%error, "Renewing {} leases failed: {error}", aging.len()),
     }
 }
 

@@ -7,43 +7,16 @@
 //! `TRIGGERD_CRASH_CYCLES=100` is the long run; `TRIGGERD_CRASH_SEED` repeats one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 
-use crate::harness::{Api, Receiver, Reply, Server, Settings, call, eventually, on};
+use crate::harness::{Api, Ledger, Receiver, Reply, Server, Settings, call, eventually, on};
 
 const CLIENTS: u64 = 8;
-
-/// What clients were told, safe on disk.
-struct Ledger {
-    file: Mutex<File>,
-    path: tempfile::TempPath,
-}
-
-impl Ledger {
-    fn new() -> Self {
-        let (file, path) = tempfile::NamedTempFile::new().unwrap().into_parts();
-        Self { file: Mutex::new(file), path }
-    }
-
-    fn write(&self, ids: &[&str]) {
-        let mut file = self.file.lock().unwrap();
-        for id in ids {
-            writeln!(file, "{id}").unwrap();
-        }
-        file.sync_data().unwrap();
-    }
-
-    fn acknowledged(&self) -> BTreeSet<String> {
-        std::fs::read_to_string(&self.path).unwrap().lines().map(str::to_owned).collect()
-    }
-}
 
 /// What became of a run of crashes.
 struct Findings {

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::chaos::figures::report;
 use crate::harness::{Server, Settings, on};
 
 #[tokio::test]
@@ -43,5 +44,7 @@ async fn on_a_full_disk_nothing_is_acknowledged_and_reads_go_on() {
     for id in &acknowledged {
         assert_eq!(api.ended(id).await["status"], "delivered");
     }
+    let figures = json!({"by": "files of 6 MB at most", "acknowledged": acknowledged.len(), "lost": 0, "refused": 7});
+    report("disk_full_embedded", &figures);
     api.event("big", json!({})).await;
 }

@@ -24,6 +24,7 @@ mod capture;
 mod capture_chaos;
 mod capture_faults;
 mod capture_types;
+mod chaos;
 mod cli;
 mod crash;
 mod dead_letters;

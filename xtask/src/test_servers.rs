@@ -19,6 +19,9 @@ const STANDARD_WEBHOOKS_NODE: &str = "standardwebhooks@1.0.0";
 /// What the tests import.
 const IMPORTS: &str = "import aiosmtpd, standardwebhooks";
 
+/// Of Debian's package `libfaketime`.
+const FAKETIME: &str = "faketime/libfaketimeMT.so.1";
+
 /// Message brokers and their tools, what the documentation's examples call, and Debian's packages.
 const COMMANDS: &[(&str, &str)] = &[
     ("curl", "curl"),
@@ -51,6 +54,10 @@ pub fn prepare() -> Result<()> {
             install(command, package)?;
         }
     }
+    if !has_faketime() {
+        install("libfaketime, which sets the clock of one process,", "libfaketime")?;
+        ensure!(has_faketime(), "{FAKETIME} is in no folder of /usr/lib");
+    }
     if !answers("promtool", &["--version"]) {
         prepare_promtool().context("the tests of alert rules need promtool of Debian's package `prometheus`")?;
     }
@@ -75,6 +82,12 @@ fn has_postgresql() -> bool {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     versions.map(|version| version.path().join("bin/initdb")).any(|initdb| initdb.exists())
         || answers("initdb", &["--version"])
+}
+
+/// A library, in the folder of this machine's kind.
+fn has_faketime() -> bool {
+    let folders = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    folders.map(|folder| folder.path().join(FAKETIME)).any(|library| library.exists())
 }
 
 /// The Python that the tests look for where `TRIGGERD_TEST_PYTHON` names no other.

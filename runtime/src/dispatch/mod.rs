@@ -277,10 +277,12 @@ impl Dispatch {
         app.clock.now() + self.limits.lease
     }
 
-    /// The leases that have used up a third of their time, with their epochs: to be renewed.
+    /// The leases that have used up a third of their time, with their epochs: to be renewed. One that lasts longer than any can
+    /// is of before the clock was set back: how much of it is left nobody knows.
     pub(crate) fn aging_leases(&self, now: Timestamp) -> Vec<(RunId, i64)> {
-        let fresh_until = now + self.limits.lease.mul_f64(2.0 / 3.0);
-        self.held.iter().filter(|held| held.until < fresh_until).map(|held| (*held.key(), held.epoch)).collect()
+        let fresh = now + self.limits.lease.mul_f64(2.0 / 3.0)..=now + self.limits.lease;
+        let aging = self.held.iter().filter(|held| !fresh.contains(&held.until));
+        aging.map(|held| (*held.key(), held.epoch)).collect()
     }
 
     /// A lease now lasts until `until`.

@@ -21,11 +21,13 @@ pub struct Settings {
     /// The largest file that the server may write, in blocks of 512 bytes.
     pub largest_file: Option<u64>,
     is_embedded: bool,
+    /// Of the process, as they are.
+    environment: Vec<(String, String)>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { variables: Vec::new(), largest_file: None, is_embedded: false }
+        Self { variables: Vec::new(), largest_file: None, is_embedded: false, environment: Vec::new() }
             .set("ENVIRONMENT", "development")
             .set("LOG_LEVEL", "info")
     }
@@ -38,6 +40,13 @@ impl Settings {
         let name = format!("TRIGGERD_{name}");
         self.variables.retain(|(known, _)| *known != name);
         self.variables.push((name, value.to_owned()));
+        self
+    }
+
+    /// Sets a variable of the process that is none of triggerd's.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -147,7 +156,8 @@ impl Server {
             .env("TRIGGERD_LISTEN", self.address.to_string())
             .env("TRIGGERD_DATA_DIR", self.data_dir())
             .env("TRIGGERD_ADMIN_KEY", ADMIN_KEY)
-            .envs(self.settings.variables.iter().map(|(name, value)| (name, value)));
+            .envs(self.settings.variables.iter().map(|(name, value)| (name, value)))
+            .envs(self.settings.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 

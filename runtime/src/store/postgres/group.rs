@@ -16,6 +16,7 @@ use super::node::Node;
 use super::statement::{Batch, Texts};
 use super::writer::{Done, Op, Trouble};
 use super::{idempotency, lanes};
+use crate::seeded::Fault;
 use crate::store::rows::{AppendRow, State, UpdateRow};
 use crate::store::{AppendOutcome, Idempotency};
 
@@ -81,7 +82,8 @@ impl<'a> Group<'a> {
         let mut reports = Reports::default();
         let mut seen: HashMap<RunId, usize> = HashMap::new();
         for row in self.updates() {
-            let Some((queued, lane)) = self.node.held.find(row.id, row.epoch) else {
+            let held = self.node.held.find(row.id, row.epoch);
+            let Some((queued, lane)) = held.or_else(|| Fault::NoFence.is_ordered().then_some((true, None))) else {
                 reports.of.push(Report::Nobody);
                 continue;
             };

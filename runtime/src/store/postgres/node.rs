@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Row as _};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use triggerd_core::id::RunId;
 use uuid::Uuid;
@@ -40,6 +41,8 @@ const OLD: Duration = Duration::from_secs(10);
 const MARGIN_MS: i64 = 2000;
 /// An answer that takes longer tells the database's time too badly.
 const ROUND_TRIP: Duration = Duration::from_millis(250);
+/// How long the database may take to answer a heartbeat before everybody is told that it does not.
+const ANSWER: Duration = Duration::from_secs(5);
 /// Between two looks for dead nodes.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -58,6 +61,8 @@ pub(super) struct Node {
     pub(super) wake: Arc<Wake>,
     /// Whether the database answered when it was asked last.
     reachable: AtomicBool,
+    /// Whether it has let this node's heartbeat wait in vain: connected, or not even that, and no word from it.
+    silent: watch::Sender<bool>,
     /// Sessions that were given up on, and that may still commit what they were asked to.
     haunting: Mutex<Vec<Session>>,
     /// The holds of this process, by their tokens.
@@ -86,6 +91,7 @@ impl Node {
             held: Held::default(),
             wake,
             reachable: AtomicBool::new(true),
+            silent: watch::Sender::new(false),
             haunting: Mutex::default(),
             tokens: Mutex::default(),
             strays: Mutex::default(),
@@ -117,6 +123,17 @@ impl Node {
     /// Whether the database answered when it was asked last.
     pub(super) fn is_reachable(&self) -> bool {
         self.reachable.load(Ordering::Relaxed)
+    }
+
+    /// Whether the database says nothing at all. Then nobody is to wait for it: the heartbeat finds out when that is over.
+    pub(super) fn is_silent(&self) -> bool {
+        *self.silent.borrow()
+    }
+
+    /// Waits until the database says nothing any more.
+    pub(super) async fn silence(&self) {
+        // The sender is this node's own: it is there as long as anybody asks.
+        let _ = self.silent.subscribe().wait_for(|silent| *silent).await;
     }
 
     /// The database answered, or did not.
@@ -181,7 +198,7 @@ impl Node {
                 _ = beats.tick() => true,
                 _ = looks.tick() => false,
             };
-            let done = match link.get().await {
+            let done = match self.ask(&mut link).await {
                 Ok(conn) if beat => tokio::time::timeout(self.lease / 2, self.beat(conn)).await,
                 Ok(conn) => tokio::time::timeout(self.lease / 2, self.look(conn)).await,
                 Err(error) => Ok(Err(error)),
@@ -205,6 +222,18 @@ impl Node {
             tracing::warn!(%error, "This node did not sign off; others take its runs over: {error}");
         }
         link.close().await;
+    }
+
+    /// Asks for a word of the database. Where none comes in time, everybody is told; what is refused at once, everybody finds out.
+    async fn ask<'l>(&self, link: &'l mut Link) -> Result<&'l mut PgConnection, Error> {
+        let word = async move {
+            let conn = link.get().await?;
+            sqlx::query("SELECT 1").execute(&mut *conn).await?;
+            Ok(conn)
+        };
+        let asked = tokio::time::timeout(ANSWER.min(self.lease / 2), word).await;
+        self.silent.send_replace(asked.is_err());
+        asked.unwrap_or_else(|_| Err(Error::Unavailable("the database does not answer".to_owned())))
     }
 
     /// One heartbeat.

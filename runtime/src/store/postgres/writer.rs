@@ -5,7 +5,8 @@
 //!
 //! Failure story: where a row is refused, each operation is tried alone. Where the connection is lost during a commit, what
 //! became of the group is unknown: callers are told `Unavailable`, and the runs of the group are looked at when the database
-//! answers again. While it does not, every group is refused at once.
+//! answers again. While it does not, every group is refused at once; so is one that is under way when this node's heartbeat
+//! has waited for an answer in vain.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -140,8 +141,16 @@ impl Writer {
     }
 
     async fn keep(&mut self, ops: &[&Op]) -> Result<Vec<Done>, Trouble> {
+        if self.node.is_silent() {
+            // Not even a connection is tried: that would be waited for by everybody in the queue.
+            return Err(Trouble::Unreachable(Error::Unavailable("the database does not answer".to_owned())));
+        }
         let id = self.node.id();
-        let conn = match self.link.get().await {
+        let connected = tokio::select! {
+            connected = self.link.get() => connected,
+            () = self.node.silence() => Err(Error::Unavailable("the database does not answer".to_owned())),
+        };
+        let conn = match connected {
             Ok(conn) => conn,
             Err(error) => {
                 self.node.reached(false);
@@ -149,10 +158,13 @@ impl Writer {
             }
         };
         let group = Group::new(ops, &self.node, &self.texts, id, self.clock.now_ms());
-        let limited = tokio::time::timeout(COMMIT_LIMIT, group.keep(conn)).await;
-        let result = limited.unwrap_or_else(|_| {
-            Err(Trouble::Unknown(Error::Unavailable(format!("no answer within {} s", COMMIT_LIMIT.as_secs()))))
-        });
+        let given_up = |why: String| Err(Trouble::Unknown(Error::Unavailable(why)));
+        let result = tokio::select! {
+            limited = tokio::time::timeout(COMMIT_LIMIT, group.keep(conn)) => {
+                limited.unwrap_or_else(|_| given_up(format!("no answer within {} s", COMMIT_LIMIT.as_secs())))
+            }
+            () = self.node.silence() => given_up("the database has stopped answering".to_owned()),
+        };
         match &result {
             Ok(_) => {}
             Err(Trouble::Refused(_) | Trouble::Fenced | Trouble::Unreachable(_)) => group.forget_new(),

@@ -17,6 +17,7 @@ use triggerd_core::id::TenantId;
 use super::migrate;
 use super::writer::{Call, Op, Writer};
 use crate::clock::Clock;
+use crate::seeded::Fault;
 use crate::store::{ChangeKind, Changes, Error, Options, lock};
 
 /// How many operations wait before callers do: a second's worth, so that memory stays bounded.
@@ -166,11 +167,12 @@ fn refused(path: &Path, error: sqlx::Error) -> Error {
 }
 
 fn writing(path: &Path) -> SqliteConnectOptions {
+    let synchronous = if Fault::SyncOff.is_ordered() { SqliteSynchronous::Off } else { SqliteSynchronous::Full };
     SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
+        .synchronous(synchronous)
         // Only a checkpoint that wants the readers out ever waits.
         .busy_timeout(Duration::from_secs(1))
         .foreign_keys(false)

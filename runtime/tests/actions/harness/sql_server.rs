@@ -209,6 +209,50 @@ impl Database {
         }
     }
 
+    /// Ends all processes of the server at once, as a loss of power does, but for what the system has of their writes.
+    #[allow(dead_code, reason = "tests of the whole server use it")]
+    pub fn kill(&mut self) {
+        // Stopped first, it starts no others meanwhile.
+        self.signal("STOP");
+        let others = children(&self.child.as_ref().unwrap().id().to_string());
+        self.signal("KILL");
+        let mut child = self.child.take().unwrap();
+        child.wait().unwrap();
+        // The next start is refused while one of them still has the memory that they share.
+        let began = std::time::Instant::now();
+        while others.iter().any(|process| has_memory(process)) {
+            assert!(began.elapsed() < Duration::from_secs(30), "a killed process of the server does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Sends a signal to all processes of the server, which has to be PostgreSQL.
+    #[allow(dead_code, reason = "tests of the whole server use it")]
+    pub fn signal(&self, name: &str) {
+        let server = self.child.as_ref().unwrap().id().to_string();
+        let mut kill = Command::new("kill");
+        kill.arg(format!("-{name}")).args([server.clone()]);
+        kill.args(children(&server)).stderr(Stdio::null());
+        // One of them may end by itself just then.
+        let _ = kill.status();
+    }
+
+    /// How large a file of the server may become, in bytes: of its present processes, and of those that it starts.
+    #[allow(dead_code, reason = "tests of the whole server use it")]
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        let limit = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
+        let server = self.child.as_ref().unwrap().id().to_string();
+        for process in children(&server).into_iter().chain([server.clone()]) {
+            // As the server's user: who is root may not have the right to do it to others. The soft limit alone, or nobody could
+            // lift it again.
+            let mut prlimit = as_server(Path::new("prlimit"));
+            prlimit.args(["--pid", &process, &format!("--fsize={limit}:")]);
+            // One of the others may end by itself just then.
+            let limited = prlimit.stderr(Stdio::null()).status().unwrap().success();
+            assert!(limited || process != server, "{prlimit:?}");
+        }
+    }
+
     /// Asks the server to end what is going on, and to stop; it must do so in time.
     pub fn stop_gently(&mut self, patience: Duration) {
         let mut child = self.child.take().unwrap();
@@ -326,6 +370,23 @@ impl Drop for Database {
         }
         self.stop();
     }
+}
+
+/// Whether a process is there and has not ended: one that nobody has waited for has no memory any more.
+fn has_memory(process: &str) -> bool {
+    std::fs::read(format!("/proc/{process}/maps")).is_ok_and(|maps| !maps.is_empty())
+}
+
+/// The processes that a process has started.
+fn children(parent: &str) -> Vec<String> {
+    let parent_of = |process: &str| {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+        // Behind the name, which may have any characters: the state, and the parent.
+        stat.rsplit(") ").next()?.split(' ').nth(1).map(str::to_owned)
+    };
+    let all =
+        std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    all.filter(|process| parent_of(process).as_deref() == Some(parent)).collect()
 }
 
 /// Debian keeps the server's programs out of the path.
