@@ -63,7 +63,8 @@ pub struct Access {
     keys: DashMap<String, Arc<Key>>,
     started: Instant,
     bad_keys: bad_keys::BadKeys,
-    /// Held while a tenant is made: two requests cannot both find its name free.
+    /// Held while a tenant or a key changes, and while one is read anew: two requests cannot both find a name free, and what was
+    /// read before a change does not come into force after it.
     change: tokio::sync::Mutex<()>,
 }
 
@@ -136,6 +137,7 @@ impl Access {
 
     /// Reads all tenants and keys anew: another node has changed more of them than it is known which.
     pub async fn reload(&self) -> Result<(), store::Error> {
+        let _one_at_a_time = self.change.lock().await;
         for tenant in self.store.tenants().await? {
             self.hold_tenant(tenant);
         }
@@ -150,6 +152,7 @@ impl Access {
 
     /// Reads a tenant anew, which another node has changed.
     pub async fn refresh_tenant(&self, id: &TenantId) -> Result<(), store::Error> {
+        let _one_at_a_time = self.change.lock().await;
         if let Some(tenant) = self.store.tenant(id).await? {
             self.hold_tenant(tenant);
         }
@@ -158,6 +161,7 @@ impl Access {
 
     /// Reads a tenant's key anew, which another node has made or revoked.
     pub async fn refresh_key(&self, tenant: &TenantId, id: &str) -> Result<(), store::Error> {
+        let _one_at_a_time = self.change.lock().await;
         match self.store.keys(tenant).await?.into_iter().find(|key| key.id == id) {
             Some(key) => self.hold_key(key),
             None => drop(self.keys.remove(id)),
@@ -249,11 +253,16 @@ impl Access {
         if self.tenant(tenant.id.as_str()).is_some() {
             return Ok(None);
         }
-        self.put_tenant(tenant).await.map(Some)
+        self.keep_tenant(tenant).await.map(Some)
     }
 
     /// Stores a tenant, new or changed; its limits hold at once.
     pub async fn put_tenant(&self, tenant: StoredTenant) -> Result<Arc<Tenant>, store::Error> {
+        let _one_at_a_time = self.change.lock().await;
+        self.keep_tenant(tenant).await
+    }
+
+    async fn keep_tenant(&self, tenant: StoredTenant) -> Result<Arc<Tenant>, store::Error> {
         self.store.put_tenant(tenant.clone()).await?;
         Ok(self.hold_tenant(tenant))
     }
@@ -303,6 +312,7 @@ impl Access {
 
     /// Revokes a key; whether the tenant had it.
     pub async fn revoke_key(&self, tenant: &TenantId, id: &str) -> Result<bool, store::Error> {
+        let _one_at_a_time = self.change.lock().await;
         // Out of force first: a key that is being revoked opens nothing while the store commits.
         let held = self.keys.remove_if(id, |_, key| key.stored.tenant == *tenant);
         let outcome = self.store.delete_key(tenant, id).await;
