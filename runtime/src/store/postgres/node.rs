@@ -198,21 +198,20 @@ impl Node {
                 _ = beats.tick() => true,
                 _ = looks.tick() => false,
             };
-            let done = match self.ask(&mut link).await {
+            // One that answers and cannot write, as with a full disk, can still be read.
+            let asked = self.ask(&mut link).await;
+            self.reached(asked.is_ok());
+            let done = match asked {
                 Ok(conn) if beat => tokio::time::timeout(self.lease / 2, self.beat(conn)).await,
                 Ok(conn) => tokio::time::timeout(self.lease / 2, self.look(conn)).await,
                 Err(error) => Ok(Err(error)),
             };
             let failed = match done {
-                Ok(Ok(())) => {
-                    self.reached(true);
-                    continue;
-                }
+                Ok(Ok(())) => continue,
                 Ok(Err(error)) => error,
                 Err(_) => Error::Unavailable("the database does not answer".to_owned()),
             };
-            tracing::warn!(error = %failed, "This node could not reach the store: {failed}");
-            self.reached(false);
+            tracing::warn!(error = %failed, "This node's heartbeat was not kept: {failed}");
             // A heartbeat that comes late renews a lease that lasts, or none.
             drop(link.cut());
         }
@@ -231,7 +230,7 @@ impl Node {
             sqlx::query("SELECT 1").execute(&mut *conn).await?;
             Ok(conn)
         };
-        let asked = tokio::time::timeout(ANSWER.min(self.lease / 2), word).await;
+        let asked = tokio::time::timeout(ANSWER.min(self.lease), word).await;
         self.silent.send_replace(asked.is_err());
         asked.unwrap_or_else(|_| Err(Error::Unavailable("the database does not answer".to_owned())))
     }
