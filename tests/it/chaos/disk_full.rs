@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::check::{Findings, and};
 use super::figures::{milliseconds, report};
 use super::load::{Load, Plan};
-use super::{apis, define, settings, with};
+use super::{LEASE, apis, define, settings, with};
 use crate::harness::sql_server::Database;
 use crate::harness::{Receiver, Server};
 
@@ -78,16 +78,22 @@ pub async fn run(fault: Option<&str>) -> (Findings, Value) {
     let receiver = Receiver::start().await;
     let node = Server::with(with(settings(&small.url), fault));
     let api = node.api();
-    define(&[api.clone()], &receiver).await;
+    define(std::slice::from_ref(&api), &receiver).await;
     let nodes = [node];
     let began = Instant::now();
     let load = Load::start(apis(&nodes), Plan { pause: Duration::from_millis(20), ballast: 100_000, ..Plan::of(4) });
-    // A fault may keep the load from ever being refused.
-    while load.told.refusals.lock().unwrap().len() < 40 && began.elapsed() < Duration::from_secs(20) {
+    // A bug may keep the load from ever being refused.
+    let patience = Duration::from_secs(if fault.is_some() { 15 } else { 90 });
+    while load.told.refusals.lock().unwrap().len() < 40 && began.elapsed() < patience {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let kept_before = load.told.count();
-    api.get("/api/v1/inbox?limit=1").await.expect(200);
+    // Longer than a lease, which cannot be lengthened either.
+    let full = Instant::now();
+    while full.elapsed() < LEASE + Duration::from_secs(1) {
+        api.get("/api/v1/inbox?limit=1").await.expect(200);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     small.enlarge();
     let enlarged = Instant::now();
     while load.told.count() < kept_before + 20 && enlarged.elapsed() < Duration::from_secs(20) {
