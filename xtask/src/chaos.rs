@@ -75,6 +75,15 @@ const SCENARIOS: &[Scenario] = &[
     },
 ];
 
+/// The tests that are of `tests/it/chaos/` alone, by what their names begin with.
+pub fn tests() -> impl Iterator<Item = &'static str> {
+    SCENARIOS
+        .iter()
+        .map(|scenario| scenario.tests)
+        .filter(|tests| tests.starts_with("chaos::"))
+        .chain(["chaos::seeded::"])
+}
+
 /// What the command line asks for.
 #[derive(Default)]
 struct Asked {
