@@ -12,7 +12,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use serde_json::{Value, json};
 use triggerd_core::condition::Condition;
-use triggerd_core::definition::{NamePattern, Trigger};
+use triggerd_core::definition::{NamePattern, Source, Trigger};
 use triggerd_core::event::Event;
 use triggerd_core::event_pattern::EventPattern;
 use triggerd_core::id::{EventId, TenantId};
@@ -85,7 +85,7 @@ fn trigger(number: usize, condition: &Value) -> Arc<Trigger> {
         actions: Vec::new(),
         max_concurrency: None,
         rate_limit: None,
-        source: Value::Null,
+        source: Source::default(),
     })
 }
 

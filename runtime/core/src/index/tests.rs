@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::Index;
 use crate::condition::Condition;
-use crate::definition::{NamePattern, Trigger};
+use crate::definition::{NamePattern, Source, Trigger};
 use crate::event::Event;
 use crate::event_pattern::EventPattern;
 use crate::id::{EventId, TenantId};
@@ -49,7 +49,7 @@ fn trigger(source: Value) -> Arc<Trigger> {
         actions: Vec::new(),
         max_concurrency: None,
         rate_limit: None,
-        source: Value::Null,
+        source: Source::default(),
     })
 }
 
