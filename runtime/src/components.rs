@@ -387,14 +387,14 @@ fn references(trigger: &Trigger) -> Vec<(PlaceOf, String)> {
     };
     conditions(&trigger.condition, "/condition", &mut found);
     let mut actions: Vec<(String, &Action)> = listed(&trigger.actions, "/actions");
+    let mut source = None;
     while let Some((pointer, action)) = actions.pop() {
         conditions(&action.condition, &join(&pointer, "condition"), &mut found);
-        let named = trigger.source.pointer(&format!("{pointer}/config/component")).and_then(Value::as_str);
-        if let Some(name) = named.filter(|name| action.kind == "custom" && !name.contains("{{")) {
-            found.push((
-                PlaceOf { pointer: format!("{pointer}/config/component"), is_condition: false },
-                name.to_owned(),
-            ));
+        if action.kind == "custom" {
+            let place = format!("{pointer}/config/component");
+            let source = source.get_or_insert_with(|| trigger.source.read());
+            let named = source.pointer(&place).and_then(Value::as_str).filter(|name| !name.contains("{{"));
+            found.extend(named.map(|name| (PlaceOf { pointer: place.clone(), is_condition: false }, name.to_owned())));
         }
         actions.extend(listed(&action.fallback, &join(&pointer, "fallback")));
     }

@@ -85,12 +85,16 @@ async fn catch_up(app: &Arc<App>, all: bool) -> Result<(), store::Error> {
         Changes::Some(changes) if !all => {
             // What was changed twice is read once.
             let mut done: HashSet<&Change> = HashSet::new();
-            for change in &changes {
-                if done.insert(change) {
+            let mut triggers = Vec::new();
+            for change in changes.iter().filter(|change| done.insert(change)) {
+                if change.kind == ChangeKind::Trigger {
+                    triggers.push((change.tenant.clone(), change.key.clone()));
+                } else {
                     apply(app, change).await?;
                 }
             }
-            Ok(())
+            // Together and last: there may be many, and what they use is there then.
+            app.definitions.refresh_all(&triggers).await
         }
         Changes::Some(_) | Changes::All => reload(app).await,
     }
@@ -107,7 +111,8 @@ pub async fn catch_up_with(app: &App, tenant: &TenantId, trigger: &str) -> Resul
 async fn apply(app: &Arc<App>, change: &Change) -> Result<(), store::Error> {
     let Change { kind, tenant, key } = change;
     match kind {
-        ChangeKind::Trigger => app.definitions.refresh(tenant, key).await,
+        // Read with all others.
+        ChangeKind::Trigger => Ok(()),
         ChangeKind::Component => {
             app.components.forget(tenant, key);
             Ok(())

@@ -41,7 +41,7 @@ pub async fn users(app: &App, tenant: &TenantId, kind: &str, tag: &str) -> Resul
 
 fn of_trigger(registry: &Registry, trigger: &Trigger) -> Vec<Use> {
     let mut found = Vec::new();
-    of_written(registry, &trigger.source["actions"], &mut found);
+    of_written(registry, &trigger.source.read()["actions"], &mut found);
     of_compiled(&trigger.actions, &mut found);
     found
 }

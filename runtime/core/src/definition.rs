@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::condition::Condition;
 use crate::event_pattern::EventPattern;
+use crate::json;
 use crate::retry;
 use crate::template::{Template, TemplatedConfig};
 
@@ -43,7 +44,26 @@ pub struct Trigger {
     /// How many runs of this trigger may start in a while.
     pub rate_limit: Option<RateLimit>,
     /// The JSON as it was written, for reading back.
-    pub source: Value,
+    pub source: Source,
+}
+
+/// A definition's JSON as its text: as a [`Value`] it would take ten times as much of every trigger's memory, and it is
+/// hardly ever looked at.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Source(Box<str>);
+
+impl Source {
+    /// `text` is what `serde_json` writes of a value.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text.into_boxed_str())
+    }
+
+    /// The JSON; made anew each time.
+    #[must_use]
+    pub fn read(&self) -> Value {
+        json::parse_definition(self.0.as_bytes()).unwrap_or_default()
+    }
 }
 
 /// `"*"` is any, `"order_*"` a prefix, anything else the name itself.

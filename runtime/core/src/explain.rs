@@ -51,8 +51,9 @@ fn scope<'a>(
     let event_fits = trigger.events.iter().any(|pattern| EventPattern::matches(pattern, event));
     let found =
         if event.change.is_some() { json!([event.event_name(), event.event_type]) } else { json!(event.event_type) };
-    let wanted = trigger.source.get("events").cloned().unwrap_or_default();
-    let kind: Box<dyn Fn() -> Explanation> = Box::new(move || field("event", "IN", found.clone(), wanted.clone()));
+    // As it was written, which the patterns do not tell.
+    let wanted = || trigger.source.read().get_mut("events").map(Value::take).unwrap_or_default();
+    let kind: Box<dyn Fn() -> Explanation> = Box::new(move || field("event", "IN", found.clone(), wanted()));
     [enabled, (env_fits, env), (database_fits, database), (table_fits, table), (event_fits, kind)].into_iter()
 }
 

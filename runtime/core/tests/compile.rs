@@ -36,7 +36,7 @@ fn what_is_left_out_has_its_default() {
     let source = with("tag", "t".into());
     let trigger = good(&source);
     assert_eq!((&*trigger.tag, trigger.name.as_str(), trigger.version), ("t", "t", 3));
-    assert_eq!((trigger.enabled, trigger.priority, &trigger.source), (true, 100, &source));
+    assert_eq!((trigger.enabled, trigger.priority, trigger.source.read()), (true, 100, source.clone()));
     assert!(
         trigger.env.is_none() && trigger.database.is_none() && trigger.tables.is_empty() && trigger.condition.is_none()
     );

@@ -142,8 +142,13 @@ impl Api {
         let Some(most) = caller.limits.quotas().max_triggers else { return Ok(()) };
         let index = self.app.definitions.index();
         let tag = definition.get("tag").and_then(Value::as_str).unwrap_or_default();
-        let own = index.all(&caller.tenant).iter().filter(|trigger| !is_internal(&trigger.tag)).count() as u64;
-        if index.get(&caller.tenant, tag).is_some() || own < most {
+        // Only a tenant that is near its quota has its triggers looked through for those that are not its own.
+        let all = index.count(&caller.tenant) as u64;
+        let own = || index.all(&caller.tenant).iter().filter(|trigger| !is_internal(&trigger.tag)).count() as u64;
+        if all < most {
+            return Ok(());
+        }
+        if index.get(&caller.tenant, tag).is_some() || own() < most {
             return Ok(());
         }
         Err(used_up(most, "triggers"))

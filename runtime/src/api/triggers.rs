@@ -161,7 +161,9 @@ async fn store(api: &Api, caller: &Caller, definition: Value, mode: PutMode) -> 
     let (status, stored) = match api.app.definitions.put(&caller.tenant, definition, mode, now).await? {
         PutOutcome::Created(stored) => (StatusCode::CREATED, stored),
         PutOutcome::Replaced(stored) | PutOutcome::Unchanged(stored) => (StatusCode::OK, stored),
-        PutOutcome::Exists => return Err(ApiError::conflict("a trigger of this tag exists")),
+        PutOutcome::Exists | PutOutcome::Deleted | PutOutcome::Absent => {
+            return Err(ApiError::conflict("a trigger of this tag exists"));
+        }
     };
     let mut answer = (status, Json(shown(&stored))).into_response();
     let databases = databases_of(api, caller, &stored.definition);

@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use super::{
     Append, AppendOutcome, ChangeKind, Changes, Claimed, Error, EventFilter, Idempotency, NewRun, Page, PageRequest,
-    PutMode, PutOutcome, Resealed, RowDigest, Run, RunUpdate, StateValue, StoredComponent, StoredEvent, StoredKey,
+    PutOutcome, Resealed, RowDigest, Run, RunUpdate, StateValue, StoredComponent, StoredEvent, StoredKey,
     StoredResource, StoredTenant, StoredTrigger, SyncConflict, SyncOverflow, SyncRow, SyncSettled, TopicMessage,
-    TriggerEvents, postgres, sqlite,
+    TriggerChange, TriggerEvents, postgres, sqlite,
 };
 
 /// What is kept. Cheap to clone. Its last clone's end closes it; [`Store::close`] also waits for that.
@@ -175,17 +175,18 @@ calls! {
 
     // Triggers
 
-    /// The versions in force, of all tenants: read once at start.
-    fn triggers_all() -> Vec<StoredTrigger>;
+    /// The versions in force, of all tenants, by tenant and tag from the one behind `after` on: a page of at most `limit`.
+    fn triggers_page(after: Option<(TenantId, String)>, limit: u32) -> Vec<StoredTrigger>;
+
+    /// The definitions in force of those that are named, in no order.
+    fn triggers_of(named: &[(TenantId, String)]) -> Vec<StoredTrigger>;
 
     /// The definition in force.
     fn trigger(tenant: &TenantId, tag: &str) -> Option<StoredTrigger>;
 
-    /// Stores a definition as the tag's next version, unless it says what the one in force says.
-    fn put_trigger(tenant: &TenantId, tag: &str, definition: Value, mode: PutMode, now: Timestamp) -> PutOutcome;
-
-    /// Ends a trigger; its versions stay. `false` where there is none.
-    fn delete_trigger(tenant: &TenantId, tag: &str, now: Timestamp) -> bool;
+    /// Changes definitions, all in one transaction or, with an error, none. Each trigger is named once. A definition becomes
+    /// its tag's next version, unless it says what the one in force says; of a trigger that is deleted the versions stay.
+    fn change_triggers(changes: Vec<TriggerChange>) -> Vec<PutOutcome>;
 
     /// One version, whether in force or not.
     fn trigger_version(tenant: &TenantId, tag: &str, version: u32) -> Option<StoredTrigger>;

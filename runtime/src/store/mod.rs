@@ -27,7 +27,7 @@ pub use open::{Durability, Options};
 pub use sqlite::inspect;
 pub use stored::{
     PutMode, PutOutcome, Resealed, RowDigest, StateValue, StoredComponent, StoredKey, StoredResource, StoredTenant,
-    StoredTrigger, SyncConflict, SyncOverflow, SyncRow, SyncSettled, TopicMessage,
+    StoredTrigger, SyncConflict, SyncOverflow, SyncRow, SyncSettled, TopicMessage, TriggerChange,
 };
 
 /// A place in the inbox: an event's time and number.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 /// Names a row of a table.
 pub type RowDigest = [u8; 16];
 
-/// How [`Store::put_trigger`] meets a tag that exists.
+/// How a definition that is stored meets a tag that exists.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PutMode {
     /// It is left as it is.
@@ -18,7 +18,20 @@ pub enum PutMode {
     Replace,
 }
 
-/// What became of a [`Store::put_trigger`].
+/// A change of one trigger's definition, to be kept.
+#[derive(Clone, Debug)]
+pub struct TriggerChange {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Which.
+    pub tag: String,
+    /// What it is to say, and how a tag that exists is met. `None`: it is to be deleted.
+    pub definition: Option<(Value, PutMode)>,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// What became of a [`TriggerChange`].
 #[derive(Clone, PartialEq, Debug)]
 pub enum PutOutcome {
     /// The tag is new, or was deleted before.
@@ -29,6 +42,10 @@ pub enum PutOutcome {
     Unchanged(StoredTrigger),
     /// [`PutMode::Create`] and the tag exists: nothing was done.
     Exists,
+    /// It was deleted.
+    Deleted,
+    /// It was to be deleted, and is not there.
+    Absent,
 }
 
 /// A stored definition.

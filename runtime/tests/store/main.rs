@@ -42,6 +42,7 @@ macro_rules! promises {
                 the_numbers_that_metrics_show_are_right;
             definitions:
                 each_change_of_a_trigger_is_a_version
+                many_triggers_are_changed_at_once_and_read_in_pages
                 each_upload_of_a_component_is_a_version
                 resources_are_put_read_and_deleted;
             small:

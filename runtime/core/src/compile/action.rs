@@ -62,7 +62,8 @@ impl<'c> Actions<'c> {
             return Vec::new();
         }
         let mut siblings = HashSet::new();
-        let mut out = Vec::new();
+        // Actions are large, and kept: no room for more than there are.
+        let mut out = Vec::with_capacity(sources.len());
         for (index, (pointer, source)) in sources.into_iter().enumerate() {
             let Some(action) = self.action(source, index, &pointer, depth, mistakes) else { continue };
             // Given names were compared already; this finds one that is another's default name.

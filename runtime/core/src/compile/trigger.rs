@@ -11,7 +11,7 @@ use super::retry::template;
 use super::{MAX_ACTIONS, MAX_BYTES};
 use crate::catalog::Catalog;
 use crate::condition::Condition;
-use crate::definition::{Action, NamePattern, RateLimit, Trigger};
+use crate::definition::{Action, NamePattern, RateLimit, Source, Trigger};
 use crate::event_pattern::EventPattern;
 use crate::id::is_tag;
 use crate::mistake::Mistake;
@@ -38,14 +38,15 @@ const DEFAULT_PRIORITY: i64 = 100;
 
 /// Compiles a definition. `version` is the one it is stored as.
 pub fn compile(source: &Value, version: u32, catalog: &dyn Catalog) -> Result<Trigger, Vec<Mistake>> {
-    let size = source.to_string().len();
+    let text = source.to_string();
+    let size = text.len();
     if size > MAX_BYTES {
         let detail = format!("a definition has at most {MAX_BYTES} bytes, this one has {size}");
         return Err(vec![Mistake::new("", detail)]);
     }
     let mut mistakes = Vec::new();
     match trigger(source, version, catalog, &mut mistakes) {
-        Some(trigger) if mistakes.is_empty() => Ok(trigger),
+        Some(trigger) if mistakes.is_empty() => Ok(Trigger { source: Source::new(text), ..trigger }),
         _ => Err(mistakes),
     }
 }
@@ -84,7 +85,7 @@ fn trigger(source: &Value, version: u32, catalog: &dyn Catalog, mistakes: &mut V
         actions,
         max_concurrency: max_concurrency.and_then(|n| u32::try_from(n).ok()),
         rate_limit,
-        source: source.clone(),
+        source: Source::default(),
     })
 }
 

@@ -31,4 +31,9 @@ impl IndexValue {
         };
         Some(Self(scalar))
     }
+    /// Whether it is that of `null`, and of what is missing.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        self.0 == Scalar::Null
+    }
 }

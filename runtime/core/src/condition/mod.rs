@@ -18,6 +18,7 @@ mod explain;
 mod index_value;
 mod instant;
 mod jsonpath;
+mod key;
 mod matches;
 mod number;
 mod order;
@@ -27,6 +28,7 @@ mod text;
 
 pub use explain::Explanation;
 pub use index_value::IndexValue;
+pub use key::{Alternative, Key};
 
 /// The deepest nesting of `and`, `or` and `not`.
 pub const MAX_NESTING: usize = 64;
@@ -161,16 +163,10 @@ impl Condition {
         explain::node(&self.root, event, &self.components, components)
     }
 
-    /// An equality or `IN` that must hold for the whole condition to hold (itself, or a member of its
-    /// outermost `and`): what the index goes by. Values are scalars, and each has an [`IndexValue`].
+    /// What every event has that satisfies it: one alternative of each key. What the index goes by, the most telling first.
     #[must_use]
-    pub fn key(&self) -> Option<(&Path, &[Value])> {
-        let members = match &self.root {
-            Node::And(members) => members.as_slice(),
-            other => std::slice::from_ref(other),
-        };
-        let key = |test| members.iter().find_map(|member| member.key(test));
-        key(Test::Equals).or_else(|| key(Test::In))
+    pub fn keys(&self) -> Vec<Key> {
+        key::keys(&self.root)
     }
 }
 
@@ -184,21 +180,6 @@ impl Node {
             Self::JsonPath(test) => Some(test.verdict(&event.record)),
             Self::Component(index) => components(*index),
         }
-    }
-
-    fn key(&self, test: Test) -> Option<(&Path, &[Value])> {
-        let Self::Field(field) = self else {
-            return None;
-        };
-        if field.operator.test != test || field.operator.negated {
-            return None;
-        }
-        let values = match &field.value {
-            Value::Array(values) if test == Test::In => values.as_slice(),
-            value => std::slice::from_ref(value),
-        };
-        let indexable = !values.is_empty() && values.iter().all(|value| IndexValue::of(Some(value)).is_some());
-        indexable.then_some((&field.path, values))
     }
 }
 

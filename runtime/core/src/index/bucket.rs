@@ -1,91 +1,95 @@
-//! The triggers of one place, told apart by the equality or `IN` that their conditions demand.
+//! The triggers of one place, told apart by what their conditions demand.
+//!
+//! A trigger with keys stands under each alternative of its first key. Where more than a few stand under one alternative they
+//! are told apart by their second key, and so on: what is left has no further key, and is evaluated. Triggers that share
+//! `status EQUALS "paid"` and differ in `customer_id EQUALS` are found by two look-ups, whichever of them is written first.
+//! (Discrimination by one attribute after another is that of the matching trees of Aguilera et al., "Matching events in a
+//! content-based subscription system", PODC 1999; each level is a hash here.)
+//!
+//! What a bucket looks like depends on what is in it alone, not on how it came to be.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
+use rpds::RedBlackTreeMapSync;
 
-use crate::condition::IndexValue;
+use super::keyed::{Keyed, See};
+use crate::condition::{Condition, Key};
 use crate::definition::Trigger;
 use crate::event::Event;
-use crate::path::Path;
 
-type Triggers = RedBlackTreeMapSync<Arc<str>, Arc<Trigger>>;
-type ByValue = HashTrieMapSync<IndexValue, Triggers>;
+/// A trigger with the keys of its condition, which adding and removing go by.
+pub struct Entry<'t> {
+    pub trigger: &'t Arc<Trigger>,
+    keys: Vec<Key>,
+}
 
-/// The triggers of one place.
+impl<'t> Entry<'t> {
+    pub fn of(trigger: &'t Arc<Trigger>) -> Self {
+        Self { trigger, keys: trigger.condition.as_ref().map(Condition::keys).unwrap_or_default() }
+    }
+}
+
+/// The triggers of one place, or those under one alternative.
 #[derive(Clone, Default, Debug)]
 pub struct Bucket {
-    keyed: HashTrieMapSync<Path, ByValue>,
-    rest: Triggers,
+    /// How many triggers there are; one that stands under several alternatives counts once.
+    len: usize,
+    keyed: Keyed,
+    /// Those without a further key.
+    rest: RedBlackTreeMapSync<Arc<str>, Arc<Trigger>>,
 }
 
 impl Bucket {
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
     pub fn is_empty(&self) -> bool {
-        self.keyed.is_empty() && self.rest.is_empty()
+        self.len == 0
     }
 
-    /// Adds `trigger`, which is not in it.
-    pub fn add(&mut self, trigger: &Arc<Trigger>) {
-        let Some((path, values)) = key(trigger) else {
-            self.rest.insert_mut(Arc::clone(&trigger.tag), Arc::clone(trigger));
+    /// Adds a trigger that is not in it, by its keys from the one numbered `depth` on.
+    pub fn add(&mut self, entry: &Entry<'_>, depth: usize) {
+        self.len += 1;
+        let Some(key) = entry.keys.get(depth) else {
+            self.rest.insert_mut(Arc::clone(&entry.trigger.tag), Arc::clone(entry.trigger));
             return;
         };
-        let mut by_value = self.keyed.get(path).cloned().unwrap_or_default();
-        for value in values {
-            let mut triggers = by_value.get(&value).cloned().unwrap_or_default();
-            triggers.insert_mut(Arc::clone(&trigger.tag), Arc::clone(trigger));
-            by_value.insert_mut(value, triggers);
-        }
-        self.keyed.insert_mut(path.clone(), by_value);
+        key.iter().for_each(|alternative| self.keyed.add(alternative, entry, depth + 1));
     }
 
-    /// Removes `trigger` as it was added.
-    pub fn remove(&mut self, trigger: &Trigger) {
-        let Some((path, values)) = key(trigger) else {
-            self.rest.remove_mut(&trigger.tag);
+    /// Removes a trigger as it was added.
+    pub fn remove(&mut self, entry: &Entry<'_>, depth: usize) {
+        self.len = self.len.saturating_sub(1);
+        let Some(key) = entry.keys.get(depth) else {
+            self.rest.remove_mut(&entry.trigger.tag);
             return;
         };
-        let Some(mut by_value) = self.keyed.get(path).cloned() else { return };
-        for value in values {
-            let Some(mut triggers) = by_value.get(&value).cloned() else { continue };
-            triggers.remove_mut(&trigger.tag);
-            if triggers.is_empty() {
-                by_value.remove_mut(&value);
-            } else {
-                by_value.insert_mut(value, triggers);
-            }
-        }
-        if by_value.is_empty() {
-            self.keyed.remove_mut(path);
-        } else {
-            self.keyed.insert_mut(path.clone(), by_value);
-        }
+        key.iter().for_each(|alternative| self.keyed.remove(alternative, entry, depth + 1));
     }
 
-    /// Shows `see` the triggers whose predicate holds, and those that have none. A value that has no canonical
-    /// form (an array, an object) equals none that a predicate can ask for.
-    pub fn candidates(&self, event: &Event, see: &mut dyn FnMut(&Arc<Trigger>)) {
-        for (path, by_value) in self.keyed.iter() {
-            let found = IndexValue::of(path.find(event).as_deref());
-            if let Some(triggers) = found.and_then(|value| by_value.get(&value)) {
-                triggers.values().for_each(&mut *see);
-            }
-        }
+    /// Shows `see` the triggers whose keys the event has, and those that have none; one perhaps several times.
+    pub fn candidates(&self, event: &Event, see: See<'_>) {
+        self.keyed.candidates(event, see);
         self.rest.values().for_each(see);
     }
 
-    /// Shows `see` all of them; one with an `IN` several times.
-    pub fn all(&self, see: &mut dyn FnMut(&Arc<Trigger>)) {
-        for triggers in self.keyed.values().flat_map(|by_value| by_value.values()) {
-            triggers.values().for_each(&mut *see);
-        }
+    /// Shows `see` all of them; one perhaps several times.
+    pub fn all(&self, see: See<'_>) {
+        self.keyed.all(see);
         self.rest.values().for_each(see);
     }
-}
 
-/// What the trigger's condition demands of the event: at this path, one of these values.
-fn key(trigger: &Trigger) -> Option<(&Path, Vec<IndexValue>)> {
-    let (path, values) = trigger.condition.as_ref()?.key()?;
-    let values: Option<Vec<_>> = values.iter().map(|value| IndexValue::of(Some(value))).collect();
-    values.map(|values| (path, values))
+    /// All of them, each once, by tag.
+    pub fn each(&self) -> Vec<Arc<Trigger>> {
+        let (mut seen, mut each) = (HashSet::new(), Vec::with_capacity(self.len));
+        self.all(&mut |trigger| {
+            if seen.insert(Arc::as_ptr(trigger)) {
+                each.push(Arc::clone(trigger));
+            }
+        });
+        each.sort_by(|a, b| a.tag.cmp(&b.tag));
+        each
+    }
 }

@@ -11,6 +11,8 @@
 //! changed index shares all that did not change with the one it was made of.
 
 mod bucket;
+mod group;
+mod keyed;
 mod place;
 mod scope;
 mod snapshot;

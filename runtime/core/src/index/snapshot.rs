@@ -28,19 +28,41 @@ impl Index {
     /// This index with `trigger` added, or put in the place of the one with its tag.
     #[must_use]
     pub fn with(&self, tenant: &TenantId, trigger: Arc<Trigger>) -> Self {
-        let mut changed = self.tenants.get(tenant).cloned().unwrap_or_default();
-        changed.put(trigger);
-        Self { tenants: self.tenants.insert(tenant.clone(), changed) }
+        let mut changed = self.clone();
+        changed.put(tenant, trigger);
+        changed
     }
 
     /// This index without the tenant's trigger `tag`.
     #[must_use]
     pub fn without(&self, tenant: &TenantId, tag: &str) -> Self {
-        let Some(mut changed) = self.tenants.get(tenant).cloned() else { return self.clone() };
+        let mut changed = self.clone();
+        changed.remove(tenant, tag);
+        changed
+    }
+
+    /// Adds `trigger`, or puts it in the place of the one with its tag. Clones made before do not change; what no clone
+    /// holds is changed in place, so that many changes between two clones cost little more than themselves.
+    pub fn put(&mut self, tenant: &TenantId, trigger: Arc<Trigger>) {
+        if let Some(changed) = self.tenants.get_mut(tenant) {
+            changed.put(trigger);
+            return;
+        }
+        let mut new = Tenant::default();
+        new.put(trigger);
+        self.tenants.insert_mut(tenant.clone(), new);
+    }
+
+    /// Removes the tenant's trigger `tag`, where there is one; what is said of [`Index::put`] holds.
+    pub fn remove(&mut self, tenant: &TenantId, tag: &str) {
+        if self.get(tenant, tag).is_none() {
+            return;
+        }
+        let Some(changed) = self.tenants.get_mut(tenant) else { return };
         changed.remove(tag);
-        let tenants =
-            if changed.is_empty() { self.tenants.remove(tenant) } else { self.tenants.insert(tenant.clone(), changed) };
-        Self { tenants }
+        if changed.is_empty() {
+            self.tenants.remove_mut(tenant);
+        }
     }
 
     /// The tenant's trigger `tag`.
@@ -52,6 +74,12 @@ impl Index {
     /// The tenants that have triggers, in no order.
     pub fn tenants(&self) -> impl Iterator<Item = &TenantId> {
         self.tenants.keys()
+    }
+
+    /// How many triggers the tenant has: at no cost, unlike [`Index::all`].
+    #[must_use]
+    pub fn count(&self, tenant: &TenantId) -> usize {
+        self.tenants.get(tenant).map_or(0, Tenant::len)
     }
 
     /// Every trigger of the tenant, by tag.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
 
-use super::bucket::Bucket;
+use super::bucket::{Bucket, Entry};
 use super::place::{Place, TableKey, places};
 use super::type_trie::TypeTrie;
 use crate::definition::Trigger;
@@ -34,15 +34,20 @@ impl Tenant {
         self.by_tag.values()
     }
 
+    pub fn len(&self) -> usize {
+        self.by_tag.size()
+    }
+
     /// Adds `trigger`, in the place of the one with its tag where there is one.
     pub fn put(&mut self, trigger: Arc<Trigger>) {
         self.remove(&trigger.tag);
         if trigger.enabled {
+            let entry = Entry::of(&trigger);
             for place in places(&trigger) {
-                self.add_at(place, &trigger);
+                self.add_at(place, &entry);
             }
             for pattern in type_patterns(&trigger) {
-                self.types.add(pattern, &trigger);
+                self.types.add(pattern, &entry);
             }
         }
         self.by_tag.insert_mut(Arc::clone(&trigger.tag), trigger);
@@ -54,34 +59,32 @@ impl Tenant {
         if !trigger.enabled {
             return;
         }
+        let entry = Entry::of(&trigger);
         for place in places(&trigger) {
-            self.remove_at(&place, &trigger);
+            self.remove_at(&place, &entry);
         }
         for pattern in type_patterns(&trigger) {
-            self.types.remove(pattern, &trigger);
+            self.types.remove(pattern, &entry);
         }
     }
 
-    fn add_at(&mut self, place: Place, trigger: &Arc<Trigger>) {
-        let mut bucket = match self.changes.get(&place) {
-            Some(bucket) => bucket.clone(),
-            None => {
-                self.count_prefix(&place, 1);
-                Bucket::default()
-            }
-        };
-        bucket.add(trigger);
+    fn add_at(&mut self, place: Place, entry: &Entry<'_>) {
+        if let Some(bucket) = self.changes.get_mut(&place) {
+            bucket.add(entry, 0);
+            return;
+        }
+        self.count_prefix(&place, 1);
+        let mut bucket = Bucket::default();
+        bucket.add(entry, 0);
         self.changes.insert_mut(place, bucket);
     }
 
-    fn remove_at(&mut self, place: &Place, trigger: &Trigger) {
-        let Some(mut bucket) = self.changes.get(place).cloned() else { return };
-        bucket.remove(trigger);
+    fn remove_at(&mut self, place: &Place, entry: &Entry<'_>) {
+        let Some(bucket) = self.changes.get_mut(place) else { return };
+        bucket.remove(entry, 0);
         if bucket.is_empty() {
             self.changes.remove_mut(place);
             self.count_prefix(place, -1);
-        } else {
-            self.changes.insert_mut(place.clone(), bucket);
         }
     }
 

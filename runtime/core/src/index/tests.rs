@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::Index;
 use crate::condition::Condition;
-use crate::definition::{NamePattern, Trigger};
+use crate::definition::{NamePattern, Source, Trigger};
 use crate::event::Event;
 use crate::event_pattern::EventPattern;
 use crate::id::{EventId, TenantId};
@@ -49,7 +49,7 @@ fn trigger(source: Value) -> Arc<Trigger> {
         actions: Vec::new(),
         max_concurrency: None,
         rate_limit: None,
-        source: Value::Null,
+        source: Source::default(),
     })
 }
 
@@ -175,13 +175,35 @@ fn values() -> impl Strategy<Value = Value> {
 }
 
 fn conditions() -> impl Strategy<Value = Value> {
-    let field =
-        prop::sample::select(vec!["record.a", "record.b", "payload.record.a", "table", "event", "previousRecord.a"]);
+    let field = prop::sample::select(vec![
+        "record.a",
+        "record.b",
+        "record.a[0]",
+        "record.a.0",
+        "record.a.a",
+        "payload.record.a",
+        "payload.a",
+        "payload.table",
+        "payload.previousRecord.a",
+        "table",
+        "event",
+        "previousRecord.a",
+        "metadata.a",
+        "user",
+        "record",
+    ]);
     let leaf = prop_oneof![
         4 => (field.clone(), prop::sample::select(vec!["EQUALS", "NOT_EQUALS"]), values())
             .prop_map(|(field, operator, value)| json!({"field": field, "operator": operator, "value": value})),
         3 => (field, prop::sample::select(vec!["IN", "NOT_IN"]), prop::collection::vec(values(), 0..4))
             .prop_map(|(field, operator, value)| json!({"field": field, "operator": operator, "value": value})),
+        2 => (prop::sample::select(vec!["a", "b", "a.a", "a[0]", "a.0"]), prop::sample::select(vec!["CHANGED_TO", "CHANGED_FROM", "IS_NULL"]), scalars())
+            .prop_map(|(field, operator, value)| {
+                let (field, value) = if operator == "IS_NULL" { (format!("record.{field}"), Value::Null) } else { (field.to_owned(), value) };
+                json!({"field": field, "operator": operator, "value": value})
+            }),
+        1 => prop::sample::select(vec!["$.a == 1", "$.a[0] == 1", "$.a.a == 1", "$.b == null", "$.b != 1"])
+            .prop_map(|text| json!({"jsonpath": text})),
         1 => Just(json!({"component": "c"})),
     ];
     leaf.prop_recursive(2, 8, 3, |inner| {
@@ -219,8 +241,16 @@ fn triggers() -> impl Strategy<Value = Vec<Value>> {
         prop::collection::vec(prop::sample::select(vec!["orders", "order_*", "*", "o*", "users", "orders*"]), 0..3);
     let databases = prop::sample::select(vec![None, None, Some("db1"), Some("db*"), Some("*")]);
     let envs = prop::sample::select(vec![None, None, Some("prd")]);
-    let one =
-        (tables, databases, envs, events_of_triggers(), prop::option::of(conditions()), 0..12u8, -2..2i64, 0..8u8);
+    let one = (
+        tables,
+        databases,
+        envs,
+        events_of_triggers(),
+        prop::option::weighted(0.9, conditions()),
+        0..60u8,
+        -2..2i64,
+        0..8u8,
+    );
     let one = one.prop_map(|(tables, database, env, events, condition, tag, priority, enabled)| {
         let mut source = json!({
             "tag": format!("t{tag}"), "tables": tables, "events": events, "priority": priority, "enabled": enabled > 0,
@@ -231,7 +261,8 @@ fn triggers() -> impl Strategy<Value = Vec<Value>> {
         }
         source
     });
-    prop::collection::vec(one, 0..20)
+    // So many that what stands under one alternative is told apart further.
+    prop::collection::vec(one, 0..100)
 }
 
 fn records() -> impl Strategy<Value = Value> {
@@ -265,7 +296,7 @@ proptest! {
     #[test]
     fn the_index_finds_what_a_scan_of_all_triggers_finds(
         sources in triggers(),
-        removed in prop::collection::vec(0..12u8, 0..4),
+        removed in prop::collection::vec(0..60u8, 0..40),
         events in prop::collection::vec(events(), 1..6),
     ) {
         let mut index = index_of(&sources.into_iter().map(trigger).collect::<Vec<_>>());

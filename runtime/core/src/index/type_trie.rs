@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use rpds::RedBlackTreeMapSync;
 
-use super::bucket::Bucket;
-use crate::definition::Trigger;
+use super::bucket::{Bucket, Entry};
 use crate::event_pattern::Part;
 
 /// A node: what is left to fit begins here.
@@ -25,14 +24,14 @@ impl TypeTrie {
         self.here.is_empty() && self.exact.is_empty() && self.one.is_none() && self.many.is_none()
     }
 
-    /// Adds `trigger` where `pattern` leads to.
-    pub fn add(&mut self, pattern: &[Part], trigger: &Arc<Trigger>) {
-        self.change(pattern, &mut |bucket| bucket.add(trigger));
+    /// Adds a trigger where `pattern` leads to.
+    pub fn add(&mut self, pattern: &[Part], entry: &Entry<'_>) {
+        self.change(pattern, &mut |bucket| bucket.add(entry, 0));
     }
 
-    /// Removes `trigger` from where `pattern` leads to.
-    pub fn remove(&mut self, pattern: &[Part], trigger: &Trigger) {
-        self.change(pattern, &mut |bucket| bucket.remove(trigger));
+    /// Removes a trigger from where `pattern` leads to.
+    pub fn remove(&mut self, pattern: &[Part], entry: &Entry<'_>) {
+        self.change(pattern, &mut |bucket| bucket.remove(entry, 0));
     }
 
     fn change(&mut self, pattern: &[Part], act: &mut dyn FnMut(&mut Bucket)) {
@@ -40,25 +39,30 @@ impl TypeTrie {
             act(&mut self.here);
             return;
         };
-        let mut child = self.child(first).map(|child| child.as_ref().clone()).unwrap_or_default();
+        let child = self.child(first);
         child.change(rest, act);
-        let child = (!child.is_empty()).then(|| Arc::new(child));
-        match (first, child) {
-            (Part::Exact(part), Some(child)) => self.exact.insert_mut(part.clone(), child),
-            (Part::Exact(part), None) => {
-                self.exact.remove_mut(part);
+        if child.is_empty() {
+            match first {
+                Part::Exact(part) => drop(self.exact.remove_mut(part)),
+                Part::One => self.one = None,
+                Part::Many => self.many = None,
             }
-            (Part::One, child) => self.one = child,
-            (Part::Many, child) => self.many = child,
         }
     }
 
-    fn child(&self, part: &Part) -> Option<&Arc<Self>> {
-        match part {
-            Part::Exact(part) => self.exact.get(part),
-            Part::One => self.one.as_ref(),
-            Part::Many => self.many.as_ref(),
-        }
+    /// The node below, this snapshot's own: made where there is none, copied where another snapshot holds it.
+    fn child(&mut self, part: &Part) -> &mut Self {
+        let child = match part {
+            Part::Exact(part) => {
+                if !self.exact.contains_key(part) {
+                    self.exact.insert_mut(part.clone(), Arc::default());
+                }
+                self.exact.get_mut(part).expect("it has just been put there where it was not")
+            }
+            Part::One => self.one.get_or_insert_default(),
+            Part::Many => self.many.get_or_insert_default(),
+        };
+        Arc::make_mut(child)
     }
 
     /// Shows `see` the bucket of every pattern that fits `event_type`.

@@ -160,7 +160,7 @@ pub fn walk<'v>(value: &'v Value, steps: &[Step]) -> Option<&'v Value> {
 }
 
 /// A name of digits without leading zeros, as an array's index.
-fn as_index(name: &str) -> Option<usize> {
+pub(crate) fn as_index(name: &str) -> Option<usize> {
     let plain = name.bytes().all(|b| b.is_ascii_digit()) && (name == "0" || !name.starts_with('0'));
     plain.then(|| name.parse().ok()).flatten()
 }

@@ -25,17 +25,23 @@ impl Cursor {
     }
 }
 
-/// Notes a change, first of all in its transaction.
-pub(super) async fn note(conn: &mut PgConnection, kind: ChangeKind, tenant: &TenantId, key: &str) -> Result<(), Error> {
+/// Notes changes of one kind by tenant and key, first of all in their transaction.
+pub(super) async fn note(conn: &mut PgConnection, kind: ChangeKind, of: &[(&TenantId, &str)]) -> Result<(), Error> {
+    let count = i64::try_from(of.len()).unwrap_or(i64::MAX);
+    let (tenants, keys): (Vec<&str>, Vec<&str>) = of.iter().map(|(tenant, key)| (tenant.as_str(), *key)).unzip();
     // Two statements: the second must see what was committed while the first waited.
-    let n: i64 = sqlx::query_scalar("UPDATE revision SET n = n + 1 RETURNING n").fetch_one(&mut *conn).await?;
-    sqlx::query("INSERT INTO changes (n, kind, tenant, key) VALUES ($1, $2, $3, $4)")
-        .bind(n)
-        .bind(name(kind))
-        .bind(tenant.as_str())
-        .bind(key)
-        .execute(conn)
-        .await?;
+    let last: i64 =
+        sqlx::query_scalar("UPDATE revision SET n = n + $1 RETURNING n").bind(count).fetch_one(&mut *conn).await?;
+    sqlx::query(
+        "INSERT INTO changes (n, kind, tenant, key) \
+         SELECT $1 + place, $2, tenant, key FROM unnest($3::text[], $4::text[]) WITH ORDINALITY AS named (tenant, key, place)",
+    )
+    .bind(last - count)
+    .bind(name(kind))
+    .bind(tenants)
+    .bind(keys)
+    .execute(conn)
+    .await?;
     Ok(())
 }
 
@@ -84,7 +90,7 @@ impl Store {
 
     pub async fn tell_others(&self, kind: ChangeKind, tenant: &TenantId, key: &str) -> Result<(), Error> {
         let (tenant, key) = (tenant.clone(), key.to_owned());
-        self.write_change(move |conn| Box::pin(async move { note(conn, kind, &tenant, &key).await })).await
+        self.write_change(move |conn| Box::pin(async move { note(conn, kind, &[(&tenant, &key)]).await })).await
     }
 
     /// Waits until another node may have changed something.

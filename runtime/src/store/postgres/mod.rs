@@ -49,7 +49,12 @@ pub use open::Store;
 
 /// Notes a change that other nodes are to learn of. Others that make changes wait until this transaction ends: called first.
 async fn changed(conn: &mut Connection, kind: ChangeKind, tenant: &TenantId, key: &str) -> Result<(), Error> {
-    changes::note(conn, kind, tenant, key).await
+    changes::note(conn, kind, &[(tenant, key)]).await
+}
+
+/// Like [`changed`] for several changes of one kind.
+async fn all_changed(conn: &mut Connection, kind: ChangeKind, of: &[(&TenantId, &str)]) -> Result<(), Error> {
+    changes::note(conn, kind, of).await
 }
 
 /// Keeps others out of what these names name until the end of the transaction.

@@ -37,6 +37,11 @@ async fn changed(_: &mut Connection, _: ChangeKind, _: &TenantId, _: &str) -> Re
     Ok(())
 }
 
+/// Like [`changed`] for several changes of one kind.
+async fn all_changed(_: &mut Connection, _: ChangeKind, _: &[(&TenantId, &str)]) -> Result<(), Error> {
+    Ok(())
+}
+
 /// Keeps others out of what these names name until the end of the transaction: one connection writes.
 async fn alone(_: &mut Connection, _: &[&str]) -> Result<(), Error> {
     Ok(())

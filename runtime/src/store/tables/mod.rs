@@ -21,11 +21,17 @@ mod sync_conflicts;
 mod syncs;
 mod tenants;
 mod topics;
+mod trigger_changes;
 mod triggers;
 
-use super::{Connection, Db, DbRow, Store, alone, changed, dialect};
+use super::{Connection, Db, DbRow, Store, all_changed, alone, changed, dialect};
 
 /// `$first,$first+1,…`: a list of `count` parameters.
 fn places(first: usize, count: usize) -> String {
     (first..first + count).map(|n| format!("${n}")).collect::<Vec<_>>().join(",")
+}
+
+/// `($1,$2),($3,$4),…`: the parameters of `count` rows of `columns`.
+fn rows(count: usize, columns: usize) -> String {
+    (0..count).map(|row| format!("({})", places(columns * row + 1, columns))).collect::<Vec<_>>().join(",")
 }

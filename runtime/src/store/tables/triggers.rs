@@ -1,21 +1,50 @@
 //! Trigger definitions: every version, each in force from when it was stored until the next or the deletion.
 
 use jiff::Timestamp;
-use serde_json::Value;
 use sqlx::{AssertSqlSafe, Row};
 use triggerd_core::id::TenantId;
 
 use super::decode::at;
-use super::{Connection, DbRow, Store, changed, decode};
-use crate::store::{ChangeKind, Error, PutMode, PutOutcome, StoredTrigger};
+use super::{DbRow, Store, decode, rows};
+use crate::store::{Error, StoredTrigger};
+
+/// Triggers that are asked for in one statement.
+const CHUNK: usize = 200;
 
 const SELECT: &str = "SELECT tenant, tag, version, definition, stored_at, created_at FROM trigger_versions";
 
 impl Store {
-    pub async fn triggers_all(&self) -> Result<Vec<StoredTrigger>, Error> {
+    pub async fn triggers_page(
+        &self,
+        after: Option<(TenantId, String)>,
+        limit: u32,
+    ) -> Result<Vec<StoredTrigger>, Error> {
         let mut conn = self.reader().await?;
-        let sql = format!("{SELECT} WHERE ended_at IS NULL ORDER BY tenant, tag");
-        decode_all(&sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut *conn).await?)
+        let place = if after.is_some() { "AND (tenant, tag) > ($2, $3)" } else { "" };
+        let sql = format!("{SELECT} WHERE ended_at IS NULL {place} ORDER BY tenant, tag LIMIT $1");
+        let mut query = sqlx::query(AssertSqlSafe(sql)).bind(i64::from(limit));
+        if let Some((tenant, tag)) = &after {
+            query = query.bind(tenant.as_str()).bind(tag);
+        }
+        decode_all(&query.fetch_all(&mut *conn).await?)
+    }
+
+    pub async fn triggers_of(&self, named: &[(TenantId, String)]) -> Result<Vec<StoredTrigger>, Error> {
+        let mut out = Vec::with_capacity(named.len());
+        for named in named.chunks(CHUNK) {
+            let mut conn = self.reader().await?;
+            let sql = format!(
+                "{} SELECT t.tenant, t.tag, version, definition, stored_at, created_at FROM wanted w \
+                 JOIN trigger_versions t ON t.tenant = w.tenant AND t.tag = w.tag WHERE ended_at IS NULL",
+                wanted(named.len()),
+            );
+            let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
+            for (tenant, tag) in named {
+                query = query.bind(tenant.as_str()).bind(tag);
+            }
+            out.extend(decode_all(&query.fetch_all(&mut *conn).await?)?);
+        }
+        Ok(out)
     }
 
     pub async fn trigger(&self, tenant: &TenantId, tag: &str) -> Result<Option<StoredTrigger>, Error> {
@@ -23,46 +52,6 @@ impl Store {
         let sql = format!("{SELECT} WHERE tenant = $1 AND tag = $2 AND ended_at IS NULL");
         let row = sqlx::query(AssertSqlSafe(sql)).bind(tenant.as_str()).bind(tag).fetch_optional(&mut *conn).await?;
         row.as_ref().map(decode).transpose()
-    }
-
-    pub async fn put_trigger(
-        &self,
-        tenant: &TenantId,
-        tag: &str,
-        definition: Value,
-        mode: PutMode,
-        now: Timestamp,
-    ) -> Result<PutOutcome, Error> {
-        let (tenant, tag) = (tenant.clone(), tag.to_owned());
-        self.write_change(move |conn| {
-            Box::pin(async move {
-                changed(conn, ChangeKind::Trigger, &tenant, &tag).await?;
-                let live = live(conn, &tenant, &tag).await?;
-                match &live {
-                    Some(_) if mode == PutMode::Create => return Ok(PutOutcome::Exists),
-                    Some(found) if found.definition == definition => {
-                        return Ok(PutOutcome::Unchanged(found.clone()));
-                    }
-                    _ => {}
-                }
-                end(conn, &tenant, &tag, now).await?;
-                let created_at = live.as_ref().map_or(now, |found| found.created_at);
-                let stored = insert(conn, tenant, tag, definition, now, created_at).await?;
-                Ok(if live.is_some() { PutOutcome::Replaced(stored) } else { PutOutcome::Created(stored) })
-            })
-        })
-        .await
-    }
-
-    pub async fn delete_trigger(&self, tenant: &TenantId, tag: &str, now: Timestamp) -> Result<bool, Error> {
-        let (tenant, tag) = (tenant.clone(), tag.to_owned());
-        self.write_change(move |conn| {
-            Box::pin(async move {
-                changed(conn, ChangeKind::Trigger, &tenant, &tag).await?;
-                Ok(end(conn, &tenant, &tag, now).await? > 0)
-            })
-        })
-        .await
     }
 
     pub async fn trigger_version(
@@ -100,51 +89,16 @@ impl Store {
     }
 }
 
-async fn live(conn: &mut Connection, tenant: &TenantId, tag: &str) -> Result<Option<StoredTrigger>, Error> {
-    let sql = format!("{SELECT} WHERE tenant = $1 AND tag = $2 AND ended_at IS NULL");
-    let row = sqlx::query(AssertSqlSafe(sql)).bind(tenant.as_str()).bind(tag).fetch_optional(conn).await?;
-    row.as_ref().map(decode).transpose()
-}
-
-async fn end(conn: &mut Connection, tenant: &TenantId, tag: &str, now: Timestamp) -> Result<u64, Error> {
-    let done =
-        sqlx::query("UPDATE trigger_versions SET ended_at = $1 WHERE tenant = $2 AND tag = $3 AND ended_at IS NULL")
-            .bind(now.as_millisecond())
-            .bind(tenant.as_str())
-            .bind(tag)
-            .execute(conn)
-            .await?;
-    Ok(done.rows_affected())
-}
-
-async fn insert(
-    conn: &mut Connection,
-    tenant: TenantId,
-    tag: String,
-    definition: Value,
-    now: Timestamp,
-    created_at: Timestamp,
-) -> Result<StoredTrigger, Error> {
-    let row = sqlx::query(
-        "INSERT INTO trigger_versions (tenant, tag, version, definition, stored_at, created_at) \
-         SELECT $1, $2, coalesce(max(version), 0) + 1, $3, $4, $5 FROM trigger_versions WHERE tenant = $1 AND tag = $2 \
-         RETURNING tenant, tag, version, definition, stored_at, created_at",
-    )
-    .bind(tenant.as_str())
-    .bind(tag)
-    .bind(definition.to_string())
-    .bind(now.as_millisecond())
-    .bind(created_at.as_millisecond())
-    .fetch_one(conn)
-    .await?;
-    decode(&row)
+/// A table `wanted` of `count` tenants and tags, which are the statement's first parameters.
+pub(super) fn wanted(count: usize) -> String {
+    format!("WITH wanted (tenant, tag) AS (VALUES {})", rows(count, 2))
 }
 
 fn decode_all(rows: &[DbRow]) -> Result<Vec<StoredTrigger>, Error> {
     rows.iter().map(decode).collect()
 }
 
-fn decode(row: &DbRow) -> Result<StoredTrigger, Error> {
+pub(super) fn decode(row: &DbRow) -> Result<StoredTrigger, Error> {
     Ok(StoredTrigger {
         tenant: decode::tenant(row)?,
         tag: row.try_get("tag")?,

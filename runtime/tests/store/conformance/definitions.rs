@@ -1,24 +1,29 @@
 //! Triggers, components and resources, with their versions.
 
 use serde_json::json;
-use triggerd::store::{PutMode, PutOutcome};
+use triggerd::store::{PutMode, PutOutcome, TriggerChange};
 use triggerd_core::id::TenantId;
 
 use super::fixtures::*;
 
 pub async fn each_change_of_a_trigger_is_a_version(Place { store, .. }: Place) {
     let me = tenant();
-    let put = async |definition, mode, second| store.put_trigger(&me, "a", definition, mode, t(second)).await.unwrap();
+    let change = async |tag: &str, definition, second| {
+        let change = TriggerChange { tenant: me.clone(), tag: tag.to_owned(), definition, now: t(second) };
+        store.change_triggers(vec![change]).await.unwrap().remove(0)
+    };
+    let put = async |definition, mode, second| change("a", Some((definition, mode)), second).await;
+    let all = async || store.triggers_page(None, 10).await.unwrap();
     let PutOutcome::Created(first) = put(json!({"n": 1}), PutMode::Create, 0).await else { panic!("not created") };
     assert_eq!((first.version, first.created_at), (1, t(0)));
     assert_eq!(put(json!({"n": 2}), PutMode::Create, 1).await, PutOutcome::Exists);
     assert_eq!(put(json!({"n": 1}), PutMode::Replace, 2).await, PutOutcome::Unchanged(first.clone()));
     let PutOutcome::Replaced(second) = put(json!({"n": 2}), PutMode::Replace, 3).await else { panic!("not replaced") };
     assert_eq!((second.version, second.stored_at, second.created_at), (2, t(3), t(0)));
-    assert_eq!(store.triggers_all().await.unwrap(), std::slice::from_ref(&second));
-    assert!(store.delete_trigger(&me, "a", t(5)).await.unwrap());
-    assert!(!store.delete_trigger(&me, "a", t(5)).await.unwrap());
-    assert!(store.triggers_all().await.unwrap().is_empty());
+    assert_eq!(all().await, std::slice::from_ref(&second));
+    assert_eq!(change("a", None, 5).await, PutOutcome::Deleted);
+    assert_eq!(change("a", None, 5).await, PutOutcome::Absent);
+    assert!(all().await.is_empty());
     let PutOutcome::Created(third) = put(json!({"n": 2}), PutMode::Create, 7).await else { panic!("not created") };
     assert_eq!(third.version, 3, "a version is never used again");
     assert_eq!(store.trigger_version(&me, "a", 1).await.unwrap(), Some(first.clone()));
@@ -29,6 +34,40 @@ pub async fn each_change_of_a_trigger_is_a_version(Place { store, .. }: Place) {
     {
         assert_eq!(store.triggers_at(&me, t(second_of)).await.unwrap(), Vec::from_iter(wanted), "at {second_of}");
     }
+}
+
+pub async fn many_triggers_are_changed_at_once_and_read_in_pages(Place { store, .. }: Place) {
+    let (me, other) = (tenant(), TenantId::new("other"));
+    let put = |tenant: &TenantId, tag: &str, n: i64| TriggerChange {
+        tenant: tenant.clone(),
+        tag: tag.to_owned(),
+        definition: Some((json!({"n": n}), PutMode::Replace)),
+        now: t(n),
+    };
+    let gone = |tag: &str| TriggerChange { tenant: me.clone(), tag: tag.to_owned(), definition: None, now: t(9) };
+    let first = store.change_triggers(vec![put(&me, "a", 1), put(&me, "b", 1), put(&other, "a", 1)]).await.unwrap();
+    assert!(first.iter().all(|outcome| matches!(outcome, PutOutcome::Created(stored) if stored.version == 1)));
+    let next = vec![put(&me, "a", 2), gone("b"), put(&other, "a", 1), gone("c"), put(&me, "d", 3)];
+    let next = store.change_triggers(next).await.unwrap();
+    assert!(matches!(&next[0], PutOutcome::Replaced(stored) if stored.version == 2 && stored.created_at == t(1)));
+    assert_eq!((&next[1], &next[3]), (&PutOutcome::Deleted, &PutOutcome::Absent));
+    assert!(matches!(&next[2], PutOutcome::Unchanged(stored) if stored.version == 1));
+    assert!(matches!(&next[4], PutOutcome::Created(stored) if stored.version == 1));
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.triggers_page(after, 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some((last.tenant.clone(), last.tag.clone()));
+        found.extend(page.into_iter().map(|stored| (stored.tenant, stored.tag, stored.version)));
+    }
+    let mut wanted = vec![(me.clone(), "a".to_owned(), 2), (me.clone(), "d".to_owned(), 1), (other, "a".to_owned(), 1)];
+    wanted.sort();
+    assert_eq!(found, wanted);
+    let named = ["a", "b", "d", "never"].map(|tag| (me.clone(), tag.to_owned()));
+    let mut tags: Vec<_> = store.triggers_of(&named).await.unwrap().into_iter().map(|stored| stored.tag).collect();
+    tags.sort();
+    assert_eq!(tags, ["a", "d"]);
+    assert!(store.change_triggers(Vec::new()).await.unwrap().is_empty());
 }
 
 pub async fn each_upload_of_a_component_is_a_version(Place { store, .. }: Place) {

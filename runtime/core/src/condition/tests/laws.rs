@@ -67,7 +67,7 @@ fn field() -> impl Strategy<Value = Value> {
 fn tree() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         4 => field(),
-        1 => prop::sample::select(vec!["$.a", "$.a == 1", "$.b != 'a'", "$..b", "$.a >= 'a'"]).prop_map(|text| json!({"jsonpath": text})),
+        1 => prop::sample::select(vec!["$.a", "$.a == 1", "$.a.b == 'a'", "$['a'] == 1", "$.a[0] == null", "$ == 1", "$.b != 'a'", "$..b", "$..b == 1", "$.a >= 'a'"]).prop_map(|text| json!({"jsonpath": text})),
         1 => Just(json!({"component": "c"})),
     ];
     leaf.prop_recursive(4, 24, 4, |inner| {
@@ -151,11 +151,14 @@ proptest! {
     }
 
     #[test]
-    fn a_condition_holds_only_where_its_key_does(source in prop_oneof![field(), prop::collection::vec(field(), 1..4).prop_map(|m| json!({"and": m}))], event in any_event()) {
+    fn an_event_that_lacks_what_a_key_demands_is_refused(source in tree(), event in any_event(), answers in answers()) {
         let condition = compile(&source);
-        if let Some((path, values)) = condition.key() && condition.evaluate(&event, &asks_none) == Some(true) {
-            let found = IndexValue::of(path.find(&event).as_deref());
-            prop_assert!(found.is_some() && values.iter().any(|value| IndexValue::of(Some(value)) == found));
+        let has = |(path, value): &Alternative| IndexValue::of(path.find(&event).as_deref()).as_ref() == Some(value);
+        for key in condition.keys() {
+            prop_assert!(!key.is_empty());
+            if !key.iter().any(has) {
+                prop_assert_eq!(condition.evaluate(&event, &say(&answers)), Some(false), "{:?}", key);
+            }
         }
     }
 

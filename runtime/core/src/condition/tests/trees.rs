@@ -78,30 +78,67 @@ fn an_explanation_cuts_what_is_long() {
     assert_eq!(list[255], json!("…"));
 }
 
-#[test]
-fn the_key_is_an_equality_before_an_in() {
-    let key = |source: Value| {
-        let condition = compile(&source);
-        condition.key().map(|(path, values)| (path.to_string(), values.to_vec()))
+/// The keys as texts: `path=value`, alternatives with `|`.
+fn keys(source: Value) -> Vec<String> {
+    let value = |value: &IndexValue| {
+        format!("{value:?}").split(['(', ')']).rfind(|part| !part.is_empty()).unwrap_or_default().replace('"', "")
     };
-    let (status, kind) = (field("status", "EQUALS", json!("paid")), field("kind", "IN", json!(["a", 1, null])));
-    assert_eq!(key(status.clone()), Some(("record.status".into(), vec![json!("paid")])));
-    assert_eq!(key(kind.clone()), Some(("record.kind".into(), vec![json!("a"), json!(1), Value::Null])));
-    assert_eq!(key(json!({"and": [kind.clone(), status.clone()]})).unwrap().0, "record.status");
-    assert_eq!(key(json!({"and": [{"or": [status.clone()]}, kind.clone()]})).unwrap().0, "record.kind");
+    let one = |(path, of): &Alternative| format!("{path}={}", value(of));
+    compile(&source).keys().iter().map(|key| key.iter().map(one).collect::<Vec<_>>().join("|")).collect()
+}
+
+#[test]
+fn keys_are_what_must_be_there_the_most_telling_first() {
+    let (status, kind) = (field("status", "EQUALS", json!("paid")), field("kind", "IN", json!(["a", 1, 1.0])));
+    let id = field("id", "EQUALS", json!(7));
+    assert_eq!(
+        keys(json!({"and": [kind, {"and": [status, id]}]})),
+        ["record.status=paid", "record.id=7", "record.kind=a|record.kind=1",]
+    );
+    assert_eq!(keys(json!({"or": [{"and": [status, kind]}, id]})), ["record.status=paid|record.id=7"]);
+    let negative = json!({"not": {"or": [field("id", "NOT_EQUALS", json!(7)), field("kind", "IN", json!(["a"]))]}});
+    assert_eq!(keys(negative), ["record.id=7"]);
+    assert_eq!(keys(field("id", "CHANGED_TO", json!(7))), ["record.id=7"]);
+    assert_eq!(keys(field("id", "CHANGED_FROM", json!(7))), ["record.id=7|previousRecord.id=7"]);
+    assert_eq!(keys(json!({"jsonpath": "$.items[0].sku == 'a'"})), ["record.items[0].sku=a"]);
+    assert_eq!(keys(json!({"and": [{"component": "c"}, id]})), ["record.id=7"]);
+    assert_eq!(keys(field("id", "IS_NULL", Value::Null)).len(), 1);
+}
+
+#[test]
+fn what_demands_no_value_has_no_key() {
+    let id = field("id", "EQUALS", json!(7));
     for source in [
-        json!({"or": [status]}),
-        json!({"not": status}),
-        json!({"and": [{"and": [status]}]}),
+        json!({"or": [id, {"component": "c"}]}),
+        json!({"or": []}),
+        json!({"not": id}),
         field("a", "EQUALS", json!({"x": 1})),
         field("a", "EQUALS", json!([1])),
         field("a", "IN", json!([1, [2]])),
         field("a", "IN", json!([])),
         field("a", "NOT_EQUALS", json!(1)),
-        field("a", "CHANGED_TO", json!(1)),
+        field("a", "CHANGED_TO", Value::Null),
+        field("a", "GREATER_THAN", json!(1)),
+        json!({"jsonpath": "$.a != 1"}),
+        json!({"jsonpath": "$..a == 1"}),
+        json!({"jsonpath": "$.a[-1] == 1"}),
+        json!({"jsonpath": "$.a"}),
     ] {
-        assert_eq!(key(source.clone()), None, "{source}");
+        assert_eq!(keys(source.clone()), Vec::<String>::new(), "{source}");
     }
     let monstrous: Value = serde_json::from_str("1e2000000000000000000000000000000").unwrap();
-    assert_eq!(key(field("a", "EQUALS", monstrous)), None);
+    assert_eq!(keys(field("a", "EQUALS", monstrous)), Vec::<String>::new());
+}
+
+#[test]
+fn the_keys_of_one_condition_come_to_a_bounded_number_of_places() {
+    let long = |name: &str| field(name, "IN", (0..1000).collect());
+    let short = |name: &str| field(name, "IN", (0..20).collect());
+    assert_eq!(compile(&json!({"and": [long("a"), long("b")]})).keys().len(), 1);
+    let lengths: Vec<_> = compile(&json!({"and": [short("a"), short("b"), field("c", "EQUALS", json!(1)), long("d")]}))
+        .keys()
+        .iter()
+        .map(Vec::len)
+        .collect();
+    assert_eq!(lengths, [1, 20]);
 }
