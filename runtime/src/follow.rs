@@ -81,23 +81,28 @@ pub async fn follow(app: Arc<App>, stop: CancellationToken) {
 }
 
 async fn catch_up(app: &Arc<App>, all: bool) -> Result<(), store::Error> {
-    match app.store.changes().await? {
-        Changes::Some(changes) if !all => {
-            // What was changed twice is read once.
-            let mut done: HashSet<&Change> = HashSet::new();
-            let mut triggers = Vec::new();
-            for change in changes.iter().filter(|change| done.insert(change)) {
-                if change.kind == ChangeKind::Trigger {
-                    triggers.push((change.tenant.clone(), change.key.clone()));
-                } else {
-                    apply(app, change).await?;
-                }
-            }
-            // Together and last: there may be many, and what they use is there then.
-            app.definitions.refresh_all(&triggers).await
+    let Changes::Some(changes) = app.store.changes().await? else { return reload(app).await };
+    let (questions, changes): (Vec<Change>, Vec<Change>) =
+        changes.into_iter().partition(|change| change.kind == ChangeKind::Capture);
+    if all { reload(app).await? } else { read_anew(app, &changes).await? }
+    // Each is about what was changed before it, which is in force by now.
+    questions.iter().for_each(|Change { tenant, key, .. }| app.sources.hear(app, tenant, key));
+    Ok(())
+}
+
+async fn read_anew(app: &Arc<App>, changes: &[Change]) -> Result<(), store::Error> {
+    // What was changed twice is read once.
+    let mut done: HashSet<&Change> = HashSet::new();
+    let mut triggers = Vec::new();
+    for change in changes.iter().filter(|change| done.insert(change)) {
+        if change.kind == ChangeKind::Trigger {
+            triggers.push((change.tenant.clone(), change.key.clone()));
+        } else {
+            apply(app, change).await?;
         }
-        Changes::Some(_) | Changes::All => reload(app).await,
     }
+    // Together and last: there may be many, and what they use is there then.
+    app.definitions.refresh_all(&triggers).await
 }
 
 /// Reads anew what a trigger stands for, before it is taken for gone.
@@ -111,8 +116,8 @@ pub async fn catch_up_with(app: &App, tenant: &TenantId, trigger: &str) -> Resul
 async fn apply(app: &Arc<App>, change: &Change) -> Result<(), store::Error> {
     let Change { kind, tenant, key } = change;
     match kind {
-        // Read with all others.
-        ChangeKind::Trigger => Ok(()),
+        // Read with all others, and heard once they are read.
+        ChangeKind::Trigger | ChangeKind::Capture => Ok(()),
         ChangeKind::Component => {
             app.components.forget(tenant, key);
             Ok(())
@@ -122,10 +127,6 @@ async fn apply(app: &Arc<App>, change: &Change) -> Result<(), store::Error> {
             if let Some(told) = heard(app, tenant, key) {
                 app.dispatch.destinations.hear(&told);
             }
-            Ok(())
-        }
-        ChangeKind::Capture => {
-            app.sources.hear(app, tenant, key);
             Ok(())
         }
         ChangeKind::Source => app.sources.refresh(app, tenant, key).await,
