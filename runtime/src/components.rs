@@ -212,7 +212,7 @@ impl Components {
         if let Some(loaded) = self.loaded.get(&key) {
             return Ok(loaded.clone());
         }
-        let loaded = Arc::new(self.load(tenant, reference).await?);
+        let loaded = Arc::new(Box::pin(self.load(tenant, reference)).await?);
         self.loaded.insert(key, loaded.clone());
         Ok(loaded)
     }

@@ -84,7 +84,11 @@ async fn catch_up(app: &Arc<App>, all: bool) -> Result<(), store::Error> {
     let Changes::Some(changes) = app.store.changes().await? else { return reload(app).await };
     let (questions, changes): (Vec<Change>, Vec<Change>) =
         changes.into_iter().partition(|change| change.kind == ChangeKind::Capture);
-    if all { reload(app).await? } else { read_anew(app, &changes).await? }
+    if all {
+        reload(app).await?
+    } else {
+        read_anew(app, &changes).await?
+    }
     // Each is about what was changed before it, which is in force by now.
     questions.iter().for_each(|Change { tenant, key, .. }| app.sources.hear(app, tenant, key));
     Ok(())

@@ -10,6 +10,7 @@ use triggerd_core::id::{EventId, RunId};
 use triggerd_core::plan;
 
 use crate::app::App;
+use crate::carried_on::CarriedOn;
 use crate::dispatch::{Job, Waiter};
 use crate::store::{self, Append, AppendOutcome, Idempotency, NewRun};
 
@@ -93,9 +94,8 @@ pub async fn accept_batch(app: &Arc<App>, submissions: Vec<Submission>) -> Resul
     if crate::seeded::Fault::AckBeforeCommit.is_ordered() {
         return Ok(fault::acknowledge_early(app, appends, prepared));
     }
-    // On a task of its own: a caller that goes away in the middle leaves nothing half done.
-    let kept = tokio::spawn(keep(app.clone(), appends, prepared)).await;
-    kept.unwrap_or_else(|stopped| Err(store::Error::Unavailable(format!("the server is ending: {stopped}")).into()))
+    // A caller that goes away in the middle leaves nothing half done.
+    CarriedOn::new(keep(app.clone(), appends, prepared)).await
 }
 
 async fn keep(app: Arc<App>, appends: Vec<Append>, prepared: Vec<Prepared>) -> Result<Vec<Receipt>, Error> {

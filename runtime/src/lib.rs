@@ -12,6 +12,7 @@ pub mod api;
 pub mod app;
 pub mod brokers;
 pub mod caches;
+pub mod carried_on;
 pub mod cli;
 pub mod clock;
 pub mod components;

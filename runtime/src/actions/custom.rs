@@ -76,17 +76,18 @@ impl Action for Custom {
             return Outcome::dead("CONFIG_INVALID", message);
         };
         let services = Arc::new(GuestServices::of(&cx));
+        let input = config.input.to_string();
         let call = Call {
             component: loaded.name.clone(),
             export,
-            invocation: invocation(&cx, &config.input),
+            invocation: invocation(&cx, input.clone()),
             capabilities: loaded.capabilities.clone().and(granted),
             limits: loaded.limits.clone(),
             services: services.clone(),
         };
         let report = cx.services.components.host().call(&loaded.prepared, call).await;
         let redactor = cx.redactor(&services.given());
-        note(&cx, &loaded, &config.input, &report, &redactor);
+        note(&cx, &loaded, &input, &report, &redactor);
         match report.result {
             Ok(answer) => take(&cx, answer, &redactor),
             Err(error) => {
@@ -149,9 +150,9 @@ fn transformed(cx: &Context, body: Value) -> Outcome {
 
 /// Keeps what the guest was given and what it wrote with the attempt, as far as they fit; every line also goes to
 /// the server's log.
-fn note(cx: &Context, loaded: &Loaded, input: &Value, report: &CallReport, redactor: &Redactor) {
-    let shown = redactor.text(&input.to_string());
-    let input = if shown.len() > MAX_EXCERPT / 2 { json!(format!("{} bytes", shown.len())) } else { json!(shown) };
+fn note(cx: &Context, loaded: &Loaded, input: &str, report: &CallReport, redactor: &Redactor) {
+    let shown = redactor.text(input);
+    let input = if shown.len() > MAX_EXCERPT / 2 { format!("{} bytes", shown.len()) } else { shown };
     let mut kept = Vec::new();
     let mut left = MAX_EXCERPT;
     for line in &report.logs {

@@ -31,15 +31,15 @@ pub struct GuestServices {
     given: Mutex<Vec<String>>,
 }
 
-/// What a guest is told of an attempt.
+/// What a guest is told of an attempt; `input` is JSON.
 #[must_use]
-pub fn invocation(cx: &Context, input: &Value) -> Invocation {
+pub fn invocation(cx: &Context, input: String) -> Invocation {
     let mut told = Invocation::of_event(&cx.event);
     told.delivery_id = cx.delivery_id.to_string();
     told.attempt = cx.attempt;
     told.trigger = cx.trigger.to_string();
     told.action = cx.action.to_string();
-    told.input = input.to_string();
+    told.input = input;
     if !cx.outputs.is_empty() {
         told.results = Value::Object(cx.outputs.as_ref().clone()).to_string();
     }

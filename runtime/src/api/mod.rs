@@ -45,6 +45,7 @@ mod trace;
 mod triggers;
 mod views;
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::extract::FromRef;
@@ -62,15 +63,26 @@ use routes::Needs;
 
 pub use openapi::json as openapi_json;
 
-/// What handlers share. Cheap to clone.
+/// What handlers share. Cheap to clone: every layer of a request does.
 #[derive(Clone)]
-pub struct Api {
+pub struct Api(Arc<Shared>);
+
+/// What there is one of.
+pub struct Shared {
     /// The program.
     pub app: Arc<App>,
     /// Cancelled when the server stops: streams end by it.
     pub stop: CancellationToken,
-    needs: Arc<Needs>,
+    needs: Needs,
     in_progress: InProgress,
+}
+
+impl Deref for Api {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
 }
 
 impl FromRef<Api> for Arc<App> {
@@ -120,8 +132,8 @@ fn documents() -> impl Iterator<Item = utoipa::openapi::OpenApi> {
 
 /// Every route, guarded.
 pub fn router(app: Arc<App>, stop: CancellationToken) -> axum::Router {
-    let needs = Arc::new(Needs::new(&app.config));
-    let api = Api { app, stop, needs, in_progress: InProgress::default() };
+    let needs = Needs::new(&app.config);
+    let api = Api(Arc::new(Shared { app, stop, needs, in_progress: InProgress::default() }));
     resources()
         .into_iter()
         .fold(Router::new(), |router, (routes, _)| router.merge(routes))

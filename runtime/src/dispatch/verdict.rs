@@ -19,9 +19,9 @@ pub(crate) async fn of(app: &Arc<App>, job: &Job, condition: &Condition) -> Resu
             return Ok(verdict);
         }
         let delivery = job.run.delivery(&format!("condition/{index}"));
-        let asked = app.components.matches(&app.services, &job.event, &job.trigger.tag, delivery, call);
-        let answer = asked.await?;
-        answers.insert(index, answer);
+        // Boxed: most conditions ask nobody, and every run's walk would have the room for it.
+        let asked = Box::pin(app.components.matches(&app.services, &job.event, &job.trigger.tag, delivery, call));
+        answers.insert(index, asked.await?);
     }
     evaluate(&answers)
         .ok_or_else(|| Failure::new("INTERNAL", "the condition has no verdict although every component answered"))

@@ -56,7 +56,7 @@ pub(super) async fn walk(app: &Arc<App>, mut job: Job) {
             return app.dispatch.lost(&job, "store_error");
         }
     };
-    match write(app, &job, next.clone()).await {
+    match write(app, &mut job, next.clone()).await {
         Ok(()) => app.dispatch.settled(app, job, next).await,
         Err(Stop::Fenced) => app.dispatch.lost(&job, "fenced"),
         Err(_) => app.dispatch.lost(&job, "store_error"),
@@ -204,13 +204,13 @@ fn ended_well(job: &Job, path: &str) -> bool {
     job.progress.actions.iter().any(|known| known.name == path && ended(known.status))
 }
 
-/// Stores the run's progress and what follows.
-async fn write(app: &Arc<App>, job: &Job, next: RunNext) -> Result<(), Stop> {
-    let held_until = match &next {
-        RunNext::Hold(until) => Some(*until),
-        _ => None,
+/// Stores the run's progress and what follows; with the last of it, the job's progress is gone.
+async fn write(app: &Arc<App>, job: &mut Job, next: RunNext) -> Result<(), Stop> {
+    let (held_until, progress) = match &next {
+        RunNext::Hold(until) => (Some(*until), job.progress.clone()),
+        _ => (None, std::mem::take(&mut job.progress)),
     };
-    let update = RunUpdate { id: job.run, epoch: job.epoch, progress: Arc::new(job.progress.clone()), next };
+    let update = RunUpdate { id: job.run, epoch: job.epoch, progress: Arc::new(progress), next };
     if !app.store.record(update).await? {
         return Err(Stop::Fenced);
     }

@@ -11,10 +11,9 @@ use triggerd_core::sync::Side;
 use uuid::Uuid;
 
 use super::{
-    Append, AppendOutcome, ChangeKind, Changes, Claimed, Error, EventFilter, Idempotency, NewRun, Page, PageRequest,
-    PutOutcome, Resealed, RowDigest, Run, RunUpdate, StateValue, StoredComponent, StoredEvent, StoredKey,
-    StoredResource, StoredTenant, StoredTrigger, SyncConflict, SyncOverflow, SyncRow, SyncSettled, TopicMessage,
-    TriggerChange, TriggerEvents, postgres, sqlite,
+    ChangeKind, Changes, Claimed, Error, EventFilter, Idempotency, NewRun, Page, PageRequest, PutOutcome, Resealed,
+    RowDigest, Run, StateValue, StoredComponent, StoredEvent, StoredKey, StoredResource, StoredTenant, StoredTrigger,
+    SyncConflict, SyncOverflow, SyncRow, SyncSettled, TopicMessage, TriggerChange, TriggerEvents, postgres, sqlite,
 };
 
 /// What is kept. Cheap to clone. Its last clone's end closes it; [`Store::close`] also waits for that.
@@ -26,15 +25,16 @@ pub enum Store {
     Postgres(postgres::Store),
 }
 
-/// Each call is an `async fn` of [`Store`] that answers `Result<_, Error>`.
+/// Each call is an `async fn` of [`Store`] that answers `Result<_, Error>`. Boxed: with a transaction's kilobytes in it, it would
+/// make every future large that only may come to it, and those of the hot path are moved for each event.
 macro_rules! calls {
     ($($(#[$meta:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?) -> $answer:ty;)*) => {
         impl Store {$(
             $(#[$meta])*
             pub async fn $name(&self, $($arg: $type),*) -> Result<$answer, Error> {
                 match self {
-                    Self::Sqlite(store) => store.$name($($arg),*).await,
-                    Self::Postgres(store) => store.$name($($arg),*).await,
+                    Self::Sqlite(store) => Box::pin(store.$name($($arg),*)).await,
+                    Self::Postgres(store) => Box::pin(store.$name($($arg),*)).await,
                 }
             }
         )*}
@@ -63,9 +63,6 @@ calls! {
 
     // Events
 
-    /// Keeps many events: all or, with an error, none. Those whose idempotency key has an answer are left out.
-    fn append_batch(appends: Vec<Append>) -> Vec<AppendOutcome>;
-
     /// One event.
     fn event(tenant: &TenantId, id: EventId) -> Option<StoredEvent>;
 
@@ -92,9 +89,6 @@ calls! {
     fn delete_events_before(before: Timestamp, limit: u32) -> u64;
 
     // Runs
-
-    /// Many reports in one go, each with its own answer.
-    fn record_many(updates: Vec<RunUpdate>) -> Vec<bool>;
 
     /// The runs of an event, in the order they were planned.
     fn runs_of(tenant: &TenantId, event: EventId) -> Vec<Run>;

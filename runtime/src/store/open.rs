@@ -78,6 +78,23 @@ impl Store {
         postgres::Store::connect(url, options).await.map(Self::Postgres)
     }
 
+    /// Keeps many events: all or, with an error, none. Those whose idempotency key has an answer are left out. Answers once all is on
+    /// stable storage.
+    pub async fn append_batch(&self, appends: Vec<Append>) -> Result<Vec<AppendOutcome>, Error> {
+        match self {
+            Self::Sqlite(store) => store.append_batch(appends).await,
+            Self::Postgres(store) => store.append_batch(appends).await,
+        }
+    }
+
+    /// Many reports in one go, each with its own answer.
+    pub async fn record_many(&self, updates: Vec<RunUpdate>) -> Result<Vec<bool>, Error> {
+        match self {
+            Self::Sqlite(store) => store.record_many(updates).await,
+            Self::Postgres(store) => store.record_many(updates).await,
+        }
+    }
+
     /// Keeps an event with its runs; answers once both are on stable storage.
     pub async fn append(&self, append: Append) -> Result<AppendOutcome, Error> {
         one_of(self.append_batch(vec![append]).await?)
@@ -108,7 +125,7 @@ impl Store {
     pub async fn hold(&self, name: String) -> Result<Hold, Error> {
         match self {
             Self::Sqlite(_) => Ok(Hold(None)),
-            Self::Postgres(store) => Ok(Hold(Some(store.hold(name).await?))),
+            Self::Postgres(store) => Ok(Hold(Some(Box::pin(store.hold(name)).await?))),
         }
     }
 
@@ -116,7 +133,7 @@ impl Store {
     pub async fn until_released(&self, prefix: &str) -> Result<(), Error> {
         match self {
             Self::Sqlite(_) => Ok(()),
-            Self::Postgres(store) => store.until_released(prefix).await,
+            Self::Postgres(store) => Box::pin(store.until_released(prefix)).await,
         }
     }
 
@@ -124,7 +141,7 @@ impl Store {
     pub async fn take_slot(&self, name: &str, of: u32) -> Result<Option<Hold>, Error> {
         match self {
             Self::Sqlite(_) => Ok(Some(Hold(None))),
-            Self::Postgres(store) => Ok(store.slot(name, of).await?.map(|held| Hold(Some(held)))),
+            Self::Postgres(store) => Ok(Box::pin(store.slot(name, of)).await?.map(|held| Hold(Some(held)))),
         }
     }
 
@@ -139,7 +156,7 @@ impl Store {
     ) -> Result<Option<Duration>, Error> {
         match self {
             Self::Sqlite(_) => Ok(None),
-            Self::Postgres(store) => store.rate(name, tokens, cost, burst).await,
+            Self::Postgres(store) => Box::pin(store.rate(name, tokens, cost, burst)).await,
         }
     }
 

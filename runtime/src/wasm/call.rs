@@ -1,6 +1,10 @@
 //! One call: a fresh instance, held to its limits, and what came of it.
 
+use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -94,7 +98,7 @@ impl Host {
         let log = LogBook::new(limits.log_bytes, limits.log_lines);
         let meter = Arc::new(Meter::default());
         limits.memory_bytes = limits.memory_bytes.min(self.memory_ceiling);
-        let began = Instant::now();
+        let (began, in_place) = (Instant::now(), prepared.habit.is_quick());
         let reach = Reach::new(Arc::new(capabilities), services, context, Handle::current(), &limits);
         let guest = Guest {
             limiter: Limiter::new(limits.memory_bytes),
@@ -104,22 +108,44 @@ impl Host {
             limits,
             published: 0,
             emitted: 0,
+            in_place,
             wasi: None,
         };
         let store = self.store(guest);
-        let prepared = Arc::clone(prepared);
-        let running = Metered::new(Arc::clone(&meter), async move {
-            let ended = run(store, &prepared, export, &invocation).await;
-            drop(slot);
-            ended
+        let running = Metered::new(Arc::clone(&meter), {
+            let prepared = Arc::clone(prepared);
+            async move {
+                let ended = run(store, &prepared, export, &invocation).await;
+                drop(slot);
+                ended
+            }
         });
-        let joined = AbortOnDropHandle::new(self.threads().spawn(running)).await;
-        let (result, memory_peak) = joined.unwrap_or_else(|failed| {
-            tracing::error!(error = %failed, "The host failed while it ran a component");
+        let (result, memory_peak) = self.to_its_end(running, in_place).await.unwrap_or_else(|failed| {
+            tracing::error!(error = failed, "The host failed while it ran a component: {failed}");
             (Err(CallError::host("the host failed while it ran the component")), 0)
         });
+        prepared.habit.learn(meter.used());
         let (logs, logs_dropped) = log.close();
         CallReport { result, logs, logs_dropped, duration: began.elapsed(), cpu: meter.used(), memory_peak }
+    }
+
+    /// Runs a call on the guests' threads, having begun it here where it is likely to end soon. An error says what failed.
+    async fn to_its_end<F>(&self, mut running: Metered<F>, in_place: bool) -> Result<F::Output, String>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        if in_place {
+            let first = poll_fn(|context| {
+                let poll = AssertUnwindSafe(|| Pin::new(&mut running).poll(context));
+                Poll::Ready(std::panic::catch_unwind(poll))
+            });
+            match first.await {
+                Ok(Poll::Ready(ended)) => return Ok(ended),
+                Ok(Poll::Pending) => {}
+                Err(_panic) => return Err("a panic".to_owned()),
+            }
+        }
+        AbortOnDropHandle::new(self.threads().spawn(running)).await.map_err(|failed| failed.to_string())
     }
 
     fn store(&self, guest: Guest) -> Store<Guest> {
@@ -130,7 +156,7 @@ impl Host {
         store.set_max_component_handles(HANDLES);
         store.set_epoch_deadline(1);
         let mut last_yield = Duration::ZERO;
-        store.epoch_deadline_callback(move |store| {
+        store.epoch_deadline_callback(move |mut store| {
             let guest = store.data();
             let used = guest.meter.used_now();
             if used > guest.limits.cpu {
@@ -139,7 +165,7 @@ impl Host {
             if guest.reach.time_left().is_zero() {
                 return Err(WallExhausted(guest.limits.wall).into());
             }
-            if used.saturating_sub(last_yield) < YIELD_AFTER {
+            if !std::mem::take(&mut store.data_mut().in_place) && used.saturating_sub(last_yield) < YIELD_AFTER {
                 return Ok(UpdateDeadline::Continue(1));
             }
             last_yield = used;

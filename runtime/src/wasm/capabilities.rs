@@ -119,12 +119,12 @@ fn list<T>(
     parse: impl Fn(&str) -> Result<T, String>,
     mistakes: &mut Vec<Mistake>,
 ) -> Vec<T> {
-    let pointer = join("", name);
+    let pointer = || join("", name);
     let entries = match object.get(name) {
         None => return Vec::new(),
         Some(Value::Array(entries)) => entries,
         Some(_) => {
-            mistakes.push(Mistake::new(pointer, format!("`{name}` is a list of strings")));
+            mistakes.push(Mistake::new(pointer(), format!("`{name}` is a list of strings")));
             return Vec::new();
         }
     };
@@ -133,7 +133,7 @@ fn list<T>(
         let parsed = entry.as_str().ok_or_else(|| "a string is wanted here".to_owned()).and_then(&parse);
         match parsed {
             Ok(granted) => read.push(granted),
-            Err(detail) => mistakes.push(Mistake::new(join(&pointer, &index.to_string()), detail)),
+            Err(detail) => mistakes.push(Mistake::new(join(&pointer(), &index.to_string()), detail)),
         }
     }
     read

@@ -25,6 +25,8 @@ pub(super) struct Guest {
     pub(super) log: LogBook,
     pub(super) published: u32,
     pub(super) emitted: u32,
+    /// It has begun on its caller's thread, which is not for long calculations: it goes on elsewhere from the next epoch on.
+    pub(super) in_place: bool,
     /// Made when the guest first asks for it: most small guests never do.
     pub(super) wasi: Option<Box<Wasi>>,
 }

@@ -16,6 +16,7 @@ use super::component::{self, Inspected, Refusal, RefusalCode};
 use super::cpu::yield_priority;
 use super::engine::{self, Ticker};
 use super::guest::Guest;
+use super::habit::Habit;
 use super::imports;
 use super::signature;
 use super::slots::Slots;
@@ -94,6 +95,7 @@ pub struct Prepared {
     pub(super) check: Option<check::GuestIndices>,
     pub(super) matches: Option<matches::GuestIndices>,
     pub(super) rewrite: Option<rewrite::GuestIndices>,
+    pub(super) habit: Habit,
 }
 
 impl Prepared {
@@ -209,6 +211,7 @@ impl Host {
             check: check::GuestIndices::new(&pre).ok(),
             matches: matches::GuestIndices::new(&pre).ok(),
             rewrite: rewrite::GuestIndices::new(&pre).ok(),
+            habit: Habit::default(),
             pre,
         }))
     }

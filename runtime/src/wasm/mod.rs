@@ -23,6 +23,7 @@ mod engine;
 mod failure;
 mod grants;
 mod guest;
+mod habit;
 mod host;
 mod imports;
 mod invocation;
