@@ -1,7 +1,13 @@
 //! Strikes secrets out of what is kept or shown, in every form in which an echo brings them back.
 
+use std::ops::Range;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use aho_corasick::AhoCorasick;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use moka::sync::Cache;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use serde_json::{Map, Value};
 
@@ -11,43 +17,74 @@ pub const STRUCK: &str = "[secret]";
 /// Shorter values are no secrets worth the name, and striking them out would tear texts apart.
 const SHORTEST: usize = 4;
 
-/// The forms of some secrets, longest first. Made once per attempt.
+/// How many sets of secrets are remembered with their forms, and for how long one that is not asked for.
+const REMEMBERED: u64 = 1_000;
+const IDLE: Duration = Duration::from_secs(60);
+
+/// What finds the forms of a set of secrets. An attempt's secrets are mostly those of the one before.
+static FINDERS: LazyLock<Cache<Vec<String>, Finder>> =
+    LazyLock::new(|| Cache::builder().max_capacity(REMEMBERED).time_to_idle(IDLE).build());
+
+/// Finds secrets in every form, all of them in one pass. `None`: there are more of them than can be looked for.
+type Finder = Arc<Option<AhoCorasick>>;
+
+/// Strikes some secrets out. Made for each attempt.
 #[derive(Clone, Default, Debug)]
 pub struct Redactor {
-    forms: Vec<String>,
+    finder: Option<Finder>,
 }
 
 impl Redactor {
     /// For these secrets.
     #[must_use]
     pub fn new<S: AsRef<str>>(secrets: impl IntoIterator<Item = S>) -> Self {
-        let mut forms: Vec<String> = secrets
-            .into_iter()
-            .filter(|s| s.as_ref().len() >= SHORTEST)
-            .flat_map(|s| forms(s.as_ref()))
-            .filter(|form| form.len() >= SHORTEST)
-            .collect();
-        forms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        forms.dedup();
-        Self { forms }
+        let secrets = secrets.into_iter().filter(|s| s.as_ref().len() >= SHORTEST);
+        let secrets: Vec<String> = secrets.map(|s| s.as_ref().to_owned()).collect();
+        if secrets.is_empty() {
+            return Self::default();
+        }
+        let known = FINDERS.get(&secrets);
+        let finder = known.unwrap_or_else(|| {
+            let forms = secrets.iter().flat_map(|secret| forms(secret)).filter(|form| form.len() >= SHORTEST);
+            let finder: Finder = Arc::new(AhoCorasick::new(forms).ok());
+            FINDERS.insert(secrets, finder.clone());
+            finder
+        });
+        Self { finder: Some(finder) }
     }
 
-    /// `text` without the secrets.
+    /// `text` without the secrets. Where two forms overlap, all that either covers is struck.
     #[must_use]
     pub fn text(&self, text: &str) -> String {
-        let mut out = text.to_owned();
-        for form in &self.forms {
-            if out.contains(form.as_str()) {
-                out = out.replace(form.as_str(), STRUCK);
+        let Some(finder) = &self.finder else { return text.to_owned() };
+        let Some(finder) = &**finder else { return STRUCK.to_owned() };
+        let mut found: Vec<Range<usize>> = finder.find_overlapping_iter(text).map(|found| found.range()).collect();
+        if found.is_empty() {
+            return text.to_owned();
+        }
+        found.sort_unstable_by_key(|range| range.start);
+        let mut struck: Vec<Range<usize>> = Vec::with_capacity(found.len());
+        for range in found {
+            match struck.last_mut() {
+                Some(last) if range.start < last.end => last.end = last.end.max(range.end),
+                _ => struck.push(range),
             }
         }
+        let mut out = String::with_capacity(text.len());
+        let mut from = 0;
+        for range in struck {
+            out.push_str(&text[from..range.start]);
+            out.push_str(STRUCK);
+            from = range.end;
+        }
+        out.push_str(&text[from..]);
         out
     }
 
     /// `value` with every string, key and number in it struck through.
     #[must_use]
     pub fn value(&self, value: Value) -> Value {
-        if self.forms.is_empty() {
+        if self.finder.is_none() {
             return value;
         }
         match value {
@@ -138,6 +175,13 @@ mod tests {
             assert!(struck.contains(STRUCK), "{text} stayed");
             assert!(struck.starts_with("before ") && struck.ends_with(" after"), "{struck}");
         }
+    }
+
+    #[test]
+    fn where_forms_overlap_nothing_of_either_stays() {
+        let redactor = Redactor::new(["abcdef", "cdefgh", "efghijkl"]);
+        assert_eq!(redactor.text("xabcdefghijkly abcdefabcdef"), "x[secret]y [secret][secret]");
+        assert_eq!(Redactor::new(["aaaa"]).text("baaaaab"), "b[secret]b");
     }
 
     #[test]
