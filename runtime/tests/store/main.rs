@@ -38,6 +38,7 @@ macro_rules! promises {
                 the_oldest_due_are_claimed_first_and_once
                 concurrent_claims_never_share_a_run
                 a_lane_executes_one_after_another_in_order
+                of_many_who_ask_for_lanes_at_once_one_has_each_lanes_first_run
                 a_replay_never_runs_beside_a_later_one_of_its_lane
                 the_numbers_that_metrics_show_are_right;
             definitions:

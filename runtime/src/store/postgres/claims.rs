@@ -2,15 +2,15 @@
 //!
 //! A claim raises the run's epoch, the fencing token that its holder's reports carry, and writes this node into it. A run may be
 //! claimed when it is pending and due; never while an earlier run of its lane (tenant, trigger, ordering key) has not ended, or a
-//! later one is being executed. Runs of lanes are claimed under their lanes' locks (`lanes.rs`), all others in one statement
-//! that passes over what another node is just claiming.
+//! later one is being executed. Runs of lanes are claimed under their lanes' locks (`lanes.rs`), most of them as the one before
+//! ends (`lane_claims.rs`); all others in one statement that passes over what another node is just claiming.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Row as _};
-use triggerd_core::id::{RunId, TenantId};
+use triggerd_core::id::RunId;
 use uuid::Uuid;
 
 use super::decode::{self, RUN_COLUMNS};
@@ -26,11 +26,11 @@ fn due_at(parameter: &str) -> String {
 }
 
 /// Holds for a row `q` whose lane lets it be claimed.
-const LANE_IS_FREE: &str = "NOT EXISTS (SELECT 1 FROM queue AS o WHERE o.lane = q.lane AND o.run_id <> q.run_id \
+pub(super) const LANE_IS_FREE: &str = "NOT EXISTS (SELECT 1 FROM queue AS o WHERE o.lane = q.lane AND o.run_id <> q.run_id \
      AND (o.lane_seq < q.lane_seq OR o.holder IS NOT NULL))";
 
 /// Claims what `chosen` selects (`run_id` and `due_at` of `queue AS q`); `$1` is the node.
-fn claiming(chosen: &str) -> String {
+pub(super) fn claiming(chosen: &str) -> String {
     format!(
         "WITH {FENCE}, \
          chosen AS MATERIALIZED ({chosen} FOR UPDATE OF q SKIP LOCKED), \
@@ -138,33 +138,6 @@ impl Store {
         self.take(&rows, id, lease_until).await
     }
 
-    pub async fn claim_lane(
-        &self,
-        tenant: &TenantId,
-        trigger: &str,
-        key: &str,
-        now: Timestamp,
-        lease_until: Timestamp,
-    ) -> Result<Option<Claimed>, Error> {
-        let lane = lanes::digest(tenant, trigger, key);
-        let due = self.due_at(now);
-        let id = self.node.id();
-        let rows = self
-            .write(move |conn| {
-                Box::pin(async move {
-                    lanes::lock(conn, &[lane]).await?;
-                    let sql = claiming(&format!(
-                        "SELECT q.run_id, q.due_at, q.lost FROM queue AS q, node WHERE q.run_id = \
-                         (SELECT f.run_id FROM queue AS f WHERE f.lane = $3 ORDER BY f.lane_seq LIMIT 1) \
-                         AND q.holder IS NULL AND q.due_at <= $2 AND {LANE_IS_FREE}"
-                    ));
-                    Ok(sqlx::query(AssertSqlSafe(sql)).bind(id).bind(due).bind(lane).fetch_all(conn).await?)
-                })
-            })
-            .await?;
-        Ok(self.take(&rows, id, lease_until).await?.pop())
-    }
-
     pub async fn claim_run(&self, id: RunId, now: Timestamp, lease_until: Timestamp) -> Result<Option<Claimed>, Error> {
         let due = self.due_at(now);
         let mut conn = self.reader().await?;
@@ -203,7 +176,7 @@ impl Store {
     }
 
     /// Enters rows that `node` has claimed among the held runs, and reads them.
-    async fn take(&self, rows: &[PgRow], node: i64, lease_until: Timestamp) -> Result<Vec<Claimed>, Error> {
+    pub(super) async fn take(&self, rows: &[PgRow], node: i64, lease_until: Timestamp) -> Result<Vec<Claimed>, Error> {
         let lease = self.lease(lease_until);
         let mut claimed = Vec::with_capacity(rows.len());
         for row in rows {

@@ -21,6 +21,7 @@ mod group;
 mod held;
 pub(super) mod holds;
 mod idempotency;
+mod lane_claims;
 mod lanes;
 mod link;
 mod metrics;

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::changes::Cursor;
+use super::lane_claims::LaneClaims;
 use super::link::Link;
 use super::node::Node;
 use super::statement::Texts;
@@ -33,6 +34,7 @@ pub struct Store {
     pub(super) clock: Clock,
     pub(super) node: Arc<Node>,
     pub(super) cursor: Arc<Mutex<Cursor>>,
+    pub(super) lane_claims: Arc<LaneClaims>,
     pool: PgPool,
     ops: mpsc::Sender<Op>,
     durability: Durability,
@@ -87,7 +89,19 @@ impl Store {
         writers.close();
         tasks.close();
         let pool = connect::pool(connect::cold(&connect_options), options.readers.max(2));
-        Ok(Self { clock: options.clock, node, cursor, pool, ops, durability, writers, tasks, closing, leaving })
+        Ok(Self {
+            clock: options.clock,
+            node,
+            cursor,
+            lane_claims: Arc::default(),
+            pool,
+            ops,
+            durability,
+            writers,
+            tasks,
+            closing,
+            leaving,
+        })
     }
 
     /// Finishes what was asked for, hands back what is held, and leaves the nodes.

@@ -62,6 +62,27 @@ pub async fn a_lane_executes_one_after_another_in_order(Place { store, .. }: Pla
     assert!(claim_ids(&store, t(102)).await.contains(&runs[3].id));
 }
 
+pub async fn of_many_who_ask_for_lanes_at_once_one_has_each_lanes_first_run(Place { store, .. }: Place) {
+    let lanes: Vec<String> = (0..150).map(|n| format!("lane {n}")).collect();
+    let mut first = Vec::new();
+    for (second, lane) in lanes.iter().enumerate() {
+        let runs = [lane_run(lane), lane_run(lane)];
+        first.push(runs[0].id);
+        for run in runs {
+            keep(&store, second as i64, vec![run]).await;
+        }
+    }
+    let asked = lanes.iter().chain(&lanes).map(|lane| {
+        let store = &store;
+        async move { store.claim_lane(&tenant(), "welcome", lane, t(500), t(530)).await.unwrap() }
+    });
+    let claimed = futures_util::future::join_all(asked).await;
+    let mut of: Vec<RunId> = claimed.into_iter().flatten().map(|claimed| claimed.run.id).collect();
+    of.sort_unstable();
+    first.sort_unstable();
+    assert_eq!(of, first);
+}
+
 pub async fn a_replay_never_runs_beside_a_later_one_of_its_lane(place: Place) {
     let store = &place.store;
     let (first, second) = (lane_run("k"), lane_run("k"));
