@@ -6,6 +6,7 @@ mod demo;
 mod guest_toolchain;
 mod guests;
 mod performance;
+mod pgbouncer;
 mod test;
 mod test_servers;
 

@@ -1,4 +1,4 @@
-//! What the integration tests talk to: Redis, PostgreSQL, MariaDB, RabbitMQ, NATS, Mosquitto, Python with aiosmtpd as the
+//! What the integration tests talk to: Redis, PostgreSQL and PgBouncer, MariaDB, RabbitMQ, NATS, Mosquitto, Python with aiosmtpd as the
 //! mail server; Standard Webhooks' own library, which has to accept our signatures; and Prometheus' checker of alert rules.
 
 use std::path::PathBuf;
@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::debian_packages::{self, run};
 use crate::guest_toolchain::workspace_root;
+use crate::pgbouncer;
 
 /// The mail server's version: the tests' script uses what this one has.
 const AIOSMTPD: &str = "aiosmtpd==1.4.6";
@@ -61,6 +62,7 @@ pub fn prepare() -> Result<()> {
     if !answers("promtool", &["--version"]) {
         prepare_promtool().context("the tests of alert rules need promtool of Debian's package `prometheus`")?;
     }
+    pgbouncer::prepare().context("the tests of a pooled store need PgBouncer")?;
     // JavaScript's verifier is asked too where the machine has Node.js.
     if answers("node", &["--version"]) && answers("npm", &["--version"]) {
         prepare_node()?;
@@ -148,7 +150,8 @@ fn prepare_node() -> Result<()> {
     run(npm.arg(STANDARD_WEBHOOKS_NODE)).map(|_| ()).context("the verifier of signatures for Node.js")
 }
 
-fn install(what: &str, package: &str) -> Result<()> {
+/// Installs a Debian package that `what` is missing for.
+pub fn install(what: &str, package: &str) -> Result<()> {
     eprintln!("Installing {package} …");
     let apt =
         |arguments: &[&str]| run(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"));
@@ -162,6 +165,6 @@ fn install(what: &str, package: &str) -> Result<()> {
 }
 
 /// Whether the command can be started and succeeds.
-fn answers(command: &str, arguments: &[&str]) -> bool {
+pub fn answers(command: &str, arguments: &[&str]) -> bool {
     run(Command::new(command).args(arguments)).is_ok()
 }

@@ -1,5 +1,6 @@
 //! Brings the database's schema up to this binary's.
 
+use sqlx::Connection as _;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::PgConnection;
 
@@ -23,10 +24,11 @@ pub(super) async fn run(conn: &mut PgConnection) -> Result<(), Error> {
     if version < OLDEST_SERVER {
         return Err(Error::Conflict(format!("the server is PostgreSQL {}: 14 or newer is needed", version / 10_000)));
     }
-    sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut *conn).await?;
-    let migrated = migrate(conn).await;
-    sqlx::query("SELECT pg_advisory_unlock($1)").bind(LOCK).execute(conn).await?;
-    migrated
+    // The transaction's lock, not the session's: behind a pooler the next statement may be another session's.
+    let mut transaction = conn.begin().await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *transaction).await?;
+    migrate(&mut transaction).await?;
+    Ok(transaction.commit().await?)
 }
 
 async fn migrate(conn: &mut PgConnection) -> Result<(), Error> {
@@ -44,7 +46,9 @@ async fn migrate(conn: &mut PgConnection) -> Result<(), Error> {
              ALTER ROLE … SET search_path = {SCHEMA}"
         )));
     }
-    MIGRATIONS.run_direct(None, conn, false).await.map_err(|error| of_migration("database", error))
+    let mut migrator = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
+    migrator.set_locking(false);
+    migrator.run_direct(None, conn, false).await.map_err(|error| of_migration("database", error))
 }
 
 #[cfg(test)]
