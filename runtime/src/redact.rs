@@ -17,21 +17,62 @@ pub const STRUCK: &str = "[secret]";
 /// Shorter values are no secrets worth the name, and striking them out would tear texts apart.
 const SHORTEST: usize = 4;
 
-/// How many sets of secrets are remembered with their forms, and for how long one that is not asked for.
-const REMEMBERED: u64 = 1_000;
+/// What is remembered of the forms of sets of secrets, in bytes, and for how long a set that is not asked for.
+const REMEMBERED: u64 = 16 << 20;
 const IDLE: Duration = Duration::from_secs(60);
+/// Up to so many bytes of forms are looked for in one pass: an automaton takes some fifty times as much memory.
+const ONE_PASS: usize = 16 << 10;
 
 /// What finds the forms of a set of secrets. An attempt's secrets are mostly those of the one before.
-static FINDERS: LazyLock<Cache<Vec<String>, Finder>> =
-    LazyLock::new(|| Cache::builder().max_capacity(REMEMBERED).time_to_idle(IDLE).build());
+static FINDERS: LazyLock<Cache<Vec<String>, Arc<Finder>>> = LazyLock::new(|| {
+    let weight = |_: &Vec<String>, finder: &Arc<Finder>| u32::try_from(finder.bytes()).unwrap_or(u32::MAX);
+    Cache::builder().max_capacity(REMEMBERED).weigher(weight).time_to_idle(IDLE).build()
+});
 
-/// Finds secrets in every form, all of them in one pass. `None`: there are more of them than can be looked for.
-type Finder = Arc<Option<AhoCorasick>>;
+/// Finds secrets in every form.
+#[derive(Debug)]
+enum Finder {
+    /// All of them in one pass.
+    AtOnce(AhoCorasick),
+    /// Large ones, a key's text for example, one after another.
+    InTurn(Vec<String>),
+}
+
+impl Finder {
+    fn of(secrets: &[String]) -> Self {
+        let forms = secrets.iter().flat_map(|secret| forms(secret)).filter(|form| form.len() >= SHORTEST);
+        let forms: Vec<String> = forms.collect();
+        let automaton = (forms.iter().map(String::len).sum::<usize>() <= ONE_PASS).then(|| AhoCorasick::new(&forms));
+        match automaton {
+            Some(Ok(automaton)) => Self::AtOnce(automaton),
+            _ => Self::InTurn(forms),
+        }
+    }
+
+    /// What it takes of memory.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::AtOnce(automaton) => automaton.memory_usage(),
+            Self::InTurn(forms) => forms.iter().map(String::len).sum(),
+        }
+    }
+
+    /// Where they are; some may overlap.
+    fn find(&self, text: &str) -> Vec<Range<usize>> {
+        match self {
+            Self::AtOnce(automaton) => automaton.find_overlapping_iter(text).map(|found| found.range()).collect(),
+            Self::InTurn(forms) => forms
+                .iter()
+                .flat_map(|form| text.match_indices(form.as_str()).map(|(start, form)| start..start + form.len()))
+                .collect(),
+        }
+    }
+}
 
 /// Strikes some secrets out. Made for each attempt.
 #[derive(Clone, Default, Debug)]
 pub struct Redactor {
-    finder: Option<Finder>,
+    finder: Option<Arc<Finder>>,
 }
 
 impl Redactor {
@@ -45,8 +86,7 @@ impl Redactor {
         }
         let known = FINDERS.get(&secrets);
         let finder = known.unwrap_or_else(|| {
-            let forms = secrets.iter().flat_map(|secret| forms(secret)).filter(|form| form.len() >= SHORTEST);
-            let finder: Finder = Arc::new(AhoCorasick::new(forms).ok());
+            let finder = Arc::new(Finder::of(&secrets));
             FINDERS.insert(secrets, finder.clone());
             finder
         });
@@ -56,9 +96,7 @@ impl Redactor {
     /// `text` without the secrets. Where two forms overlap, all that either covers is struck.
     #[must_use]
     pub fn text(&self, text: &str) -> String {
-        let Some(finder) = &self.finder else { return text.to_owned() };
-        let Some(finder) = &**finder else { return STRUCK.to_owned() };
-        let mut found: Vec<Range<usize>> = finder.find_overlapping_iter(text).map(|found| found.range()).collect();
+        let mut found = self.finder.as_ref().map_or_else(Vec::new, |finder| finder.find(text));
         if found.is_empty() {
             return text.to_owned();
         }
@@ -182,6 +220,14 @@ mod tests {
         let redactor = Redactor::new(["abcdef", "cdefgh", "efghijkl"]);
         assert_eq!(redactor.text("xabcdefghijkly abcdefabcdef"), "x[secret]y [secret][secret]");
         assert_eq!(Redactor::new(["aaaa"]).text("baaaaab"), "b[secret]b");
+    }
+
+    #[test]
+    fn a_large_secret_is_struck_out_too() {
+        let key = format!("-----BEGIN KEY-----\n{}\n-----END KEY-----", "QUJD".repeat(2_000));
+        let redactor = Redactor::new([key.as_str(), "hunter22"]);
+        let text = format!("a {key} b hunter22 {}", json!({ "k": key }));
+        assert_eq!(redactor.text(&text), "a [secret] b [secret] {\"k\":\"[secret]\"}");
     }
 
     #[test]
