@@ -33,7 +33,7 @@ pub struct Installation {
 pub struct Options {
     /// PostgreSQL: also what a subscription applies.
     pub always: bool,
-    /// PostgreSQL 14 and later: a trigger can be replaced without locking readers out.
+    /// PostgreSQL 14 and later, and MariaDB: a trigger can be replaced, without locking readers out or a moment without it.
     pub replaces: bool,
 }
 
@@ -57,7 +57,7 @@ pub struct Installed {
 pub fn of(engine: Engine, names: &Names, table: &Table, wanted: &Wanted, options: Options) -> Installation {
     let (triggers, drafts) = match engine {
         Engine::Postgres => postgres::capture(names, table, wanted, options),
-        Engine::Mysql => mysql::capture(names, table, wanted),
+        Engine::Mysql => mysql::capture(names, table, wanted, options.replaces),
         Engine::Sqlite => sqlite::capture(names, table, wanted),
     };
     let mut hash = Sha256::new();

@@ -139,9 +139,14 @@ pub async fn reconcile(
     always: bool,
     wanted: &BTreeMap<(Option<String>, String), Wanted>,
 ) -> Result<Vec<State>, Fault> {
-    let replaces = session.engine() == Engine::Postgres
-        && one(session, "SELECT current_setting('server_version_num')").await?.and_then(|v| v.parse::<u32>().ok())
-            >= Some(140_000);
+    let replaces = match session.engine() {
+        Engine::Postgres => {
+            let version = one(session, "SELECT current_setting('server_version_num')").await?;
+            version.and_then(|version| version.parse::<u32>().ok()) >= Some(140_000)
+        }
+        Engine::Mysql => one(session, "SELECT VERSION()").await?.is_some_and(|version| version.contains("MariaDB")),
+        Engine::Sqlite => false,
+    };
     let options = Options { always, replaces };
     let there = installed(session, names, always).await?;
     let mut states = Vec::new();

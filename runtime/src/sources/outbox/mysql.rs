@@ -10,15 +10,20 @@ use super::row;
 use crate::connections::sql::Engine;
 use crate::databases::Table;
 
-/// The names of the table's triggers, and what makes them.
-pub(super) fn capture(names: &Names, table: &Table, wanted: &Wanted) -> (Vec<String>, Vec<String>) {
+/// The names of the table's triggers, and what makes them. Where they cannot be replaced, a row that is written between the end of
+/// one and the beginning of the next is told of to nobody: MySQL has no transactions for them.
+pub(super) fn capture(names: &Names, table: &Table, wanted: &Wanted, replaces: bool) -> (Vec<String>, Vec<String>) {
     let on = Engine::Mysql.quoted_table(table);
     let (mut triggers, mut statements) = (Vec::new(), Vec::new());
     for (operation, name) in OPERATIONS {
         let trigger = names.trigger(table, name);
         let quoted = qualified(table, &trigger);
-        statements.push(format!("DROP TRIGGER IF EXISTS {quoted}"));
-        let Some(want) = wanted.of(operation) else { continue };
+        let want = wanted.of(operation);
+        if !replaces || want.is_none() {
+            statements.push(format!("DROP TRIGGER IF EXISTS {quoted}"));
+        }
+        let Some(want) = want else { continue };
+        let create = if replaces { "CREATE OR REPLACE" } else { "CREATE" };
         let mut when = "@triggerd_suppress IS NULL OR @triggerd_suppress <> 'on'".to_owned();
         match filter::of(Engine::Mysql, table, &want.rows) {
             Sql::True => {}
@@ -29,7 +34,7 @@ pub(super) fn capture(names: &Names, table: &Table, wanted: &Wanted) -> (Vec<Str
         let own = table.schema.as_deref() == names.schema();
         let schema = if own { "NULL".to_owned() } else { text(table.schema.as_deref().unwrap_or_default()) };
         statements.push(format!(
-            "CREATE TRIGGER {quoted} AFTER {event} ON {on} FOR EACH ROW BEGIN /* {mark} */ IF {when} THEN \
+            "{create} TRIGGER {quoted} AFTER {event} ON {on} FOR EACH ROW BEGIN /* {mark} */ IF {when} THEN \
              INSERT INTO {outbox} (operation, schema_name, table_name, old_row, new_row, user_info, context, origin, \
              session_user_name, transaction) VALUES ('{name}', {schema}, {table_name}, {old}, {new}, @triggerd_user, \
              @triggerd_context, @triggerd_origin, USER(), CONNECTION_ID()); END IF; END",
