@@ -394,7 +394,7 @@ fn references(trigger: &Trigger) -> Vec<(PlaceOf, String)> {
             let place = format!("{pointer}/config/component");
             let source = source.get_or_insert_with(|| trigger.source.read());
             let named = source.pointer(&place).and_then(Value::as_str).filter(|name| !name.contains("{{"));
-            found.extend(named.map(|name| (PlaceOf { pointer: place.clone(), is_condition: false }, name.to_owned())));
+            found.extend(named.map(|name| (PlaceOf { pointer: place, is_condition: false }, name.to_owned())));
         }
         actions.extend(listed(&action.fallback, &join(&pointer, "fallback")));
     }

@@ -45,6 +45,7 @@ pub mod sweep;
 pub mod syncs;
 pub mod telemetry;
 pub mod trial;
+pub mod turns;
 pub mod usage;
 pub mod wasm;
 pub mod write_through;

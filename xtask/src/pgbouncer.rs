@@ -20,6 +20,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/make", "make"),
     ("/usr/bin/pkg-config", "pkg-config"),
     ("/usr/include/event2/event.h", "libevent-dev"),
+    ("/usr/include/openssl/ssl.h", "libssl-dev"),
 ];
 
 /// Downloads and compiles it, where it is not there yet.
@@ -33,9 +34,6 @@ pub fn prepare() -> Result<()> {
         if !PathBuf::from(file).exists() {
             install(package, package)?;
         }
-    }
-    if !answers("sh", &["-c", "ls /usr/include/openssl/ssl.h"]) {
-        install("OpenSSL's headers", "libssl-dev")?;
     }
     eprintln!("Preparing {} (0.7 MB, once) …", program.display());
     let unfinished = dir.join("unfinished");

@@ -157,10 +157,7 @@ impl Api {
         // Only a tenant that is near its quota has its triggers looked through for those that are not its own.
         let all = index.count(&caller.tenant) as u64;
         let own = || index.all(&caller.tenant).iter().filter(|trigger| !is_internal(&trigger.tag)).count() as u64;
-        if all < most {
-            return Ok(());
-        }
-        if index.get(&caller.tenant, tag).is_some() || own() < most {
+        if all < most || index.get(&caller.tenant, tag).is_some() || own() < most {
             return Ok(());
         }
         Err(used_up(most, "triggers"))

@@ -4,16 +4,16 @@
 //! that a caller who goes away leaves no stored definition out of the index. Of two changes of one trigger the second waits for
 //! the next commit: what it meets is decided by what the first left.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use tokio::sync::{MutexGuard, oneshot};
 use triggerd_core::definition::Trigger;
 use triggerd_core::index::Index;
 
 use super::in_force::InForce;
 use crate::store::{Error, PutOutcome, Store, TriggerChange};
+use crate::turns::Turns;
 
 /// The most changes of one commit: nodes that share a store wait for each other's.
 const MOST: usize = 128;
@@ -21,9 +21,8 @@ const MOST: usize = 128;
 /// Changes on their way.
 pub struct Queue {
     store: Store,
-    waiting: Mutex<VecDeque<Waiting>>,
-    /// Held from before the store is read or written until the index says the same.
-    turn: tokio::sync::Mutex<()>,
+    /// A turn lasts from before the store is read or written until the index says the same.
+    turns: Turns<Waiting>,
 }
 
 struct Waiting {
@@ -36,12 +35,12 @@ struct Waiting {
 impl Queue {
     /// Nothing is on its way.
     pub fn new(store: Store) -> Self {
-        Self { store, waiting: Mutex::default(), turn: tokio::sync::Mutex::default() }
+        Self { store, turns: Turns::default() }
     }
 
     /// Keeps changes out for as long as the guard lives.
     pub async fn pause(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().await
+        self.turns.take().await
     }
 
     /// Keeps a change and puts it in force.
@@ -52,7 +51,7 @@ impl Queue {
         draft: Option<Trigger>,
     ) -> Result<PutOutcome, Error> {
         let (answer, done) = oneshot::channel();
-        self.waiting.lock().push_back(Waiting { change, draft, answer });
+        self.turns.ask(Waiting { change, draft, answer });
         let (queue, in_force) = (Arc::clone(self), Arc::clone(in_force));
         tokio::spawn(async move {
             let _turn = queue.pause().await;
@@ -64,18 +63,10 @@ impl Queue {
         done.await.unwrap_or_else(|_| Err(Error::Unavailable("the server is ending".to_owned())))
     }
 
-    /// What is committed together. Each change brings a turn of its own, so that nobody is left waiting; a turn that finds
-    /// nothing is cheap.
+    /// What is committed together: changes of different triggers.
     fn next(&self) -> Vec<Waiting> {
-        let mut waiting = self.waiting.lock();
-        let (mut group, mut named) = (Vec::new(), HashSet::new());
-        while let Some(first) = waiting.front() {
-            if group.len() == MOST || !named.insert((first.change.tenant.clone(), first.change.tag.clone())) {
-                break;
-            }
-            group.extend(waiting.pop_front());
-        }
-        group
+        let mut named = HashSet::new();
+        self.turns.next(MOST, |waiting| named.insert((waiting.change.tenant.clone(), waiting.change.tag.clone())))
     }
 
     async fn commit(&self, in_force: &InForce, mut group: Vec<Waiting>) {

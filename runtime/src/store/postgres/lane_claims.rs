@@ -3,10 +3,9 @@
 //! A claim of its own for each took a transaction of four exchanges, and under load more of them waited for a connection than got
 //! one.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 use jiff::Timestamp;
-use parking_lot::Mutex;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Row as _};
 use tokio::sync::oneshot;
@@ -18,19 +17,16 @@ use super::open::closed;
 use super::{Store, lanes};
 use crate::carried_on::CarriedOn;
 use crate::store::{Claimed, Error};
+use crate::turns::Turns;
 
 /// The most lanes of one transaction: it keeps others out of them.
 const MOST: usize = 128;
 
-/// Who waits for the first run of a lane.
-#[derive(Default)]
-pub(super) struct LaneClaims {
-    waiting: Mutex<VecDeque<Asker>>,
-    /// Held by whoever serves.
-    turn: tokio::sync::Mutex<()>,
-}
+/// Those who wait for the first run of a lane.
+pub(super) type LaneClaims = Turns<Asker>;
 
-struct Asker {
+/// One of them.
+pub(super) struct Asker {
     lane: Uuid,
     due: i64,
     lease_until: Timestamp,
@@ -48,13 +44,12 @@ impl Store {
     ) -> Result<Option<Claimed>, Error> {
         let (answer, told) = oneshot::channel();
         let (lane, due) = (lanes::digest(tenant, trigger, key), self.due_at(now));
-        self.lane_claims.waiting.lock().push_back(Asker { lane, due, lease_until, answer });
+        self.lane_claims.ask(Asker { lane, due, lease_until, answer });
         let store = self.clone();
-        // Each brings a turn, so that nobody is left waiting; one that finds nobody costs nothing. What others wait for goes on where
-        // this caller goes away.
+        // What others wait for goes on where this caller goes away.
         CarriedOn::new(async move {
-            let _turn = store.lane_claims.turn.lock().await;
-            let askers = store.lane_claims.next();
+            let _turn = store.lane_claims.take().await;
+            let askers = store.lane_claims.next(MOST, |_| true);
             if !askers.is_empty() {
                 store.serve(askers).await;
             }
@@ -109,13 +104,5 @@ impl Store {
             })
         })
         .await
-    }
-}
-
-impl LaneClaims {
-    fn next(&self) -> Vec<Asker> {
-        let mut waiting = self.waiting.lock();
-        let most = waiting.len().min(MOST);
-        waiting.drain(..most).collect()
     }
 }
