@@ -21,6 +21,10 @@ pub(super) const LISTED: &str = "e.seq, e.id AS event_id, e.accepted_at, e.run_c
         sum(r.attempts)::bigint AS attempts, max(r.last_attempt_at) AS last_attempt_at \
         FROM runs AS r WHERE r.id BETWEEN e.first_run AND e.last_run AND r.event_id = e.id) AS s ON e.run_count > 0";
 
+/// A table `wanted` of the tenants and tags that the statement's first parameter holds: a JSON array of pairs.
+pub(super) const WANTED: &str = "WITH wanted (tenant, tag) AS \
+     (SELECT value ->> 0, value ->> 1 FROM jsonb_array_elements(CAST(CAST($1 AS text) AS jsonb)))";
+
 /// An id as it is bound.
 pub(super) fn id(id: Uuid) -> Uuid {
     id

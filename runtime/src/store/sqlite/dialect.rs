@@ -22,6 +22,10 @@ pub(super) const LISTED: &str = "e.seq, e.id AS event_id, e.accepted_at, e.run_c
     (SELECT max(r.last_attempt_at) FROM runs AS r WHERE r.seq BETWEEN e.seq << 18 AND (e.seq << 18) | 262143) AS last_attempt_at \
     FROM events AS e";
 
+/// A table `wanted` of the tenants and tags that the statement's first parameter holds: a JSON array of pairs. It is joined from the
+/// left with `CROSS JOIN`, so that it is what is walked.
+pub(super) const WANTED: &str = "WITH wanted (tenant, tag) AS (SELECT value ->> 0, value ->> 1 FROM json_each($1))";
+
 /// An id as it is bound.
 pub(super) fn id(id: Uuid) -> Vec<u8> {
     id.as_bytes().to_vec()

@@ -7,6 +7,7 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, Row};
 use triggerd_core::id::TenantId;
 
+use super::dialect::WANTED;
 use super::triggers::{decode, wanted};
 use super::{Connection, Store, all_changed, rows};
 use crate::store::{ChangeKind, Error, PutMode, PutOutcome, StoredTrigger, TriggerChange};
@@ -37,16 +38,11 @@ type Latest = HashMap<(TenantId, String), (StoredTrigger, bool)>;
 
 async fn latest(conn: &mut Connection, named: &[(&TenantId, &str)]) -> Result<Latest, Error> {
     let sql = format!(
-        "{} SELECT t.tenant, t.tag, t.version, definition, stored_at, created_at, ended_at FROM wanted w \
-         JOIN trigger_versions t ON t.tenant = w.tenant AND t.tag = w.tag AND t.version = \
-         (SELECT max(m.version) FROM trigger_versions m WHERE m.tenant = w.tenant AND m.tag = w.tag)",
-        wanted(named.len()),
+        "{WANTED} SELECT t.tenant, t.tag, t.version, definition, stored_at, created_at, ended_at \
+         FROM wanted w CROSS JOIN trigger_versions t WHERE t.tenant = w.tenant AND t.tag = w.tag AND t.version = \
+         (SELECT max(m.version) FROM trigger_versions m WHERE m.tenant = w.tenant AND m.tag = w.tag)"
     );
-    // Its text differs with the number of rows: kept prepared it would push others out.
-    let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
-    for (tenant, tag) in named {
-        query = query.bind(tenant.as_str()).bind(*tag);
-    }
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(wanted(named.iter().copied()));
     let mut latest = HashMap::with_capacity(named.len());
     for row in query.fetch_all(conn).await? {
         let stored = decode(&row)?;
@@ -90,6 +86,8 @@ async fn end(conn: &mut Connection, done: &[(&TriggerChange, &PutOutcome)]) -> R
          WHERE trigger_versions.tenant = ended.tenant AND trigger_versions.tag = ended.tag AND ended_at IS NULL",
         rows(ended.len(), 3),
     );
+    // Its text differs with the number of rows: kept prepared it would push others out. Only within a transaction, since
+    // behind a pooler what is not kept is gone with it.
     let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
     for change in ended {
         query = query.bind(change.tenant.as_str()).bind(&change.tag).bind(change.now.as_millisecond());
@@ -114,7 +112,6 @@ async fn insert(conn: &mut Connection, done: &[(&TriggerChange, &PutOutcome)]) -
         "INSERT INTO trigger_versions (tenant, tag, version, definition, stored_at, created_at) VALUES {}",
         rows(new.len(), 6)
     );
-    // Its text differs with the number of rows: kept prepared it would push others out.
     let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
     for stored in new {
         query = query

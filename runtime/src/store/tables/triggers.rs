@@ -1,11 +1,13 @@
 //! Trigger definitions: every version, each in force from when it was stored until the next or the deletion.
 
 use jiff::Timestamp;
+use serde_json::json;
 use sqlx::{AssertSqlSafe, Row};
 use triggerd_core::id::TenantId;
 
 use super::decode::at;
-use super::{DbRow, Store, decode, rows};
+use super::dialect::WANTED;
+use super::{DbRow, Store, decode};
 use crate::store::{Error, StoredTrigger};
 
 /// Triggers that are asked for in one statement.
@@ -34,15 +36,12 @@ impl Store {
         for named in named.chunks(CHUNK) {
             let mut conn = self.reader().await?;
             let sql = format!(
-                "{} SELECT t.tenant, t.tag, version, definition, stored_at, created_at FROM wanted w \
-                 JOIN trigger_versions t ON t.tenant = w.tenant AND t.tag = w.tag WHERE ended_at IS NULL",
-                wanted(named.len()),
+                "{WANTED} SELECT t.tenant, t.tag, version, definition, stored_at, created_at \
+                 FROM wanted w CROSS JOIN trigger_versions t \
+                 WHERE t.tenant = w.tenant AND t.tag = w.tag AND ended_at IS NULL"
             );
-            let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
-            for (tenant, tag) in named {
-                query = query.bind(tenant.as_str()).bind(tag);
-            }
-            out.extend(decode_all(&query.fetch_all(&mut *conn).await?)?);
+            let wanted = wanted(named.iter().map(|(tenant, tag)| (tenant, tag.as_str())));
+            out.extend(decode_all(&sqlx::query(AssertSqlSafe(sql)).bind(wanted).fetch_all(&mut *conn).await?)?);
         }
         Ok(out)
     }
@@ -89,9 +88,10 @@ impl Store {
     }
 }
 
-/// A table `wanted` of `count` tenants and tags, which are the statement's first parameters.
-pub(super) fn wanted(count: usize) -> String {
-    format!("WITH wanted (tenant, tag) AS (VALUES {})", rows(count, 2))
+/// Tenants and tags, as [`WANTED`] takes them.
+pub(super) fn wanted<'a>(named: impl Iterator<Item = (&'a TenantId, &'a str)>) -> String {
+    let named: Vec<[&str; 2]> = named.map(|(tenant, tag)| [tenant.as_str(), tag]).collect();
+    json!(named).to_string()
 }
 
 fn decode_all(rows: &[DbRow]) -> Result<Vec<StoredTrigger>, Error> {
