@@ -6,7 +6,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row as _};
 use triggerd_core::id::TenantId;
 
-use super::tables::idempotency::{COLUMNS, answers};
+use super::tables::idempotency::{COLUMNS, answer};
 use super::text;
 use crate::store::Idempotency;
 
@@ -53,5 +53,10 @@ pub(super) async fn keep(
         .bind(known.iter().map(|(_, i)| text::kept(&i.key)).collect::<Vec<_>>())
         .fetch_all(conn)
         .await?;
-    answers(&rows)
+    rows.iter()
+        .map(|row| {
+            let (tenant, found) = answer(row).map_err(|e| sqlx::Error::Decode(e.into()))?;
+            Ok(((tenant, found.key.clone()), found))
+        })
+        .collect()
 }

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use futures_util::TryStreamExt;
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, Either, Executor, Row};
+use rusqlite::Connection;
+use sqlx::sqlite::{LockedSqliteHandle, SqliteConnection};
 use triggerd_core::id::{RunId, TenantId};
 
-use super::batch::{Kind, Parameters, Shape, Texts, size_for};
-use super::rows::{AppendRow, UpdateRow};
+use super::batch::{Kind, Parameters, statement};
+use super::raw::Raw;
+use super::rows::{AppendRow, UpdateRow, bind_event, bind_run, bind_update};
 use super::work::{Applied, Work};
 use super::{fault, idempotency};
 use crate::store::{AppendOutcome, Error, Idempotency};
@@ -44,6 +44,16 @@ impl Hot {
         }
     }
 
+    /// Adds the keys whose answers were kept with it.
+    fn kept_keys(&self, known: &mut Known) {
+        let Self::Append { rows, .. } = self else { return };
+        for row in rows {
+            if let Some(answer) = &row.idempotency {
+                known.entry((row.tenant.clone(), answer.key.clone())).or_insert_with(|| answer.clone());
+            }
+        }
+    }
+
     fn fail(&mut self, error: Error) {
         match self {
             Self::Append { result, .. } => *result = Err(error),
@@ -54,171 +64,140 @@ impl Hot {
 
 /// Applies hot operations to the writer's connection.
 pub(super) struct Applier {
+    raw: Raw,
     next_seq: i64,
-    texts: Texts,
 }
 
 impl Applier {
     pub(super) async fn of(conn: &mut SqliteConnection) -> Result<Self, Error> {
-        let last: i64 = sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM events").fetch_one(conn).await?;
-        Ok(Self { next_seq: last + 1, texts: Texts::default() })
+        let last: i64 = sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM events").fetch_one(&mut *conn).await?;
+        Ok(Self { raw: Raw::of(conn).await?, next_seq: last + 1 })
+    }
+
+    /// Lets go of the connection, so that it can be closed.
+    pub(super) fn end(self, lent: &mut LockedSqliteHandle<'_>) {
+        self.raw.end(lent);
     }
 
     /// Begins a transaction and applies all of `hot`; commits it where asked to. An operation at fault fails alone.
     /// An error leaves the transaction to be rolled back.
-    pub(super) async fn apply(
+    pub(super) fn apply(
         &mut self,
-        conn: &mut SqliteConnection,
+        lent: &mut LockedSqliteHandle<'_>,
         hot: &mut [&mut Hot],
         commit: bool,
-    ) -> Result<(), sqlx::Error> {
-        match self.apply_all(conn, hot, true, commit).await {
-            Err(error) if fault::is_of_one_row(&error) => {}
-            other => return other,
-        }
-        // Rare: somebody's row was refused. Each on its own then, to find out whose.
-        sqlx::query("ROLLBACK").execute(&mut *conn).await?;
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut *conn).await?;
-        for op in hot {
-            sqlx::query("SAVEPOINT op").execute(&mut *conn).await?;
-            match self.apply_all(conn, std::slice::from_mut(op), false, false).await {
-                Ok(()) => {}
-                Err(error) if fault::is_of_one_row(&error) => {
-                    sqlx::query("ROLLBACK TO op").execute(&mut *conn).await?;
-                    op.fail(error.into());
-                }
-                Err(error) => return Err(error),
-            }
-            sqlx::query("RELEASE op").execute(&mut *conn).await?;
-        }
-        if commit {
-            sqlx::query("COMMIT").execute(&mut *conn).await?;
-        }
-        Ok(())
-    }
-
-    async fn apply_all(
-        &mut self,
-        conn: &mut SqliteConnection,
-        hot: &mut [&mut Hot],
-        begin: bool,
-        commit: bool,
-    ) -> Result<(), sqlx::Error> {
+    ) -> rusqlite::Result<()> {
+        let Self { raw, next_seq } = self;
+        let conn = raw.lent(lent);
         // Before the transaction: nobody else writes, so that what is read here stays so.
-        let known = known_keys(conn, hot).await?;
-        let mut work = Work::default();
-        let mut keys = Vec::new();
-        let mut outcomes = Vec::new();
-        for op in hot.iter() {
-            match &**op {
-                Hot::Append { rows, .. } => {
-                    outcomes.push(work.add_appends(rows, &known, &mut keys, &mut self.next_seq))
-                }
-                Hot::Record { rows, .. } => {
-                    work.add_updates(rows);
-                    outcomes.push(Vec::new());
-                }
+        let known = known_keys(conn, hot)?;
+        run(conn, "BEGIN IMMEDIATE")?;
+        match apply_all(conn, next_seq, &known, hot) {
+            Err(error) if fault::is_of_one_row(&error) => {
+                run(conn, "ROLLBACK")?;
+                run(conn, "BEGIN IMMEDIATE")?;
+                apply_each(conn, next_seq, &known, hot)?;
             }
+            other => other?,
         }
-        let kept = idempotency::Rows::of(&keys);
-        let applied = self.run(conn, &work, kept, begin, commit).await?;
-        let held: Vec<bool> = work.places.iter().map(|(round, id)| applied.holds(*round, *id)).collect();
-        let mut held = held.into_iter();
-        for (op, outcome) in hot.iter_mut().zip(outcomes) {
-            match &mut **op {
-                Hot::Append { result, .. } => *result = Ok(outcome),
-                Hot::Record { rows, result } => *result = Ok(held.by_ref().take(rows.len()).collect()),
-            }
-        }
-        Ok(())
+        if commit { run(conn, "COMMIT") } else { Ok(()) }
     }
 
-    async fn run(
-        &mut self,
-        conn: &mut SqliteConnection,
-        work: &Work<'_>,
-        keys: Option<idempotency::Rows>,
-        begin: bool,
-        commit: bool,
-    ) -> Result<Applied, sqlx::Error> {
-        let mut applied = Applied::default();
-        if keys.is_none()
-            && let Some(statements) = work.joined()
-        {
-            let shape = Shape { begin, statements, commit };
-            let ids = self.send(conn, work, shape, [0; 3]).await?;
-            applied.take(ids, work.updates.first());
-            return Ok(applied);
-        }
-        if begin {
-            sqlx::query("BEGIN IMMEDIATE").execute(&mut *conn).await?;
-        }
-        self.run_in_chunks(conn, Kind::Events, work, work.events.len()).await?;
-        self.run_in_chunks(conn, Kind::Runs, work, work.runs.len()).await?;
-        for round in 0..work.updates.len() {
-            let part = work.round(round);
-            let ids = self.run_in_chunks(conn, Kind::Updates, &part, part.updates[0].len()).await?;
-            applied.take(ids, part.updates.first());
-        }
-        if let Some(keys) = keys {
-            keys.keep(conn).await?;
-        }
-        if commit {
-            sqlx::query("COMMIT").execute(&mut *conn).await?;
-        }
-        Ok(applied)
-    }
-
-    async fn run_in_chunks(
-        &mut self,
-        conn: &mut SqliteConnection,
-        kind: Kind,
-        work: &Work<'_>,
-        rows: usize,
-    ) -> Result<Vec<RunId>, sqlx::Error> {
-        let mut done = 0;
-        let mut ids = Vec::new();
-        while done < rows {
-            let size = size_for(rows - done);
-            let shape = Shape { begin: false, statements: vec![(kind, size)], commit: false };
-            ids.extend(self.send(conn, work, shape, [done; 3]).await?);
-            done += size;
-        }
-        Ok(ids)
-    }
-
-    /// Sends one text with the rows from `from` on; answers with the runs that were updated.
-    async fn send(
-        &mut self,
-        conn: &mut SqliteConnection,
-        work: &Work<'_>,
-        shape: Shape,
-        from: [usize; 3],
-    ) -> Result<Vec<RunId>, sqlx::Error> {
-        let mut parameters = Parameters::default();
-        parameters.reserve(&shape.statements);
-        for (kind, size) in &shape.statements {
-            let bound = work.bind(*kind, from[*kind as usize], *size, &mut parameters);
-            parameters.pad(*kind, size - bound);
-        }
-        let text = self.texts.of(shape);
-        let query = sqlx::query_with(AssertSqlSafe(text), parameters.into_inner());
-        let mut answers = conn.fetch_many(query);
-        let mut ids = Vec::new();
-        while let Some(answer) = answers.try_next().await? {
-            if let Either::Right(row) = answer {
-                ids.extend(RunId::from_slice(row.try_get(0)?));
-            }
-        }
-        Ok(ids)
+    /// Undoes what was applied and not committed.
+    pub(super) fn roll_back(&self, lent: &mut LockedSqliteHandle<'_>) -> rusqlite::Result<()> {
+        let conn = self.raw.lent(lent);
+        // SQLite may have rolled back by itself.
+        if conn.is_autocommit() { Ok(()) } else { run(conn, "ROLLBACK") }
     }
 }
 
+type Known = HashMap<(TenantId, String), Idempotency>;
+
+fn run(conn: &Connection, sql: &str) -> rusqlite::Result<()> {
+    conn.prepare_cached(sql)?.raw_execute().map(drop)
+}
+
+/// Rare: somebody's row was refused. Each on its own then, to find out whose.
+fn apply_each(conn: &Connection, next_seq: &mut i64, known: &Known, hot: &mut [&mut Hot]) -> rusqlite::Result<()> {
+    // An answer that was kept by an operation before is not among the known ones.
+    let mut known = known.clone();
+    for op in hot {
+        run(conn, "SAVEPOINT op")?;
+        match apply_all(conn, next_seq, &known, std::slice::from_mut(op)) {
+            Ok(()) => op.kept_keys(&mut known),
+            Err(error) if fault::is_of_one_row(&error) => {
+                run(conn, "ROLLBACK TO op")?;
+                op.fail(error.into());
+            }
+            Err(error) => return Err(error),
+        }
+        run(conn, "RELEASE op")?;
+    }
+    Ok(())
+}
+
+fn apply_all(conn: &Connection, next_seq: &mut i64, known: &Known, hot: &mut [&mut Hot]) -> rusqlite::Result<()> {
+    let mut work = Work::default();
+    let mut keys = Vec::new();
+    let mut outcomes = Vec::new();
+    for op in hot.iter() {
+        match &**op {
+            Hot::Append { rows, .. } => outcomes.push(work.add_appends(rows, known, &mut keys, next_seq)),
+            Hot::Record { rows, .. } => {
+                work.add_updates(rows);
+                outcomes.push(Vec::new());
+            }
+        }
+    }
+    let applied = write(conn, &work)?;
+    idempotency::keep(conn, &keys)?;
+    let held: Vec<bool> = work.places.iter().map(|(round, id)| applied.holds(*round, *id)).collect();
+    let mut held = held.into_iter();
+    for (op, outcome) in hot.iter_mut().zip(outcomes) {
+        match &mut **op {
+            Hot::Append { result, .. } => *result = Ok(outcome),
+            Hot::Record { rows, result } => *result = Ok(held.by_ref().take(rows.len()).collect()),
+        }
+    }
+    Ok(())
+}
+
+fn write(conn: &Connection, work: &Work<'_>) -> rusqlite::Result<Applied> {
+    in_chunks(conn, Kind::Events, &work.events, |(seq, row), out| bind_event(row, *seq, out))?;
+    in_chunks(conn, Kind::Runs, &work.runs, |(seq, row, run), out| bind_run(run, *seq, row, out))?;
+    let mut applied = Applied::default();
+    for round in &work.updates {
+        applied.take(in_chunks(conn, Kind::Updates, round, |row, out| bind_update(row, out))?, round.len());
+    }
+    Ok(applied)
+}
+
+/// Writes rows with as few statements as there are for them; answers with the runs that were updated.
+fn in_chunks<T>(
+    conn: &Connection,
+    kind: Kind,
+    mut rows: &[T],
+    bind: impl Fn(&T, &mut Parameters<'_, '_>) -> rusqlite::Result<()>,
+) -> rusqlite::Result<Vec<RunId>> {
+    let mut ids = Vec::new();
+    while !rows.is_empty() {
+        let (mut statement, size) = statement(conn, kind, rows.len())?;
+        let (now, later) = rows.split_at(size);
+        let mut parameters = Parameters::of(&mut statement);
+        for row in now {
+            bind(row, &mut parameters)?;
+        }
+        let mut updated = statement.raw_query();
+        while let Some(row) = updated.next()? {
+            ids.extend(RunId::from_slice(row.get_ref(0)?.as_blob()?));
+        }
+        rows = later;
+    }
+    Ok(ids)
+}
+
 /// The keys among these operations' that have an answer already.
-async fn known_keys(
-    conn: &mut SqliteConnection,
-    hot: &[&mut Hot],
-) -> Result<HashMap<(TenantId, String), Idempotency>, sqlx::Error> {
+fn known_keys(conn: &Connection, hot: &[&mut Hot]) -> rusqlite::Result<Known> {
     let asked: Vec<&AppendRow> = hot
         .iter()
         .filter_map(|op| match &**op {
@@ -228,5 +207,5 @@ async fn known_keys(
         .flatten()
         .filter(|row| row.idempotency.is_some())
         .collect();
-    if asked.is_empty() { Ok(HashMap::new()) } else { idempotency::find_all(conn, &asked).await }
+    if asked.is_empty() { Ok(Known::new()) } else { idempotency::find_all(conn, &asked) }
 }

@@ -2,20 +2,20 @@
 
 use std::collections::HashMap;
 
+use rusqlite::types::Type;
+use rusqlite::{Connection, Row};
 use serde_json::{Value, json};
-use sqlx::AssertSqlSafe;
-use sqlx::sqlite::SqliteConnection;
 use triggerd_core::id::TenantId;
 
 use super::rows::AppendRow;
-use super::tables::idempotency::{COLUMNS, answers};
+use super::tables::idempotency::COLUMNS;
 use crate::store::Idempotency;
 
 /// Those of `rows`' keys that have an answer.
-pub(super) async fn find_all(
-    conn: &mut SqliteConnection,
+pub(super) fn find_all(
+    conn: &Connection,
     rows: &[&AppendRow],
-) -> Result<HashMap<(TenantId, String), Idempotency>, sqlx::Error> {
+) -> rusqlite::Result<HashMap<(TenantId, String), Idempotency>> {
     let asked: Vec<Value> = rows
         .iter()
         .filter_map(|row| row.idempotency.as_ref().map(|i| json!([row.tenant.as_str(), i.key, row.accepted_at])))
@@ -25,38 +25,37 @@ pub(super) async fn find_all(
          CROSS JOIN idempotency AS i ON i.tenant = asked.value ->> 0 AND i.key = asked.value ->> 1 \
          WHERE i.expires_at > asked.value ->> 2"
     );
-    let found = sqlx::query(AssertSqlSafe(sql)).bind(Value::Array(asked).to_string()).fetch_all(conn).await?;
-    answers(&found)
+    conn.prepare_cached(&sql)?.query_map([Value::Array(asked).to_string()], answer)?.collect()
 }
 
-/// New answers, ready to be kept with their events.
-pub(super) struct Rows(String);
+/// An answer by whose it is and its key.
+fn answer(row: &Row<'_>) -> rusqlite::Result<((TenantId, String), Idempotency)> {
+    let (tenant, key): (String, String) = (row.get(0)?, row.get(1)?);
+    let expires_at = jiff::Timestamp::from_millisecond(row.get(5)?)
+        .map_err(|e| rusqlite::Error::FromSqlConversionFailure(5, Type::Integer, e.into()))?;
+    let found =
+        Idempotency { key: key.clone(), fingerprint: row.get(2)?, status: row.get(3)?, body: row.get(4)?, expires_at };
+    Ok(((TenantId::new(&tenant), key), found))
+}
 
-impl Rows {
-    /// `None` where there is nothing to keep.
-    pub(super) fn of(keys: &[(&TenantId, &Idempotency)]) -> Option<Self> {
-        if keys.is_empty() {
-            return None;
-        }
-        let rows: Vec<Value> = keys
-            .iter()
-            .map(|(tenant, i)| {
-                let expires = i.expires_at.as_millisecond();
-                json!([tenant.as_str(), i.key, hex::encode(i.fingerprint), i.status, i.body, expires])
-            })
-            .collect();
-        Some(Self(Value::Array(rows).to_string()))
+/// Keeps new answers with their events.
+pub(super) fn keep(conn: &Connection, keys: &[(&TenantId, &Idempotency)]) -> rusqlite::Result<()> {
+    if keys.is_empty() {
+        return Ok(());
     }
-
-    pub(super) async fn keep(self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        // Whatever is replaced has expired: the group looked for answers that have not.
-        sqlx::query(
-            "INSERT OR REPLACE INTO idempotency (tenant, key, fingerprint, status, body, expires_at) \
-             SELECT value ->> 0, value ->> 1, unhex(value ->> 2), value ->> 3, value ->> 4, value ->> 5 FROM json_each(?)",
-        )
-        .bind(self.0)
-        .execute(conn)
-        .await?;
-        Ok(())
+    // Whatever is replaced has expired: the group looked for answers that have not.
+    let mut statement = conn.prepare_cached(
+        "INSERT OR REPLACE INTO idempotency (tenant, key, fingerprint, status, body, expires_at) VALUES (?, ?, ?, ?, ?, ?)",
+    )?;
+    for (tenant, i) in keys {
+        statement.execute((
+            tenant.as_str(),
+            &i.key,
+            i.fingerprint,
+            i.status,
+            &i.body,
+            i.expires_at.as_millisecond(),
+        ))?;
     }
+    Ok(())
 }

@@ -16,6 +16,7 @@ mod lanes;
 mod metrics;
 mod migrate;
 mod open;
+mod raw;
 mod replay;
 mod rows;
 mod runs;

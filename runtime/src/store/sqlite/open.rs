@@ -50,7 +50,13 @@ impl Store {
             .connect_with(reading(&path))
             .await?;
         let (ops, queue) = mpsc::channel(QUEUE);
-        tokio::spawn(writer.run(queue));
+        // It blocks while it writes, and is not to wait behind other tasks: what it waits for, everybody does.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = runtime.map_err(|e| Error::Unavailable(format!("cannot start the writer: {e}")))?;
+        std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || runtime.block_on(writer.run(queue)))
+            .map_err(|e| Error::Unavailable(format!("cannot start the writer's thread: {e}")))?;
         Ok(Self { ops, readers, clock: options.clock })
     }
 
@@ -178,11 +184,12 @@ fn writing(path: &Path) -> SqliteConnectOptions {
         .foreign_keys(false)
         .pragma("wal_autocheckpoint", "0")
         .pragma("temp_store", "memory")
-        .pragma("cache_size", "-16384")
+        // Its list of pages is walked at every commit after the tables have grown: a larger one costs more than it saves.
+        .pragma("cache_size", "-8192")
         .pragma("mmap_size", "0")
         .statement_cache_capacity(192)
         .row_buffer_size(1024)
-        .thread_name(|_| "store-writer".to_owned())
+        .thread_name(|_| "store-calls".to_owned())
         .disable_statement_logging()
 }
 

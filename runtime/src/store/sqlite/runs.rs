@@ -7,7 +7,6 @@ use sqlx::{AssertSqlSafe, Row};
 use triggerd_core::event::Event;
 use triggerd_core::id::{EventId, RunId, TenantId};
 
-use super::batch::Parameters;
 use super::decode::{self, RUN_COLUMNS};
 use super::open::Store;
 use super::rows;
@@ -103,9 +102,22 @@ impl Store {
                     return Err(Error::Conflict(format!("event {event} has too many runs")));
                 }
                 for (n, run) in runs.iter().enumerate() {
-                    let mut parameters = Parameters::default();
-                    rows::bind_run(run, next + n as i64, &tenant, now, now, &mut parameters);
-                    sqlx::query_with(super::batch::INSERT_RUN, parameters.into_inner()).execute(&mut *conn).await?;
+                    sqlx::query(
+                        "INSERT INTO runs (seq, id, tenant, trigger, version, state, epoch, due_at, queue, ordering_key, created_at) \
+                         VALUES (?1, ?2, ?3, ?4, ?5, iif(?6, 'running', 'pending'), ?6, ?7, ?8, ?9, ?10)",
+                    )
+                    .bind(next + n as i64)
+                    .bind(run.id.as_bytes().as_slice())
+                    .bind(tenant.as_str())
+                    .bind(&*run.trigger)
+                    .bind(i64::from(run.version))
+                    .bind(run.lease_until.is_some())
+                    .bind(run.lease_until.map_or(now, |t| t.as_millisecond()))
+                    .bind(run.queue.as_deref())
+                    .bind(run.ordering_key.as_deref())
+                    .bind(now)
+                    .execute(&mut *conn)
+                    .await?;
                 }
                 sqlx::query("UPDATE events SET run_count = run_count + ? WHERE seq = ?")
                     .bind(runs.len() as i64)

@@ -4,8 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use triggerd_core::id::{RunId, TenantId};
 
-use super::batch::{Kind, LARGEST_JOINED, Parameters, size_for};
-use super::rows::{AppendRow, RUN_BITS, UpdateRow, bind_event, bind_run, bind_update};
+use super::rows::{AppendRow, RUN_BITS, UpdateRow};
 use crate::store::{AppendOutcome, Idempotency, NewRun};
 
 /// The rows of many operations.
@@ -58,37 +57,6 @@ impl<'a> Work<'a> {
             self.places.push((*round, row.id));
         }
     }
-
-    /// The reports of one round alone.
-    pub(super) fn round(&self, round: usize) -> Self {
-        Self { updates: vec![self.updates[round].clone()], ..Self::default() }
-    }
-
-    /// The statements of one text that holds everything, where one can.
-    pub(super) fn joined(&self) -> Option<Vec<(Kind, usize)>> {
-        if self.updates.len() > 1 {
-            return None;
-        }
-        let updates = self.updates.first().map_or(0, Vec::len);
-        let counts = [(Kind::Events, self.events.len()), (Kind::Runs, self.runs.len()), (Kind::Updates, updates)];
-        if counts.iter().any(|(_, n)| *n > LARGEST_JOINED) {
-            return None;
-        }
-        Some(counts.iter().filter(|(_, n)| *n > 0).map(|(kind, n)| (*kind, size_for(*n))).collect())
-    }
-
-    /// Binds up to `size` rows from `from` on; answers with how many there were.
-    pub(super) fn bind(&self, kind: Kind, from: usize, size: usize, out: &mut Parameters) -> usize {
-        match kind {
-            Kind::Events => self.events[from..].iter().take(size).map(|(seq, row)| bind_event(row, *seq, out)).count(),
-            Kind::Runs => self.runs[from..]
-                .iter()
-                .take(size)
-                .map(|(seq, row, run)| bind_run(run, *seq, &row.tenant, row.accepted_at, row.accepted_at, out))
-                .count(),
-            Kind::Updates => self.updates[0][from..].iter().take(size).map(|row| bind_update(row, out)).count(),
-        }
-    }
 }
 
 /// Which updates took effect, by round.
@@ -96,10 +64,10 @@ impl<'a> Work<'a> {
 pub(super) struct Applied(Vec<Option<HashSet<RunId>>>);
 
 impl Applied {
-    pub(super) fn take(&mut self, ids: Vec<RunId>, asked: Option<&Vec<&UpdateRow>>) {
+    /// What took effect of a round of `asked` reports.
+    pub(super) fn take(&mut self, ids: Vec<RunId>, asked: usize) {
         // Nearly always nobody is fenced, and there is nothing to look up.
-        let all = asked.is_some_and(|rows| rows.len() == ids.len());
-        self.0.push(if all { None } else { Some(ids.into_iter().collect()) });
+        self.0.push(if ids.len() == asked { None } else { Some(ids.into_iter().collect()) });
     }
 
     pub(super) fn holds(&self, round: usize, id: RunId) -> bool {

@@ -1,4 +1,4 @@
-//! The writer: one task that owns the one connection that writes, and commits what is asked for in groups.
+//! The writer: one thread that owns the one connection that writes, and commits what is asked for in groups.
 //!
 //! While a group's commit waits for the disk the next group gathers in the queue; nothing waits for a timer. An answer
 //! leaves only after the commit that holds its write.
@@ -20,7 +20,7 @@ use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::checkpoint::{self, Checkpoint};
-use super::fault;
+use super::fault::{self, Fault};
 use super::hot::Hot;
 use super::open::{close, closed};
 use super::rows::{AppendRow, UpdateRow};
@@ -146,6 +146,11 @@ impl Group {
         if ops >= GROUP_OPS || self.bytes >= GROUP_BYTES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
+    /// Whether it is of the hot path alone.
+    fn is_hot(&self) -> bool {
+        self.calls.is_empty() && self.closing.is_none()
+    }
+
     fn answer(self, group: Result<(), Error>) {
         for (hot, answer) in self.hot {
             match answer {
@@ -159,7 +164,16 @@ impl Group {
     }
 }
 
-/// The writer's task.
+/// What came of waiting for a group.
+enum Gathered {
+    Group(Group),
+    /// Nothing was asked for, for as long as was waited.
+    Nothing,
+    /// Nobody will ask any more.
+    Closed,
+}
+
+/// The writer, on a thread of its own.
 pub(super) struct Writer {
     conn: SqliteConnection,
     // Dropped after the connection: the directory is free only once the file is closed.
@@ -187,14 +201,23 @@ impl Writer {
         Ok(Self { conn, lock, path, hot, checkpoint: Checkpoint::default(), stopped: None })
     }
 
-    /// Works until the store is closed or its last clone is gone.
+    /// Works until the store is closed or its last clone is gone. Blocks its thread while it writes.
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Op>) {
+        let mut next = None;
         let closing = loop {
-            let Some(group) = self.gather(&mut queue).await else {
-                break None;
+            let gathered = match next.take() {
+                Some(group) => Gathered::Group(group),
+                None => gather(&mut queue, self.checkpoint.is_wanted()).await,
             };
-            if let Some(answer) = self.commit(group).await {
-                break Some(answer);
+            match gathered {
+                Gathered::Group(group) if group.is_hot() => next = self.commit_hot(group, &mut queue).await,
+                Gathered::Group(group) => {
+                    if let Some(answer) = self.commit(group).await {
+                        break Some(answer);
+                    }
+                }
+                Gathered::Nothing => self.checkpoint.run(&mut self.conn).await,
+                Gathered::Closed => break None,
             }
             if self.checkpoint.is_due() {
                 self.checkpoint.run(&mut self.conn).await;
@@ -213,28 +236,47 @@ impl Writer {
         }
     }
 
-    /// The next group: what is waiting, at least one. `None`: nobody will ask any more.
-    async fn gather(&mut self, queue: &mut mpsc::Receiver<Op>) -> Option<Group> {
-        let first = match queue.try_recv() {
-            Ok(op) => op,
-            Err(_) if self.checkpoint.is_wanted() => match tokio::time::timeout(IDLE, queue.recv()).await {
-                Ok(op) => op?,
-                Err(_) => {
-                    self.checkpoint.run(&mut self.conn).await;
-                    queue.recv().await?
-                }
-            },
-            Err(_) => queue.recv().await?,
+    /// Commits a group of the hot path and those after it, as long as they are; hands on the first that is not. The connection
+    /// is lent only once for all of them.
+    async fn commit_hot(&mut self, first: Group, queue: &mut mpsc::Receiver<Op>) -> Option<Group> {
+        let Self { conn, hot, checkpoint, stopped, path, .. } = self;
+        let mut lent = match conn.lock_handle().await {
+            Ok(lent) => lent,
+            Err(error) => {
+                first.answer(Err(error.into()));
+                return None;
+            }
         };
-        let mut group = Group::default();
-        let mut more = group.add(first);
-        while more.is_continue() {
-            match queue.try_recv() {
-                Ok(op) => more = group.add(op),
-                Err(_) => break,
+        let mut group = first;
+        loop {
+            let mut ops: Vec<&mut Hot> = group.hot.iter_mut().map(|(hot, _)| hot).collect();
+            let result = match stopped {
+                Some(why) => Err(why.clone()),
+                None => checked(hot.apply(&mut lent, &mut ops, true), stopped, path),
+            };
+            match &result {
+                Ok(()) => checkpoint.note(group.bytes),
+                Err(error) => {
+                    // Where that fails too the next group cannot begin, and it is tried again.
+                    let undone = hot.roll_back(&mut lent);
+                    tracing::warn!(%error, ?undone, path = %path.display(), "A group of writes was rolled back: {error}");
+                }
+            }
+            group.answer(result);
+            if checkpoint.is_due() {
+                return None;
+            }
+            match gather(queue, checkpoint.is_wanted()).await {
+                Gathered::Group(next) if next.is_hot() => group = next,
+                Gathered::Group(next) => return Some(next),
+                Gathered::Nothing => {
+                    drop(lent);
+                    checkpoint.run(conn).await;
+                    return None;
+                }
+                Gathered::Closed => return None,
             }
         }
-        Some(group)
     }
 
     /// Writes and commits a group and answers; hands on whom to answer when closed.
@@ -265,42 +307,66 @@ impl Writer {
     }
 
     async fn write(&mut self, group: &mut Group) -> Result<(), Error> {
-        let alone = group.calls.is_empty();
         if group.hot.is_empty() {
             sqlx::query("BEGIN IMMEDIATE").execute(&mut self.conn).await?;
         } else {
             let mut hot: Vec<&mut Hot> = group.hot.iter_mut().map(|(hot, _)| hot).collect();
-            let result = self.hot.apply(&mut self.conn, &mut hot, alone).await;
-            self.check(result)?;
-            if alone {
-                return Ok(());
-            }
+            let mut lent = self.conn.lock_handle().await?;
+            checked(self.hot.apply(&mut lent, &mut hot, false), &mut self.stopped, &self.path)?;
         }
         for (call, savepoint) in &mut group.calls {
             run_call(&mut self.conn, call.as_mut(), *savepoint).await?;
         }
         let result = sqlx::query("COMMIT").execute(&mut self.conn).await.map(drop);
-        self.check(result)
+        checked(result, &mut self.stopped, &self.path)
     }
 
-    /// Stops all writing after a failed sync.
-    fn check(&mut self, result: Result<(), sqlx::Error>) -> Result<(), Error> {
-        let Err(error) = result else { return Ok(()) };
-        if fault::is_failed_sync(&error) {
-            let why = Error::Unavailable(format!("the disk failed to sync ({error}): check it and restart"));
-            tracing::error!(path = %self.path.display(), "The store stops: {why}");
-            self.stopped = Some(why.clone());
-            return Err(why);
-        }
-        Err(error.into())
-    }
-
-    async fn end(mut self) -> Result<(), Error> {
-        let flushed = if self.stopped.is_none() { checkpoint::truncate(&mut self.conn).await } else { Ok(()) };
-        close(self.conn).await?;
-        drop(self.lock);
+    async fn end(self) -> Result<(), Error> {
+        let Self { mut conn, lock, hot, stopped, .. } = self;
+        hot.end(&mut conn.lock_handle().await?);
+        let flushed = if stopped.is_none() { checkpoint::truncate(&mut conn).await } else { Ok(()) };
+        close(conn).await?;
+        drop(lock);
         Ok(flushed?)
     }
+}
+
+/// The next group: what is waiting, at least one operation. Where a checkpoint is wanted it is waited for so long only.
+async fn gather(queue: &mut mpsc::Receiver<Op>, checkpoint: bool) -> Gathered {
+    let first = match queue.try_recv() {
+        Ok(op) => Some(op),
+        Err(_) if checkpoint => match tokio::time::timeout(IDLE, queue.recv()).await {
+            Ok(op) => op,
+            Err(_) => return Gathered::Nothing,
+        },
+        Err(_) => queue.recv().await,
+    };
+    let Some(first) = first else { return Gathered::Closed };
+    let mut group = Group::default();
+    let mut more = group.add(first);
+    while more.is_continue() {
+        match queue.try_recv() {
+            Ok(op) => more = group.add(op),
+            Err(_) => break,
+        }
+    }
+    Gathered::Group(group)
+}
+
+/// Stops all writing after a failed sync.
+fn checked<E: Fault + Into<Error> + std::fmt::Display>(
+    result: Result<(), E>,
+    stopped: &mut Option<Error>,
+    path: &Path,
+) -> Result<(), Error> {
+    let Err(error) = result else { return Ok(()) };
+    if fault::is_failed_sync(&error) {
+        let why = Error::Unavailable(format!("the disk failed to sync ({error}): check it and restart"));
+        tracing::error!(path = %path.display(), "The store stops: {why}");
+        *stopped = Some(why.clone());
+        return Err(why);
+    }
+    Err(error.into())
 }
 
 async fn run_call(conn: &mut SqliteConnection, call: &mut dyn Work, savepoint: bool) -> Result<(), Error> {

@@ -1,7 +1,5 @@
 //! The first answers to requests that carried an `Idempotency-Key`, and what else expires.
 
-use std::collections::HashMap;
-
 use jiff::Timestamp;
 use sqlx::{AssertSqlSafe, Row as _};
 use triggerd_core::id::TenantId;
@@ -65,17 +63,8 @@ impl Store {
     }
 }
 
-/// Answers by whose they are and their keys.
-pub(in crate::store) fn answers(rows: &[DbRow]) -> Result<HashMap<(TenantId, String), Idempotency>, sqlx::Error> {
-    rows.iter()
-        .map(|row| {
-            let (tenant, found) = answer(row).map_err(|e| sqlx::Error::Decode(e.into()))?;
-            Ok(((tenant, found.key.clone()), found))
-        })
-        .collect()
-}
-
-fn answer(row: &DbRow) -> Result<(TenantId, Idempotency), Error> {
+/// An answer, and whose it is.
+pub(in crate::store) fn answer(row: &DbRow) -> Result<(TenantId, Idempotency), Error> {
     let status: i64 = row.try_get("status")?;
     let found = Idempotency {
         key: dialect::read(row.try_get("key")?),
