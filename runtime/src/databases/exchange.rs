@@ -42,6 +42,9 @@ pub enum Exchanged {
     Moved,
 }
 
+/// How often a row that is not there is inserted before it counts as refused.
+const INSERTS: u32 = 3;
+
 /// Called with the row as it will read, before the commit: its failure undoes everything.
 pub type BeforeCommit<'a> = Box<dyn FnOnce(Option<Value>) -> BoxFuture<'a, Result<(), Failed>> + Send + 'a>;
 
@@ -56,35 +59,43 @@ impl Databases {
         let opened = self.open(name).await?;
         let failed = |fault: Fault| fault.failed(name.tag);
         let engine = opened.engine().map_err(failed)?;
-        let session = self.pool().begin(&opened.resolved.identity, &opened.server, begin(engine)).await;
-        let mut session = session.map_err(failed)?;
-        match write(&opened, &mut session, exchange).await {
-            Ok(Some(now)) => {
-                if let Err(failure) = before_commit(now.clone()).await {
-                    leave(session).await;
-                    return Err(failure);
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            let session = self.pool().begin(&opened.resolved.identity, &opened.server, begin(engine)).await;
+            let mut session = session.map_err(failed)?;
+            let fault = match write(&opened, &mut session, exchange).await {
+                Ok(Some(now)) => {
+                    if let Err(failure) = before_commit(now.clone()).await {
+                        leave(session).await;
+                        return Err(failure);
+                    }
+                    commit(session).await.map_err(failed)?;
+                    return Ok(Exchanged::Done(now));
                 }
-                commit(session).await.map_err(failed)?;
-                Ok(Exchanged::Done(now))
-            }
-            Ok(None) => {
+                Ok(None) => {
+                    leave(session).await;
+                    return Ok(Exchanged::Moved);
+                }
+                Err(fault) => fault,
+            };
+            if !fault.retryable {
                 leave(session).await;
-                Ok(Exchanged::Moved)
             }
-            Err(fault) => {
-                let refused = !fault.retryable;
-                if refused {
-                    leave(session).await;
-                }
-                if fault.code == "DB_CONSTRAINT" && self.has_moved(name, exchange).await? {
+            if fault.code == "DB_CONSTRAINT" {
+                if self.has_moved(name, exchange).await? {
                     // Somebody else inserted it in between.
                     return Ok(Exchanged::Moved);
                 }
-                if fault.code.starts_with("DB_UNKNOWN") {
-                    opened.forget(exchange.table);
+                if exchange.seen.is_none() && tried < INSERTS {
+                    // Perhaps inserted, and deleted again before it was looked for.
+                    continue;
                 }
-                Err(failed(fault))
             }
+            if fault.code.starts_with("DB_UNKNOWN") {
+                opened.forget(exchange.table);
+            }
+            return Err(failed(fault));
         }
     }
 
