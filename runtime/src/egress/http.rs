@@ -1,18 +1,17 @@
-//! HTTP through the guard: one pooled client, redirects never followed, proxies never read from the environment,
-//! answers read up to a bound and never decompressed.
+//! HTTP through the guard: URLs are checked before, and answers read up to a bound and never decompressed.
 
 use std::error::Error as StdError;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::time::Duration;
 
-use ::http::{HeaderMap, Method};
+use ::http::header::{ACCEPT, USER_AGENT};
+use ::http::{HeaderMap, HeaderValue, Method, Uri};
 use bytes::{Bytes, BytesMut};
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use http_body_util::{BodyExt as _, Full};
 
 pub use reqwest::Url;
 
-use super::{CONNECT_TIMEOUT, Egress, Error, Policy};
+use super::client::Refusal;
+use super::{Egress, Error};
 
 /// A request that is ready to be sent.
 #[derive(Clone, Debug)]
@@ -40,61 +39,9 @@ pub struct Answer {
     pub truncated: bool,
 }
 
-/// Reports the guard's refusal through the client's layers.
-#[derive(Debug)]
-struct Refusal(Error);
-
-impl std::fmt::Display for Refusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl StdError for Refusal {}
-
-/// Resolves names to the addresses that may be connected to.
-struct Guarded(Arc<Policy>);
-
-impl Resolve for Guarded {
-    fn resolve(&self, name: Name) -> Resolving {
-        let policy = self.0.clone();
-        Box::pin(async move {
-            match policy.resolve(name.as_str(), 0).await {
-                Ok(addresses) => Ok(Box::new(addresses.into_iter()) as Addrs),
-                Err(error) => Err(Box::new(Refusal(error)) as Box<dyn StdError + Send + Sync>),
-            }
-        })
-    }
-}
-
-/// The client that all HTTP goes through; `ca` is trusted beside the public authorities.
-pub(super) fn client_trusting(policy: Arc<Policy>, ca: Option<&str>) -> Result<reqwest::Client, String> {
-    let certificates = ca.map(|pem| reqwest::Certificate::from_pem_bundle(pem.as_bytes())).transpose();
-    let certificates = certificates.map_err(|_| "this is no certificate as PEM".to_owned())?.unwrap_or_default();
-    if ca.is_some() && certificates.is_empty() {
-        return Err("this is no certificate as PEM".to_owned());
-    }
-    let mut builder = reqwest::Client::builder();
-    if !certificates.is_empty() {
-        builder = builder.tls_certs_merge(certificates);
-    }
-    builder
-        .user_agent(concat!("triggerd/", env!("CARGO_PKG_VERSION")))
-        .dns_resolver(Guarded(policy))
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .referer(false)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .pool_max_idle_per_host(64)
-        .pool_idle_timeout(Duration::from_secs(30))
-        .tcp_nodelay(true)
-        .tcp_keepalive(Duration::from_secs(15))
-        .tcp_user_timeout(Duration::from_secs(20))
-        .http2_keep_alive_interval(Duration::from_secs(20))
-        .http2_keep_alive_timeout(Duration::from_secs(10))
-        .build()
-        .map_err(|e| format!("the HTTP client could not be set up: {e}"))
-}
+/// What the client says of itself.
+const USER_AGENT_OURS: HeaderValue = HeaderValue::from_static(concat!("triggerd/", env!("CARGO_PKG_VERSION")));
+const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
 
 impl Egress {
     /// Reads a URL and refuses what the guard can refuse without resolving it: other schemes, credentials in the
@@ -132,17 +79,19 @@ impl Egress {
     /// Sends `request` and reads at most `limit` bytes of the answer's body. The caller brings the time-out.
     pub async fn send(&self, request: Request, limit: usize) -> Result<Answer, Error> {
         self.check(&request.url)?;
-        let mut outgoing = reqwest::Request::new(request.method, request.url);
-        *outgoing.headers_mut() = request.headers;
-        if !request.body.is_empty() {
-            *outgoing.body_mut() = Some(request.body.into());
-        }
-        let mut response = self.client.execute(outgoing).await.map_err(|e| classify(&e))?;
-        let status = response.status().as_u16();
-        let headers = std::mem::take(response.headers_mut());
+        let Request { method, url, mut headers, body } = request;
+        let uri: Uri = url.as_str().parse().map_err(|e| Error::Invalid(format!("the URL is not valid ({e})")))?;
+        headers.entry(USER_AGENT).or_insert(USER_AGENT_OURS);
+        headers.entry(ACCEPT).or_insert(ANYTHING);
+        let mut outgoing = ::http::Request::new(Full::new(body));
+        (*outgoing.method_mut(), *outgoing.uri_mut(), *outgoing.headers_mut()) = (method, uri, headers);
+        let (head, mut incoming) = self.client.request(outgoing).await.map_err(|e| classify(&e))?.into_parts();
+        let (status, headers) = (head.status.as_u16(), head.headers);
         let mut body = BytesMut::new();
         let mut truncated = false;
-        while let Some(chunk) = response.chunk().await.map_err(|e| classify(&e))? {
+        while let Some(frame) = incoming.frame().await {
+            // Trailers tell nothing that is kept.
+            let Ok(chunk) = frame.map_err(|e| classify(&e))?.into_data() else { continue };
             let room = limit - body.len();
             body.extend_from_slice(&chunk[..chunk.len().min(room)]);
             if chunk.len() > room {
@@ -175,8 +124,8 @@ fn literal(host: &str) -> Option<IpAddr> {
 }
 
 /// What the client's error means. Never its text as a whole: that holds the URL, and with it perhaps secrets.
-fn classify(error: &reqwest::Error) -> Error {
-    let mut source: Option<&(dyn StdError + 'static)> = Some(error);
+fn classify(error: &(dyn StdError + 'static)) -> Error {
+    let mut source = Some(error);
     let mut deepest = String::new();
     while let Some(cause) = source {
         if let Some(Refusal(refusal)) = cause.downcast_ref::<Refusal>() {
@@ -187,12 +136,16 @@ fn classify(error: &reqwest::Error) -> Error {
             let inner = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
             return inner.map_or_else(|| Error::of_io(io), |tls| Error::Protocol(format!("TLS: {tls}")));
         }
-        let http = cause.downcast_ref::<hyper::Error>();
-        if http.is_some_and(|e| e.is_incomplete_message() || e.is_closed() || e.is_canceled()) {
-            return Error::Reset;
+        if let Some(http) = cause.downcast_ref::<hyper::Error>() {
+            if http.is_timeout() {
+                return Error::TimedOut;
+            }
+            if http.is_incomplete_message() || http.is_closed() || http.is_canceled() {
+                return Error::Reset;
+            }
         }
         deepest = cause.to_string();
         source = cause.source();
     }
-    if error.is_timeout() { Error::TimedOut } else { Error::Protocol(deepest) }
+    Error::Protocol(deepest)
 }

@@ -5,6 +5,7 @@
 //! Whatever is refused is refused with the same words: a tenant learns nothing about what listens where.
 
 mod address;
+mod client;
 mod http;
 mod retry_after;
 
@@ -126,7 +127,7 @@ impl Error {
 #[derive(Clone)]
 pub struct Egress {
     policy: Arc<Policy>,
-    client: reqwest::Client,
+    client: client::Client,
 }
 
 impl Egress {
@@ -136,13 +137,13 @@ impl Egress {
         // is installed already, which is as good.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let policy = Arc::new(policy);
-        let client = http::client_trusting(policy.clone(), None)?;
+        let client = client::trusting(policy.clone(), None)?;
         Ok(Self { policy, client })
     }
 
     /// The same guard with an HTTP client that also trusts the authority of `ca` (PEM, one certificate or several).
     pub fn trusting(&self, ca: &str) -> Result<Self, String> {
-        let client = http::client_trusting(self.policy.clone(), Some(ca))?;
+        let client = client::trusting(self.policy.clone(), Some(ca))?;
         Ok(Self { policy: self.policy.clone(), client })
     }
 

@@ -100,7 +100,8 @@ impl Prepared {
             "headers": headers,
         });
         if !request.body.is_empty() {
-            let room = MAX_EXCERPT.saturating_sub(shown.to_string().len());
+            let taken = serde_json::to_vec(&shown).map_or(MAX_EXCERPT, |text| text.len());
+            let room = MAX_EXCERPT.saturating_sub(taken);
             // Struck before it is cut: half a secret is still one.
             shown["body"] = cut(&redactor.text(&String::from_utf8_lossy(&request.body)), room).into();
         }
