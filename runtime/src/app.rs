@@ -28,6 +28,7 @@ use crate::sources::{self, Place, Sources};
 use crate::store::{self, Store};
 use crate::sweep;
 use crate::syncs;
+use crate::telemetry::Counted;
 use crate::wasm::{CodeCacheConfig, Host, HostConfig, Limits, code_key};
 
 /// Runs in memory; more wait in the store.
@@ -59,6 +60,8 @@ pub struct App {
     pub freshness: Freshness,
     /// The captured databases.
     pub sources: Sources,
+    /// What the metrics tell of the store.
+    pub counted: Counted,
     /// The data directory is this process'.
     _data_dir: Option<File>,
 }
@@ -163,6 +166,7 @@ impl App {
             freshness,
             _data_dir: data_dir,
             sources: Sources::default(),
+            counted: Counted::default(),
         }))
     }
 

@@ -1,6 +1,7 @@
 //! Logs and metrics of the process. Started once, before anything that logs or counts.
 
 use std::sync::OnceLock;
+use std::time::Instant;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
@@ -96,4 +97,48 @@ fn describe() {
     describe_gauge!("triggerd_dlq_events", "Dead letters");
     describe_gauge!("triggerd_runs_held", "Runs in this process's memory");
     describe_gauge!("triggerd_build_info", "The version that runs");
+}
+
+/// Counting takes at most one part in so many of the time: a million runs that wait are not counted at every scrape.
+const COUNTING: u32 = 10;
+
+/// Figures that cost something to count: told again, instead of counted anew, for some times as long as counting took.
+#[derive(Default)]
+pub struct Counted(tokio::sync::Mutex<Option<Instant>>);
+
+impl Counted {
+    /// Counts, unless that has just been done. Who asks while it is being done waits, and has the same figures.
+    pub async fn anew<E>(&self, count: impl AsyncFnOnce() -> Result<(), E>) -> Result<(), E> {
+        let mut until = self.0.lock().await;
+        let began = Instant::now();
+        if until.is_some_and(|until| began < until) {
+            return Ok(());
+        }
+        count().await?;
+        *until = Some(Instant::now() + began.elapsed() * COUNTING);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_takes_long_to_count_is_counted_seldom_and_a_failure_is_tried_again() {
+        let counted = Counted::default();
+        let mut times = 0;
+        assert_eq!(counted.anew(async || Err("no")).await, Err("no"));
+        for _ in 0..3 {
+            let count = async || {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                times += 1;
+                Ok::<(), ()>(())
+            };
+            assert_eq!(counted.anew(count).await, Ok(()));
+        }
+        assert_eq!(times, 1);
+    }
 }

@@ -110,6 +110,11 @@ async fn metrics(State(app): State<Arc<App>>) -> Answer<Response> {
 
 /// What is counted in the store is measured when somebody asks.
 async fn measure(app: &App) -> Result<(), store::Error> {
+    metrics::gauge!("triggerd_runs_held").set(app.dispatch.held() as f64);
+    app.counted.anew(async || count(app).await).await
+}
+
+async fn count(app: &App) -> Result<(), store::Error> {
     for (state, depth) in app.store.queue_depths().await? {
         metrics::gauge!("triggerd_queue_depth", "queue" => state).set(depth as f64);
     }
@@ -117,6 +122,5 @@ async fn measure(app: &App) -> Result<(), store::Error> {
     let oldest = app.store.oldest_pending().await?.map_or(0, |since| (now - since.as_millisecond()).max(0));
     metrics::gauge!("triggerd_oldest_pending_age_seconds").set(oldest as f64 / 1000.0);
     metrics::gauge!("triggerd_dlq_events").set(app.store.dead_letter_count().await? as f64);
-    metrics::gauge!("triggerd_runs_held").set(app.dispatch.held() as f64);
     Ok(())
 }
