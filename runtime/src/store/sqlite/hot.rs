@@ -44,16 +44,6 @@ impl Hot {
         }
     }
 
-    /// Adds the keys whose answers were kept with it.
-    fn kept_keys(&self, known: &mut Known) {
-        let Self::Append { rows, .. } = self else { return };
-        for row in rows {
-            if let Some(answer) = &row.idempotency {
-                known.entry((row.tenant.clone(), answer.key.clone())).or_insert_with(|| answer.clone());
-            }
-        }
-    }
-
     fn fail(&mut self, error: Error) {
         match self {
             Self::Append { result, .. } => *result = Err(error),
@@ -89,14 +79,12 @@ impl Applier {
     ) -> rusqlite::Result<()> {
         let Self { raw, next_seq } = self;
         let conn = raw.lent(lent);
-        // Before the transaction: nobody else writes, so that what is read here stays so.
-        let known = known_keys(conn, hot)?;
         run(conn, "BEGIN IMMEDIATE")?;
-        match apply_all(conn, next_seq, &known, hot) {
+        match apply_all(conn, next_seq, hot) {
             Err(error) if fault::is_of_one_row(&error) => {
                 run(conn, "ROLLBACK")?;
                 run(conn, "BEGIN IMMEDIATE")?;
-                apply_each(conn, next_seq, &known, hot)?;
+                apply_each(conn, next_seq, hot)?;
             }
             other => other?,
         }
@@ -111,20 +99,16 @@ impl Applier {
     }
 }
 
-type Known = HashMap<(TenantId, String), Idempotency>;
-
 fn run(conn: &Connection, sql: &str) -> rusqlite::Result<()> {
     conn.prepare_cached(sql)?.raw_execute().map(drop)
 }
 
 /// Rare: somebody's row was refused. Each on its own then, to find out whose.
-fn apply_each(conn: &Connection, next_seq: &mut i64, known: &Known, hot: &mut [&mut Hot]) -> rusqlite::Result<()> {
-    // An answer that was kept by an operation before is not among the known ones.
-    let mut known = known.clone();
+fn apply_each(conn: &Connection, next_seq: &mut i64, hot: &mut [&mut Hot]) -> rusqlite::Result<()> {
     for op in hot {
         run(conn, "SAVEPOINT op")?;
-        match apply_all(conn, next_seq, &known, std::slice::from_mut(op)) {
-            Ok(()) => op.kept_keys(&mut known),
+        match apply_all(conn, next_seq, std::slice::from_mut(op)) {
+            Ok(()) => {}
             Err(error) if fault::is_of_one_row(&error) => {
                 run(conn, "ROLLBACK TO op")?;
                 op.fail(error.into());
@@ -136,13 +120,14 @@ fn apply_each(conn: &Connection, next_seq: &mut i64, known: &Known, hot: &mut [&
     Ok(())
 }
 
-fn apply_all(conn: &Connection, next_seq: &mut i64, known: &Known, hot: &mut [&mut Hot]) -> rusqlite::Result<()> {
+fn apply_all(conn: &Connection, next_seq: &mut i64, hot: &mut [&mut Hot]) -> rusqlite::Result<()> {
+    let known = known_keys(conn, hot)?;
     let mut work = Work::default();
     let mut keys = Vec::new();
     let mut outcomes = Vec::new();
     for op in hot.iter() {
         match &**op {
-            Hot::Append { rows, .. } => outcomes.push(work.add_appends(rows, known, &mut keys, next_seq)),
+            Hot::Append { rows, .. } => outcomes.push(work.add_appends(rows, &known, &mut keys, next_seq)),
             Hot::Record { rows, .. } => {
                 work.add_updates(rows);
                 outcomes.push(Vec::new());
@@ -197,7 +182,7 @@ fn in_chunks<T>(
 }
 
 /// The keys among these operations' that have an answer already.
-fn known_keys(conn: &Connection, hot: &[&mut Hot]) -> rusqlite::Result<Known> {
+fn known_keys(conn: &Connection, hot: &[&mut Hot]) -> rusqlite::Result<HashMap<(TenantId, String), Idempotency>> {
     let asked: Vec<&AppendRow> = hot
         .iter()
         .filter_map(|op| match &**op {
@@ -207,5 +192,5 @@ fn known_keys(conn: &Connection, hot: &[&mut Hot]) -> rusqlite::Result<Known> {
         .flatten()
         .filter(|row| row.idempotency.is_some())
         .collect();
-    if asked.is_empty() { Ok(Known::new()) } else { idempotency::find_all(conn, &asked) }
+    if asked.is_empty() { Ok(HashMap::new()) } else { idempotency::find_all(conn, &asked) }
 }

@@ -206,7 +206,7 @@ impl Writer {
         let mut next = None;
         let closing = loop {
             let gathered = match next.take() {
-                Some(group) => Gathered::Group(group),
+                Some(gathered) => gathered,
                 None => gather(&mut queue, self.checkpoint.is_wanted()).await,
             };
             match gathered {
@@ -236,9 +236,9 @@ impl Writer {
         }
     }
 
-    /// Commits a group of the hot path and those after it, as long as they are; hands on the first that is not. The connection
-    /// is lent only once for all of them.
-    async fn commit_hot(&mut self, first: Group, queue: &mut mpsc::Receiver<Op>) -> Option<Group> {
+    /// Commits a group of the hot path and those after it, as long as they are; hands on what comes then. The connection is
+    /// lent only once for all of them.
+    async fn commit_hot(&mut self, first: Group, queue: &mut mpsc::Receiver<Op>) -> Option<Gathered> {
         let Self { conn, hot, checkpoint, stopped, path, .. } = self;
         let mut lent = match conn.lock_handle().await {
             Ok(lent) => lent,
@@ -268,13 +268,7 @@ impl Writer {
             }
             match gather(queue, checkpoint.is_wanted()).await {
                 Gathered::Group(next) if next.is_hot() => group = next,
-                Gathered::Group(next) => return Some(next),
-                Gathered::Nothing => {
-                    drop(lent);
-                    checkpoint.run(conn).await;
-                    return None;
-                }
-                Gathered::Closed => return None,
+                other => return Some(other),
             }
         }
     }

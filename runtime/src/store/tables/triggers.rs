@@ -10,9 +10,6 @@ use super::dialect::WANTED;
 use super::{DbRow, Store, decode};
 use crate::store::{Error, StoredTrigger};
 
-/// Triggers that are asked for in one statement.
-const CHUNK: usize = 200;
-
 const SELECT: &str = "SELECT tenant, tag, version, definition, stored_at, created_at FROM trigger_versions";
 
 impl Store {
@@ -32,18 +29,14 @@ impl Store {
     }
 
     pub async fn triggers_of(&self, named: &[(TenantId, String)]) -> Result<Vec<StoredTrigger>, Error> {
-        let mut out = Vec::with_capacity(named.len());
-        for named in named.chunks(CHUNK) {
-            let mut conn = self.reader().await?;
-            let sql = format!(
-                "{WANTED} SELECT t.tenant, t.tag, version, definition, stored_at, created_at \
-                 FROM wanted w CROSS JOIN trigger_versions t \
-                 WHERE t.tenant = w.tenant AND t.tag = w.tag AND ended_at IS NULL"
-            );
-            let wanted = wanted(named.iter().map(|(tenant, tag)| (tenant, tag.as_str())));
-            out.extend(decode_all(&sqlx::query(AssertSqlSafe(sql)).bind(wanted).fetch_all(&mut *conn).await?)?);
-        }
-        Ok(out)
+        let mut conn = self.reader().await?;
+        let sql = format!(
+            "{WANTED} SELECT t.tenant, t.tag, version, definition, stored_at, created_at \
+             FROM wanted w CROSS JOIN trigger_versions t \
+             WHERE t.tenant = w.tenant AND t.tag = w.tag AND ended_at IS NULL"
+        );
+        let wanted = wanted(named.iter().map(|(tenant, tag)| (tenant, tag.as_str())));
+        decode_all(&sqlx::query(AssertSqlSafe(sql)).bind(wanted).fetch_all(&mut *conn).await?)
     }
 
     pub async fn trigger(&self, tenant: &TenantId, tag: &str) -> Result<Option<StoredTrigger>, Error> {
