@@ -49,7 +49,11 @@ fn part(name: &str, report: &Value, charts: &Path) -> Result<String> {
         "depth" => (
             "Webhooks delivered from a backlog, over its depth",
             vec![Panel { place: FINISHED, caption: "delivered a second" }],
-            vec![("finished_per_second", "delivered/s"), ("server_peak_rss_mib", "MiB")],
+            vec![
+                ("finished_per_second", "delivered/s"),
+                ("claim_ms", "claim, ms (p50 / p99)"),
+                ("server_peak_rss_mib", "MiB"),
+            ],
         ),
         other => bail!("there is no series `{other}`"),
     };

@@ -80,9 +80,11 @@ async fn claim_batch(app: &Arc<App>) -> Result<Option<Duration>, store::Error> {
         return Ok(Some(Duration::from_millis(100)));
     }
     let now = app.clock.now();
+    let began = Instant::now();
     let claim = app.store.claim(now, reserved as u32, app.dispatch.lease_until(app));
     // A connection that is dead without saying so must not stop this loop.
     let claimed = tokio::time::timeout(ANSWER, claim).await.unwrap_or_else(|_| Err(no_answer()));
+    metrics::histogram!("triggerd_claim_duration_seconds").record(began.elapsed().as_secs_f64());
     let count = claimed.as_ref().map_or(0, Vec::len);
     (count..reserved).for_each(|_| app.dispatch.unreserve());
     for run in claimed? {

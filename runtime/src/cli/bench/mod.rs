@@ -10,7 +10,9 @@ mod database;
 mod generator;
 mod guest;
 mod limits;
+mod long_reads;
 mod machine;
+mod metrics;
 mod receiver;
 mod report;
 mod run;
@@ -76,6 +78,9 @@ pub struct Bench {
     /// Further triggers that do not match, to give the index something to do.
     #[arg(long, default_value_t = 0)]
     triggers: usize,
+    /// Read transactions that are open on PostgreSQL while the load lasts, for two minutes each.
+    #[arg(long, default_value_t = 0)]
+    long_reads: u32,
     /// The component of `wasm` or `execute`: a .wasm file that exports an action, or a guard. Without, a small one that
     /// is built in.
     #[arg(long)]
@@ -104,6 +109,8 @@ pub struct Bench {
 /// The longest load, and the most runs.
 const MAX_SECONDS: u64 = 3600;
 const MAX_RUNS: usize = 100;
+/// Each takes a connection of the server's hundred.
+const MAX_LONG_READS: u32 = 20;
 /// How long a raw limit is measured at most.
 const LIMIT_SECONDS: u64 = 2;
 
@@ -118,6 +125,9 @@ impl Bench {
         }
         if self.workload.contains(&Workload::Execute) && self.batch.is_some_and(|batch| batch != 1) {
             bail!("`execute` asks about one write at a time: leave --batch out");
+        }
+        if self.long_reads > MAX_LONG_READS {
+            bail!("--long-reads is {MAX_LONG_READS} at most");
         }
         let dir = self.bench_dir.clone().unwrap_or_else(std::env::temp_dir);
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
@@ -161,6 +171,7 @@ impl Bench {
             warm_up,
             time,
             backlog: self.backlog,
+            long_reads: self.long_reads,
             extras: &extras,
             dir,
         };
@@ -224,6 +235,7 @@ impl Bench {
             warm_up: Duration::from_secs(self.warm_up),
             time: Duration::from_secs(self.seconds),
             backlog: 0,
+            long_reads: 0,
             extras: &extras,
             dir,
         };

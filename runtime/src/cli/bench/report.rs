@@ -64,6 +64,7 @@ pub fn print(report: &Value) {
         "SHARE OF LIMIT",
         "ANSWER MS P50/P99",
         "TO START MS P50/P99",
+        "CLAIM MS P50/P99",
         "CPU US/EVENT",
         "PEAK MIB",
     ]);
@@ -92,6 +93,7 @@ pub fn print(report: &Value) {
             share,
             both(answers),
             both(&median["acceptance_to_start_ms"]),
+            both(&median["claim_ms"]),
             number(&median["server_cpu_us_per_event"], 1),
             number(&median["server_peak_rss_mib"], 0),
         ]);

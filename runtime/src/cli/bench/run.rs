@@ -7,6 +7,7 @@ use anyhow::bail;
 use serde_json::{Value, json};
 
 use super::generator::{self, Load, Plan};
+use super::long_reads::LongReads;
 use super::receiver::Receiver;
 use super::report;
 use super::server::{Drained, Server};
@@ -35,6 +36,8 @@ pub struct Run<'b> {
     pub time: Duration,
     /// Events that are accepted before the receiver answers, for [`Workload::Backlog`].
     pub backlog: u64,
+    /// Read transactions that are open meanwhile, on PostgreSQL.
+    pub long_reads: u32,
     /// What else is stored.
     pub extras: &'b Extras<'b>,
     /// Where the server's data goes.
@@ -65,8 +68,13 @@ impl Run<'_> {
             time: self.time,
             ..Plan::to(server.address(), server.key().to_owned())
         };
+        let reads = server.database().filter(|_| self.long_reads > 0).map(|url| LongReads::begin(url, self.long_reads));
+        let watch = (self.rate.is_some() && self.workload.has_runs()).then(|| server.most_unfinished());
         let load = generator::run(plan).await?;
         let drained = server.drained(self.time * 4 + Duration::from_secs(30)).await?;
+        if let Some(reads) = reads {
+            reads.end().await?;
+        }
         let cpu = server.cpu_seconds()?;
         let starts = match self.workload.has_runs() {
             true => Some(report::percentiles_of(&server.start_lags(load.started_at, SAMPLE).await?)),
@@ -79,6 +87,9 @@ impl Run<'_> {
         figures["accepted_per_second"] = json!(load.accepted as f64 / seconds);
         figures[if is_execute { "answer_ms" } else { "acceptance_ms" }] = answers;
         figures["server_cpu_us_per_event"] = json!(cpu * 1e6 / (load.accepted + load.warmed_up).max(1) as f64);
+        if let Some(watch) = watch {
+            figures["most_unfinished"] = json!(watch.most());
+        }
         if let Some(starts) = starts {
             let until_drained = (load.elapsed + drained.after).as_secs_f64();
             figures["finished_per_second"] = json!(load.accepted as f64 / until_drained);
@@ -117,6 +128,7 @@ impl Run<'_> {
             "refused": load.refused,
             "dead_letters": drained.failed,
             "unfinished": drained.unfinished,
+            "claim_ms": drained.claims,
             "server_peak_rss_mib": server.peak_rss_mib()?,
         }))
     }

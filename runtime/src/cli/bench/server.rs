@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -11,6 +13,10 @@ use serde_json::Value;
 use tokio::process::{Child, Command};
 
 use super::database::Database;
+use super::metrics;
+
+/// How long claims take.
+const CLAIMS: &str = "triggerd_claim_duration_seconds";
 
 /// A running server; killed when dropped.
 pub struct Server {
@@ -30,6 +36,28 @@ pub struct Drained {
     pub unfinished: u64,
     /// Dead letters.
     pub failed: u64,
+    /// How long it took to claim runs that waited in the store, since the server's start.
+    pub claims: Value,
+}
+
+/// A watch over the runs that are unfinished.
+pub struct Watch {
+    most: Arc<AtomicU64>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Watch {
+    /// The most that it has seen.
+    #[must_use]
+    pub fn most(&self) -> u64 {
+        self.most.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 impl Server {
@@ -129,17 +157,45 @@ impl Server {
         Ok(answer.json().await?)
     }
 
+    async fn metrics(&self) -> anyhow::Result<String> {
+        Ok(self.http.get(self.url("/metrics")).send().await?.error_for_status()?.text().await?)
+    }
+
+    /// The most runs that were unfinished at once: looked at each second, until this is dropped.
+    #[must_use]
+    pub fn most_unfinished(&self) -> Watch {
+        let (http, url) = (self.http.clone(), self.url("/metrics"));
+        let most = Arc::new(AtomicU64::new(0));
+        let seen = Arc::clone(&most);
+        let task = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_secs(1));
+            loop {
+                ticks.tick().await;
+                let Ok(answer) = http.get(&url).send().await else { continue };
+                let Ok(text) = answer.text().await else { continue };
+                seen.fetch_max(unfinished(&text), Ordering::Relaxed);
+            }
+        });
+        Watch { most, task }
+    }
+
+    /// Its database, where it has one.
+    #[must_use]
+    pub fn database(&self) -> Option<&str> {
+        self.database.as_ref().map(Database::url)
+    }
+
     /// Waits until no run is unfinished, at most `limit`.
     pub async fn drained(&self, limit: Duration) -> anyhow::Result<Drained> {
         /// Between two looks, which cost the server something, too.
         const PAUSE: Duration = Duration::from_millis(25);
         let began = Instant::now();
         loop {
-            let text = self.http.get(self.url("/metrics")).send().await?.error_for_status()?.text().await?;
-            let depth = |queue: &str| metric(&text, &format!("triggerd_queue_depth{{queue=\"{queue}\"}}"));
-            let unfinished = depth("pending") + depth("running");
+            let text = self.metrics().await?;
+            let unfinished = unfinished(&text);
             if unfinished == 0 || began.elapsed() > limit {
-                return Ok(Drained { after: began.elapsed(), unfinished, failed: depth("failed") });
+                let (failed, claims) = (depth(&text, "failed"), metrics::percentiles(&text, CLAIMS));
+                return Ok(Drained { after: began.elapsed(), unfinished, failed, claims });
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -233,10 +289,12 @@ impl Server {
     }
 }
 
-/// A number of the metrics' text; 0 where it is not there.
-fn metric(text: &str, name: &str) -> u64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    line.and_then(|value| value.trim().parse::<f64>().ok()).map_or(0, |value| value as u64)
+fn depth(text: &str, queue: &str) -> u64 {
+    metrics::number(text, &format!("triggerd_queue_depth{{queue=\"{queue}\"}}"))
+}
+
+fn unfinished(text: &str) -> u64 {
+    depth(text, "pending") + depth(text, "running")
 }
 
 fn lag(event: &Value, from: &str) -> Option<f64> {
