@@ -114,8 +114,8 @@ pub fn machine(report: &Value) -> String {
     let machine = &report["machine"];
     let text = |name: &str| machine[name].as_str().unwrap_or("?").to_owned();
     format!(
-        "The machine: {} cores ({}), {} of memory, Linux {}; a sync of the disk takes {} ms (p99 {} ms). triggerd {} in a {} build, {}: {} runs of {} s each, \
-         after {} s that do not count, turn about; medians.\n",
+        "The machine: {} cores ({}), {} of memory, Linux {}; a sync of the disk takes {} ms (p99 {} ms). triggerd {} in a {}, {}: {} runs of {} s each, \
+         after {} s that do not count, turn about; medians. Sweeps are one run for each value.\n",
         machine["cpus"],
         text("cpu"),
         text("memory"),
@@ -123,7 +123,7 @@ pub fn machine(report: &Value) -> String {
         number(&machine["disk_sync_ms"]["p50"]),
         number(&machine["disk_sync_ms"]["p99"]),
         report["version"].as_str().unwrap_or("?"),
-        report["build"].as_str().unwrap_or("?"),
+        if report["build"] == "debug" { "debug build" } else { "build of the profile `dist`" },
         report["at"].as_str().unwrap_or("?").split('T').next().unwrap_or("?"),
         report["runs"],
         report["seconds"],

@@ -1,4 +1,4 @@
-//! `cargo xtask performance`: builds the release, measures it, and writes docs/performance.md and its charts.
+//! `cargo xtask performance`: builds what is shipped, measures it, and writes docs/performance.md and its charts.
 
 use std::process::Command;
 
@@ -12,8 +12,9 @@ pub fn run(quick: bool) -> Result<()> {
     // The workloads on PostgreSQL start a server of their own, from this machine's binaries.
     test_servers::prepare()?;
     let root = workspace_root();
-    cargo(&["build", "--locked", "--release", "--package", "triggerd", "--package", "triggerd-performance"])?;
-    let (triggerd, writer) = (root.join("target/release/triggerd"), root.join("target/release/triggerd-performance"));
+    cargo(&["build", "--locked", "--profile", "dist", "--package", "triggerd"])?;
+    cargo(&["build", "--locked", "--package", "triggerd-performance"])?;
+    let (triggerd, writer) = (root.join("target/dist/triggerd"), root.join("target/debug/triggerd-performance"));
     let results = root.join(if quick { "target/performance-quick" } else { "target/performance" });
     let mut measure = Command::new(&writer);
     measure.arg("measure").arg(triggerd).arg(&results);
