@@ -10,6 +10,7 @@ pub mod lock;
 pub mod open;
 mod position;
 mod postgres;
+mod rota;
 mod rows;
 mod sqlite;
 mod stored;

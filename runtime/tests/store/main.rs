@@ -36,6 +36,7 @@ macro_rules! promises {
                 an_unmatched_event_can_be_given_runs;
             claims:
                 the_oldest_due_are_claimed_first_and_once
+                a_long_queue_of_one_tenant_does_not_keep_the_others_waiting
                 concurrent_claims_never_share_a_run
                 a_lane_executes_one_after_another_in_order
                 of_many_who_ask_for_lanes_at_once_one_has_each_lanes_first_run

@@ -3,12 +3,13 @@
 //! A claim raises the run's epoch, the fencing token that its holder's reports carry, and writes this node into it. A run may be
 //! claimed when it is pending and due; never while an earlier run of its lane (tenant, trigger, ordering key) has not ended, or a
 //! later one is being executed. Runs of lanes are claimed under their lanes' locks (`lanes.rs`), most of them as the one before
-//! ends (`lane_claims.rs`); all others in one statement that passes over what another node is just claiming.
+//! ends (`lane_claims.rs`); all others in one statement that passes over what another node is just claiming, of each tenant that waits
+//! its share (`rota.rs`).
 
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row as _};
 use triggerd_core::id::RunId;
 use uuid::Uuid;
@@ -18,12 +19,15 @@ use super::held::Dropped;
 use super::node::FENCE;
 use super::takeover::release;
 use super::{Store, lanes};
-use crate::store::{Claimed, Error};
+use crate::store::{Claimed, Error, rota};
 
 /// Holds for a row `q` of `queue` that may be claimed at the time in this parameter, its lane aside.
 fn due_at(parameter: &str) -> String {
     format!("q.holder IS NULL AND NOT q.parked AND q.due_at <= {parameter}")
 }
+
+/// Holds for a row `w` that waits and has no lane; as the index `queue_waiting` says it.
+const WAITING: &str = "w.holder IS NULL AND NOT w.parked AND w.lane IS NULL";
 
 /// Holds for a row `q` whose lane lets it be claimed.
 pub(super) const LANE_IS_FREE: &str = "NOT EXISTS (SELECT 1 FROM queue AS o WHERE o.lane = q.lane AND o.run_id <> q.run_id \
@@ -55,11 +59,7 @@ impl Store {
         }
         let room = i64::from(limit) - claimed.len() as i64;
         if alone && room > 0 {
-            let sql = claiming(&format!(
-                "SELECT q.run_id, q.due_at, q.lost FROM queue AS q, node WHERE {} AND q.lane IS NULL ORDER BY q.due_at LIMIT $3",
-                due_at("$2")
-            ));
-            match self.claim_alone(sql, due, room, lease_until).await {
+            match self.claim_alone(due, room, lease_until).await {
                 Ok(more) => claimed.extend(more),
                 // What was claimed is this node's, and nobody else would begin it for the time of a lease.
                 Err(error) if claimed.is_empty() => return Err(error),
@@ -69,18 +69,67 @@ impl Store {
         Ok(claimed)
     }
 
-    async fn claim_alone(
-        &self,
-        sql: String,
-        due: i64,
-        room: i64,
-        lease_until: Timestamp,
-    ) -> Result<Vec<Claimed>, Error> {
+    /// Claims runs without a lane: the oldest where one tenant waits, of several each one's share.
+    async fn claim_alone(&self, due: i64, room: i64, lease_until: Timestamp) -> Result<Vec<Claimed>, Error> {
         let mut conn = self.reader().await?;
         let node = self.node.id();
-        let rows = sqlx::query(AssertSqlSafe(sql)).bind(node).bind(due).bind(room).fetch_all(&mut *conn).await?;
+        let waiting = self.tenants_waiting(&mut conn, due).await?;
+        let mut rows = Vec::new();
+        if waiting.len() > 1 {
+            let (served, each) = self.rota.next(waiting, u32::try_from(room).unwrap_or(u32::MAX));
+            let sql = claiming(&format!(
+                "SELECT q.run_id, q.due_at, q.lost FROM queue AS q, node WHERE {} AND q.run_id = ANY(ARRAY( \
+                 SELECT first.run_id FROM unnest($3::text[]) AS t (tenant) CROSS JOIN LATERAL ( \
+                     SELECT w.run_id FROM queue AS w WHERE w.tenant = t.tenant AND w.due_at <= $2 AND {WAITING} \
+                     ORDER BY w.due_at LIMIT $4) AS first LIMIT $5))",
+                due_at("$2")
+            ));
+            let query = sqlx::query(AssertSqlSafe(sql)).bind(node).bind(due).bind(served).bind(i64::from(each));
+            rows = query.bind(room).fetch_all(&mut *conn).await?;
+        }
+        let left = room - i64::try_from(rows.len()).unwrap_or(room);
+        if left > 0 {
+            let sql = claiming(&format!(
+                "SELECT q.run_id, q.due_at, q.lost FROM queue AS q, node WHERE {} AND q.lane IS NULL ORDER BY q.due_at LIMIT $3",
+                due_at("$2")
+            ));
+            let oldest = sqlx::query(AssertSqlSafe(sql)).bind(node).bind(due).bind(left).fetch_all(&mut *conn).await;
+            match oldest {
+                Ok(oldest) => rows.extend(oldest),
+                // What was claimed is this node's, and nobody else would begin it for the time of a lease.
+                Err(error) if rows.is_empty() => return Err(error.into()),
+                Err(error) => tracing::warn!(%error, "Claiming further runs failed: {error}"),
+            }
+        }
         drop(conn);
         self.take(&rows, node, lease_until).await
+    }
+
+    /// The tenants that have runs without a lane which are due, beginning after the one that was served last. Each is one look into
+    /// the index, however many runs it has.
+    async fn tenants_waiting(&self, conn: &mut PgConnection, due: i64) -> Result<Vec<String>, Error> {
+        let last = self.rota.last();
+        let mut found = self.tenants_after(conn, &last, due).await?;
+        if !last.is_empty() && found.len() < rota::MOST {
+            let from_the_start = self.tenants_after(conn, "", due).await?;
+            found.extend(from_the_start.into_iter().take_while(|tenant| *tenant <= last));
+        }
+        Ok(found)
+    }
+
+    async fn tenants_after(&self, conn: &mut PgConnection, after: &str, due: i64) -> Result<Vec<String>, Error> {
+        // A recursive walk stands for the index skip scan that this server's planner does not know.
+        let next = format!("SELECT w.tenant FROM queue AS w WHERE {WAITING} AND w.tenant");
+        let sql = format!(
+            "WITH RECURSIVE t (tenant, n) AS ( \
+                 SELECT ({next} >= $1 AND (w.tenant > $1 OR $1 = '') ORDER BY w.tenant LIMIT 1), 1 UNION ALL \
+                 SELECT ({next} > t.tenant ORDER BY w.tenant LIMIT 1), t.n + 1 FROM t WHERE t.tenant IS NOT NULL AND t.n < $3) \
+             SELECT t.tenant FROM t WHERE t.tenant IS NOT NULL \
+             AND EXISTS (SELECT 1 FROM queue AS w WHERE w.tenant = t.tenant AND w.due_at <= $2 AND {WAITING}) ORDER BY t.n LIMIT $4"
+        );
+        let most = (rota::LOOKED_AT as i64, rota::MOST as i64);
+        let query = sqlx::query_scalar(AssertSqlSafe(sql)).bind(after).bind(due).bind(most.0).bind(most.1);
+        Ok(query.fetch_all(conn).await?)
     }
 
     /// Whether runs without a lane are due, and runs with one.

@@ -317,8 +317,8 @@ impl Node {
         let ids: Vec<Uuid> = old.iter().map(|id| id.0).collect();
         // The lock waits for a report that is being written just now, and sees what it says.
         sqlx::query(
-            "INSERT INTO queue (run_id, event_id, holder, created_at) \
-             SELECT r.id, r.event_id, r.holder, r.created_at FROM runs AS r \
+            "INSERT INTO queue (run_id, event_id, tenant, holder, created_at) \
+             SELECT r.id, r.event_id, r.tenant, r.holder, r.created_at FROM runs AS r \
              WHERE r.id = ANY($2) AND r.holder = $1 AND r.state = 1 FOR UPDATE ON CONFLICT (run_id) DO NOTHING",
         )
         .bind(self.id())

@@ -21,6 +21,7 @@ use super::wake::Wake;
 use super::writer::{Op, Writer};
 use super::{connect, durability, migrate, partitions};
 use crate::clock::Clock;
+use crate::store::rota::Rota;
 use crate::store::{Durability, Error, Options};
 
 /// How many operations wait before callers do: a second's worth, so that memory stays bounded.
@@ -35,6 +36,7 @@ pub struct Store {
     pub(super) node: Arc<Node>,
     pub(super) cursor: Arc<Mutex<Cursor>>,
     pub(super) lane_claims: Arc<LaneClaims>,
+    pub(super) rota: Arc<Rota>,
     pool: PgPool,
     ops: mpsc::Sender<Op>,
     durability: Durability,
@@ -94,6 +96,7 @@ impl Store {
             node,
             cursor,
             lane_claims: Arc::default(),
+            rota: Arc::default(),
             pool,
             ops,
             durability,

@@ -102,8 +102,8 @@ async fn reset(conn: &mut PgConnection, runs: &[PgRow], due: i64) -> Result<u64,
              error_code = NULL, error = NULL FROM unnest($1::uuid[], $2::text[], $3::uuid[]) AS u (id, progress, lane) \
              WHERE r.id = u.id AND r.state >= 2 RETURNING r.id, r.tenant, r.event_id, u.lane, r.lane_seq, r.created_at), \
          letters AS (DELETE FROM dead_letters AS d USING reset AS s WHERE d.tenant = s.tenant AND d.run_id = s.id), \
-         due AS (INSERT INTO queue (run_id, event_id, due_at, parked, lane, lane_seq, created_at) \
-             SELECT s.id, s.event_id, $4, s.lane IS NOT NULL AND ( \
+         due AS (INSERT INTO queue (run_id, event_id, tenant, due_at, parked, lane, lane_seq, created_at) \
+             SELECT s.id, s.event_id, s.tenant, $4, s.lane IS NOT NULL AND ( \
                  EXISTS (SELECT 1 FROM queue AS o WHERE o.lane = s.lane AND o.lane_seq < s.lane_seq) \
                  OR EXISTS (SELECT 1 FROM reset AS o WHERE o.lane = s.lane AND o.lane_seq < s.lane_seq)), \
              s.lane, s.lane_seq, s.created_at FROM reset AS s ON CONFLICT (run_id) DO UPDATE SET holder = NULL, \

@@ -111,9 +111,9 @@ impl Store {
                                  ordering_key, lane_seq, created_at) \
                                  SELECT $2, $3, $4, $5, $6, $7, $7, CASE WHEN $7 = 1 THEN node.id END, $8, $9, \
                                  CASE WHEN $9::text IS NOT NULL THEN nextval('lane_seq') END, $10 FROM node \
-                                 RETURNING id, event_id, holder, lane_seq, created_at), \
-                             queued AS (INSERT INTO queue (run_id, event_id, due_at, holder, parked, lane, lane_seq, created_at) \
-                                 SELECT id, event_id, CASE WHEN holder IS NULL THEN $11::bigint END, holder, \
+                                 RETURNING id, event_id, tenant, holder, lane_seq, created_at), \
+                             queued AS (INSERT INTO queue (run_id, event_id, tenant, due_at, holder, parked, lane, lane_seq, created_at) \
+                                 SELECT id, event_id, tenant, CASE WHEN holder IS NULL THEN $11::bigint END, holder, \
                                  holder IS NULL AND $12::uuid IS NOT NULL AND EXISTS (SELECT 1 FROM queue AS o WHERE o.lane = $12), \
                                  $12, lane_seq, created_at FROM kept) \
                              SELECT count(*) FROM kept"

@@ -320,8 +320,8 @@ fn write(parts: Parts) -> String {
         );
         if parts.waiting {
             with.push(
-                "waiting AS (INSERT INTO queue (run_id, event_id, due_at, holder, parked, lane, lane_seq, created_at) \
-                 SELECT p.id, p.event_id, CASE WHEN NOT p.held THEN p.due_at END, CASE WHEN p.held THEN p.node END, \
+                "waiting AS (INSERT INTO queue (run_id, event_id, tenant, due_at, holder, parked, lane, lane_seq, created_at) \
+                 SELECT p.id, p.event_id, p.tenant, CASE WHEN NOT p.held THEN p.due_at END, CASE WHEN p.held THEN p.node END, \
                  p.lane IS NOT NULL AND NOT p.held AND (p.later OR EXISTS (SELECT 1 FROM queue AS o WHERE o.lane = p.lane)), \
                  p.lane, k.lane_seq, p.created_at FROM planned AS p JOIN runs_kept AS k ON k.id = p.id WHERE p.queued)"
                     .to_owned(),
@@ -348,8 +348,8 @@ fn write(parts: Parts) -> String {
         }
         if parts.released {
             with.push(
-                "released AS (INSERT INTO queue (run_id, event_id, due_at, created_at) \
-                 SELECT id, event_id, due_at, created_at FROM reported WHERE state = 0 \
+                "released AS (INSERT INTO queue (run_id, event_id, tenant, due_at, created_at) \
+                 SELECT id, event_id, tenant, due_at, created_at FROM reported WHERE state = 0 \
                  ON CONFLICT (run_id) DO UPDATE SET holder = NULL, due_at = excluded.due_at, lost = false)"
                     .to_owned(),
             );

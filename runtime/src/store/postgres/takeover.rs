@@ -65,11 +65,11 @@ async fn take_over(conn: &mut PgConnection, node: i64, low: Uuid) -> Result<u64,
              (SELECT r.id FROM runs AS r WHERE r.id >= $2 AND r.holder = $1 ORDER BY r.id LIMIT {SLICE})), \
          freed AS ( \
              UPDATE runs AS r SET state = 0, holder = NULL FROM found \
-             WHERE r.id = found.id AND r.holder = $1 AND r.state = 1 RETURNING r.id, r.event_id, r.created_at), \
+             WHERE r.id = found.id AND r.holder = $1 AND r.state = 1 RETURNING r.id, r.event_id, r.tenant, r.created_at), \
          ended AS (DELETE FROM queue AS q USING named WHERE q.run_id = named.run_id \
              AND NOT EXISTS (SELECT 1 FROM runs AS r WHERE r.id = q.run_id AND r.holder = $1 AND r.state = 1) RETURNING q.run_id), \
-         due AS (INSERT INTO queue (run_id, event_id, due_at, lost, created_at) \
-             SELECT id, event_id, {NOW_MS}, true, created_at FROM freed \
+         due AS (INSERT INTO queue (run_id, event_id, tenant, due_at, lost, created_at) \
+             SELECT id, event_id, tenant, {NOW_MS}, true, created_at FROM freed \
              ON CONFLICT (run_id) DO UPDATE SET holder = NULL, due_at = excluded.due_at, lost = true) \
          SELECT (SELECT count(*) FROM freed) + (SELECT count(*) FROM ended)"
     );
@@ -89,9 +89,9 @@ pub(super) async fn release(conn: &mut PgConnection, node: i64, runs: &[Dropped]
     let sql = format!(
         "WITH freed AS ( \
              UPDATE runs AS r SET state = 0, holder = NULL FROM unnest($2::uuid[], $3::bigint[]) AS u (id, epoch) \
-             WHERE r.id = u.id AND r.epoch = u.epoch AND r.holder = $1 AND r.state = 1 RETURNING r.id, r.event_id, r.created_at), \
-         due AS (INSERT INTO queue (run_id, event_id, due_at, lost, created_at) \
-             SELECT id, event_id, {NOW_MS}, true, created_at FROM freed \
+             WHERE r.id = u.id AND r.epoch = u.epoch AND r.holder = $1 AND r.state = 1 RETURNING r.id, r.event_id, r.tenant, r.created_at), \
+         due AS (INSERT INTO queue (run_id, event_id, tenant, due_at, lost, created_at) \
+             SELECT id, event_id, tenant, {NOW_MS}, true, created_at FROM freed \
              ON CONFLICT (run_id) DO UPDATE SET holder = NULL, due_at = excluded.due_at, lost = true) \
          SELECT count(*) FROM freed"
     );

@@ -4,6 +4,10 @@
 //! claimed when it is pending and due, or when its lease has ended; never while an earlier run of its lane (tenant,
 //! trigger, ordering key) has not ended, or a later one is being executed. The data directory belongs to one process, so
 //! at its start no lease has a holder.
+//!
+//! Of several tenants that wait each has its share of a claim (`rota.rs`); what they leave goes to the oldest.
+
+use std::collections::HashSet;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -13,13 +17,16 @@ use triggerd_core::id::{RunId, TenantId};
 
 use super::decode::{self, RUN_COLUMNS};
 use super::open::Store;
-use crate::store::{Claimed, Error};
+use crate::store::{Claimed, Error, rota};
 
 /// Holds for a run `r` whose lane lets it be claimed. Takes `now`, for the leases of later ones.
 const LANE_IS_FREE: &str = "(r.ordering_key IS NULL OR NOT EXISTS (SELECT 1 FROM runs AS o \
      WHERE o.tenant = r.tenant AND o.trigger = r.trigger AND o.ordering_key = r.ordering_key \
      AND o.ordering_key IS NOT NULL AND o.due_at IS NOT NULL \
      AND (o.seq < r.seq OR (o.seq > r.seq AND o.state = 'running' AND o.due_at > ?))))";
+
+/// Holds for a run `w` that waits; as the index `runs_waiting` says it.
+const WAITING: &str = "w.state = 'pending' AND w.parked = 0";
 
 impl Store {
     pub async fn claim(&self, now: Timestamp, limit: u32, lease_until: Timestamp) -> Result<Vec<Claimed>, Error> {
@@ -28,22 +35,52 @@ impl Store {
         if !self.is_any_due(now).await? {
             return Ok(Vec::new());
         }
+        let waiting = self.tenants_waiting(now).await?;
+        // A quarter is left to the oldest, so that runs whose lease has ended are always among those that are claimed.
+        let shared = limit - limit / 4;
+        let (served, each) = if waiting.len() < 2 { (Vec::new(), 0) } else { self.rota.next(waiting, shared) };
         self.write(move |conn| {
             Box::pin(async move {
-                let sql = format!(
-                    "SELECT r.seq FROM runs AS r WHERE r.due_at IS NOT NULL AND r.parked = 0 AND r.due_at <= ? \
-                     AND {LANE_IS_FREE} ORDER BY r.due_at LIMIT ?"
-                );
-                let seqs = sqlx::query_scalar(AssertSqlSafe(sql))
-                    .bind(now)
-                    .bind(now)
-                    .bind(i64::from(limit))
-                    .fetch_all(&mut *conn)
-                    .await?;
+                let mut seqs = Vec::new();
+                for tenant in served {
+                    seqs.extend(due_of(conn, &tenant, now, each).await?);
+                }
+                seqs.truncate(shared as usize);
+                let oldest = oldest_due(conn, now, limit).await?;
+                let chosen: HashSet<i64> = seqs.iter().copied().collect();
+                seqs.extend(oldest.into_iter().filter(|seq| !chosen.contains(seq)));
+                seqs.truncate(limit as usize);
                 take(conn, seqs, lease).await
             })
         })
         .await
+    }
+
+    /// The tenants that have runs which wait and are due, beginning after the one that was served last. Each is one look into the index,
+    /// however many runs it has.
+    async fn tenants_waiting(&self, now: i64) -> Result<Vec<String>, Error> {
+        let last = self.rota.last();
+        let mut found = self.tenants_after(&last, now).await?;
+        if !last.is_empty() && found.len() < rota::MOST {
+            let from_the_start = self.tenants_after("", now).await?;
+            found.extend(from_the_start.into_iter().take_while(|tenant| *tenant <= last));
+        }
+        Ok(found)
+    }
+
+    async fn tenants_after(&self, after: &str, now: i64) -> Result<Vec<String>, Error> {
+        let next = format!("SELECT w.tenant FROM runs AS w WHERE {WAITING} AND w.tenant");
+        let sql = format!(
+            "WITH RECURSIVE t (tenant) AS ( \
+                 SELECT ({next} > ? ORDER BY w.tenant LIMIT 1) UNION ALL \
+                 SELECT ({next} > t.tenant ORDER BY w.tenant LIMIT 1) FROM t WHERE t.tenant IS NOT NULL LIMIT ?) \
+             SELECT t.tenant FROM t WHERE t.tenant IS NOT NULL \
+             AND EXISTS (SELECT 1 FROM runs AS w WHERE {WAITING} AND w.tenant = t.tenant AND w.due_at <= ?) LIMIT ?"
+        );
+        let mut conn = self.reader().await?;
+        let most = (rota::LOOKED_AT as i64, rota::MOST as i64);
+        let query = sqlx::query_scalar(AssertSqlSafe(sql)).bind(after).bind(most.0).bind(now).bind(most.1);
+        Ok(query.fetch_all(&mut *conn).await?)
     }
 
     async fn is_any_due(&self, now: i64) -> Result<bool, Error> {
@@ -131,6 +168,26 @@ impl Store {
         })
         .await
     }
+}
+
+/// A tenant's runs that wait, are due and may be claimed: the oldest.
+async fn due_of(conn: &mut SqliteConnection, tenant: &str, now: i64, most: u32) -> Result<Vec<i64>, Error> {
+    let sql = format!(
+        "SELECT r.seq FROM runs AS r INDEXED BY runs_waiting WHERE r.state = 'pending' AND r.parked = 0 AND r.tenant = ? \
+         AND r.due_at <= ? AND {LANE_IS_FREE} ORDER BY r.due_at LIMIT ?"
+    );
+    let query = sqlx::query_scalar(AssertSqlSafe(sql)).bind(tenant).bind(now).bind(now).bind(i64::from(most));
+    Ok(query.fetch_all(conn).await?)
+}
+
+/// The oldest runs that may be claimed, whosever they are; those whose lease has ended are among them.
+async fn oldest_due(conn: &mut SqliteConnection, now: i64, most: u32) -> Result<Vec<i64>, Error> {
+    let sql = format!(
+        "SELECT r.seq FROM runs AS r WHERE r.due_at IS NOT NULL AND r.parked = 0 AND r.due_at <= ? \
+         AND {LANE_IS_FREE} ORDER BY r.due_at LIMIT ?"
+    );
+    let query = sqlx::query_scalar(AssertSqlSafe(sql)).bind(now).bind(now).bind(i64::from(most));
+    Ok(query.fetch_all(conn).await?)
 }
 
 /// Claims these runs, which may be claimed; answers in their order.

@@ -18,6 +18,7 @@ use super::migrate;
 use super::writer::{Call, Op, Writer};
 use crate::clock::Clock;
 use crate::seeded::Fault;
+use crate::store::rota::Rota;
 use crate::store::{ChangeKind, Changes, Error, Options, lock};
 
 /// How many operations wait before callers do: a second's worth, so that memory stays bounded.
@@ -29,6 +30,7 @@ pub struct Store {
     ops: mpsc::Sender<Op>,
     readers: SqlitePool,
     pub(super) clock: Clock,
+    pub(super) rota: Arc<Rota>,
 }
 
 impl Store {
@@ -57,7 +59,7 @@ impl Store {
             .name("store-writer".to_owned())
             .spawn(move || runtime.block_on(writer.run(queue)))
             .map_err(|e| Error::Unavailable(format!("cannot start the writer's thread: {e}")))?;
-        Ok(Self { ops, readers, clock: options.clock })
+        Ok(Self { ops, readers, clock: options.clock, rota: Arc::default() })
     }
 
     /// Waits until everything asked for is on the disk, checkpoints and lets go of the data directory. What is

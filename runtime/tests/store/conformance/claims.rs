@@ -1,6 +1,6 @@
 //! Claims: who may execute, and in which order.
 
-use triggerd_core::id::RunId;
+use triggerd_core::id::{RunId, TenantId};
 
 use super::fixtures::*;
 
@@ -16,6 +16,35 @@ pub async fn the_oldest_due_are_claimed_first_and_once(Place { store, .. }: Plac
     assert_eq!(claim_ids(&store, t(3)).await, []);
     assert_eq!(store.next_due(t(3)).await.unwrap(), Some(t(4)));
     assert_eq!(claim_ids(&store, t(4)).await, [runs[0].id]);
+}
+
+pub async fn a_long_queue_of_one_tenant_does_not_keep_the_others_waiting(Place { store, .. }: Place) {
+    let of = |name: &str| TenantId::new(name);
+    keep_of(&store, &of("many"), "a", 0, (0..500).map(|_| new_run()).collect()).await;
+    for second in 1..=3 {
+        for name in ["few", "other"] {
+            keep_of(&store, &of(name), "a", second, vec![new_run()]).await;
+        }
+    }
+    let claim = async || {
+        let claimed = store.claim(t(10), 12, t(40)).await.unwrap();
+        let count = |name: &str| claimed.iter().filter(|c| *c.run.tenant.0 == *name).count();
+        [claimed.len(), count("few"), count("other")]
+    };
+    assert_eq!(claim().await, [12, 3, 3], "each has its share, and what they leave goes to whoever has more");
+    assert_eq!(claim().await, [12, 0, 0]);
+    // Of more tenants than a claim takes, all are served before any is served again.
+    for n in 0..20 {
+        keep_of(&store, &of(&format!("t{n:02}")), "a", 5, vec![new_run(), new_run()]).await;
+    }
+    let mut served = std::collections::HashMap::new();
+    for _ in 0..5 {
+        for claimed in store.claim(t(10), 8, t(40)).await.unwrap() {
+            *served.entry(claimed.run.tenant.0.to_string()).or_insert(0) += 1;
+        }
+    }
+    let once = (0..20).filter(|n| served.contains_key(&format!("t{n:02}"))).count();
+    assert_eq!(once, 20, "{served:?}");
 }
 
 pub async fn concurrent_claims_never_share_a_run(Place { store, .. }: Place) {
