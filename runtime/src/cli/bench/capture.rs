@@ -70,7 +70,7 @@ pub async fn run(from: From, url: &str, time: Duration, server: &Server) -> anyh
     if drained.unfinished > 0 {
         bail!("{} runs did not end", drained.unfinished);
     }
-    let lags = server.change_lags(since, 1000).await?;
+    let lags: Vec<f64> = server.change_lags(since, 1000).await?.iter().map(|lag| lag.to_start).collect();
     let began = Instant::now();
     let written = bulk(&pool, time).await?;
     let written_for = began.elapsed();

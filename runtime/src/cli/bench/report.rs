@@ -64,6 +64,7 @@ pub fn print(report: &Value) {
         "SHARE OF LIMIT",
         "ANSWER MS P50/P99",
         "TO START MS P50/P99",
+        "TO END MS P50/P95",
         "CLAIM MS P50/P99",
         "CPU US/EVENT",
         "PEAK MIB",
@@ -80,6 +81,11 @@ pub fn print(report: &Value) {
             }
         };
         let answers = if median["answer_ms"].is_object() { &median["answer_ms"] } else { &median["acceptance_ms"] };
+        let ends = &median["acceptance_to_end_ms"];
+        let ended = match ends.is_object() {
+            true => format!("{} / {}", number(&ends["p50"], 1), number(&ends["p95"], 1)),
+            false => "-".to_owned(),
+        };
         let share = result["share_of_limit"].as_f64().map_or("-".to_owned(), |share| {
             format!("{:.0} % of {}", share * 100.0, result["limit"].as_str().unwrap_or_default())
         });
@@ -93,6 +99,7 @@ pub fn print(report: &Value) {
             share,
             both(answers),
             both(&median["acceptance_to_start_ms"]),
+            ended,
             both(&median["claim_ms"]),
             number(&median["server_cpu_us_per_event"], 1),
             number(&median["server_peak_rss_mib"], 0),

@@ -10,7 +10,7 @@ use super::generator::{self, Load, Plan};
 use super::long_reads::LongReads;
 use super::receiver::Receiver;
 use super::report;
-use super::server::{Drained, Server};
+use super::server::{Drained, Lag, Server};
 use super::store::Used;
 use super::workload::{Extras, Workload};
 
@@ -76,8 +76,8 @@ impl Run<'_> {
             reads.end().await?;
         }
         let cpu = server.cpu_seconds()?;
-        let starts = match self.workload.has_runs() {
-            true => Some(report::percentiles_of(&server.start_lags(load.started_at, SAMPLE).await?)),
+        let lags = match self.workload.has_runs() {
+            true => Some(server.acceptance_lags(load.started_at, SAMPLE).await?),
             false => None,
         };
         let seconds = load.elapsed.as_secs_f64();
@@ -90,10 +90,12 @@ impl Run<'_> {
         if let Some(watch) = watch {
             figures["most_unfinished"] = json!(watch.most());
         }
-        if let Some(starts) = starts {
+        if let Some(lags) = lags {
             let until_drained = (load.elapsed + drained.after).as_secs_f64();
             figures["finished_per_second"] = json!(load.accepted as f64 / until_drained);
-            figures["acceptance_to_start_ms"] = starts;
+            let of = |part: fn(&Lag) -> f64| report::percentiles_of(&lags.iter().map(part).collect::<Vec<_>>());
+            figures["acceptance_to_start_ms"] = of(|lag| lag.to_start);
+            figures["acceptance_to_end_ms"] = of(|lag| lag.to_end);
         }
         Ok(figures)
     }

@@ -40,6 +40,15 @@ pub struct Drained {
     pub claims: Value,
 }
 
+/// How long it took until an event's first attempt, in milliseconds.
+#[derive(Clone, Copy)]
+pub struct Lag {
+    /// Until it began.
+    pub to_start: f64,
+    /// Until it ended.
+    pub to_end: f64,
+}
+
 /// A watch over the runs that are unfinished.
 pub struct Watch {
     most: Arc<AtomicU64>,
@@ -228,16 +237,16 @@ impl Server {
     }
 
     /// From a captured change, by the database's clock, to the first attempt's start.
-    pub async fn change_lags(&self, since: Timestamp, sample: usize) -> anyhow::Result<Vec<f64>> {
+    pub async fn change_lags(&self, since: Timestamp, sample: usize) -> anyhow::Result<Vec<Lag>> {
         self.lags(since, sample, "occurred_at").await
     }
 
-    /// From acceptance to the first attempt's start, in milliseconds, of a sample of the events since `since`.
-    pub async fn start_lags(&self, since: Timestamp, sample: usize) -> anyhow::Result<Vec<f64>> {
+    /// From acceptance to the first attempt, of a sample of the events since `since`.
+    pub async fn acceptance_lags(&self, since: Timestamp, sample: usize) -> anyhow::Result<Vec<Lag>> {
         self.lags(since, sample, "accepted_at").await
     }
 
-    async fn lags(&self, since: Timestamp, sample: usize, from: &str) -> anyhow::Result<Vec<f64>> {
+    async fn lags(&self, since: Timestamp, sample: usize, from: &str) -> anyhow::Result<Vec<Lag>> {
         let mut lags = Vec::with_capacity(sample);
         let mut cursor: Option<String> = None;
         while lags.len() < sample {
@@ -297,8 +306,10 @@ fn unfinished(text: &str) -> u64 {
     depth(text, "pending") + depth(text, "running")
 }
 
-fn lag(event: &Value, from: &str) -> Option<f64> {
+fn lag(event: &Value, from: &str) -> Option<Lag> {
     let accepted: Timestamp = event[from].as_str().or_else(|| event["timestamp"].as_str())?.parse().ok()?;
-    let started: Timestamp = event["runs"][0]["actions"][0]["attempts"][0]["started_at"].as_str()?.parse().ok()?;
-    Some((started.as_millisecond() - accepted.as_millisecond()) as f64)
+    let attempt = &event["runs"][0]["actions"][0]["attempts"][0];
+    let started: Timestamp = attempt["started_at"].as_str()?.parse().ok()?;
+    let to_start = (started.as_millisecond() - accepted.as_millisecond()) as f64;
+    Some(Lag { to_start, to_end: to_start + attempt["duration_ms"].as_f64()? })
 }

@@ -100,6 +100,7 @@ impl Attempts {
             secrets: Arc::default(),
             excerpt: Arc::default(),
             effect: Arc::default(),
+            not_made: Arc::default(),
         }
     }
 }
