@@ -15,10 +15,12 @@ const AIOSMTPD: &str = "aiosmtpd==1.4.6";
 
 /// The official verifier of signatures.
 const STANDARD_WEBHOOKS: &str = "standardwebhooks==1.1.0";
+/// Asks every route what the OpenAPI document makes of it.
+const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 /// The same for Node.js.
 const STANDARD_WEBHOOKS_NODE: &str = "standardwebhooks@1.0.0";
 /// What the tests import.
-const IMPORTS: &str = "import aiosmtpd, standardwebhooks";
+const IMPORTS: &str = "import aiosmtpd, standardwebhooks, schemathesis";
 
 /// Of Debian's package `libfaketime`.
 const FAKETIME: &str = "faketime/libfaketimeMT.so.1";
@@ -119,6 +121,7 @@ fn prepare_python() -> Result<()> {
         "--disable-pip-version-check",
         AIOSMTPD,
         STANDARD_WEBHOOKS,
+        SCHEMATHESIS,
     ]))?;
     Ok(())
 }

@@ -1,12 +1,12 @@
 //! The OpenAPI 3.1 document, put together from the fragments that stand with the handlers.
 
 use axum::routing::get;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 
-use super::{Router, events};
+use super::{Router, common_answers, events};
 
 /// The OpenAPI fragment.
 #[derive(OpenApi)]
@@ -44,6 +44,21 @@ pub fn document() -> Document {
         .build();
     for fragment in super::documents() {
         document.merge(fragment);
+    }
+    for (path, item) in &mut document.paths.paths {
+        let operations = [
+            (Method::GET, &mut item.get),
+            (Method::PUT, &mut item.put),
+            (Method::POST, &mut item.post),
+            (Method::DELETE, &mut item.delete),
+            (Method::PATCH, &mut item.patch),
+            (Method::OPTIONS, &mut item.options),
+        ];
+        for (method, operation) in operations {
+            if let Some(operation) = operation {
+                common_answers::add(&method, path, operation);
+            }
+        }
     }
     let key = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
     document.components.get_or_insert_default().add_security_scheme("key", key);

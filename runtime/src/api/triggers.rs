@@ -314,7 +314,7 @@ async fn version(
 /// Store an earlier version again, as the newest one.
 #[utoipa::path(post, path = "/api/v1/triggers/{tag}/versions/{version}/restore", tag = "triggers",
     params(("tag" = String, Path), ("version" = u32, Path)),
-    responses((status = 200, description = "The new version"), (status = 404, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 201, description = "The trigger was deleted; it is there again"), (status = 200, description = "The new version"), (status = 404, body = Problem), (status = 422, body = Problem)))]
 async fn restore(
     State(api): State<Api>,
     caller: Caller,

@@ -30,5 +30,5 @@ pub use receiver::{Receiver, Reply, Seen};
 pub use redis::Redis;
 pub use server::{ADMIN_KEY, Server, Settings, signal};
 pub use shared::{Home, database, home};
-pub use smtp::{Mail, Smtp, SmtpSettings};
+pub use smtp::{Mail, Smtp, SmtpSettings, python};
 pub use wait::{PATIENCE, eventually};

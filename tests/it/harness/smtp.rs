@@ -128,7 +128,7 @@ impl Drop for Smtp {
 }
 
 /// The Python that has aiosmtpd: `cargo xtask test` names it.
-fn python() -> PathBuf {
+pub fn python() -> PathBuf {
     let fallback = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.toolchain/python/bin/python"));
     std::env::var_os("TRIGGERD_TEST_PYTHON").map_or_else(fallback, PathBuf::from)
 }
