@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use triggerd_core::event::{DEFAULT_ENV, Event};
-use triggerd_core::id::EventId;
+use triggerd_core::id::{EventId, TenantId};
 use triggerd_core::outcome::Failure;
 
 use crate::access::Access;
@@ -22,12 +22,12 @@ use crate::definitions::Definitions;
 use crate::dispatch::{self, Caps, Dispatch, Lane};
 use crate::feed::Feed;
 use crate::follow::{self, Freshness};
+use crate::installed;
 use crate::intake;
 use crate::nodes;
 use crate::sources::{self, Place, Sources};
 use crate::store::{self, Store};
 use crate::sweep;
-use crate::syncs;
 use crate::telemetry::Counted;
 use crate::wasm::{CodeCacheConfig, Host, HostConfig, Limits, code_key};
 
@@ -149,8 +149,10 @@ impl App {
             nodes::agree(&store, &config, &access.admin_digest(), &services.resources.seals(), clock.now()).await?;
         }
         let definitions = Definitions::load(store.clone(), registry, components.clone()).await?;
-        syncs::install_all(&definitions, &services.resources).await;
+        installed::install_all(&definitions, &services.resources).await;
         let dispatch = Dispatch::new(dispatch_limits(&config), engine);
+        // There is one program in the process that has these services.
+        let _ = services.places.set(Arc::new(dispatch.places()));
         let freshness = Freshness::new(&clock);
         Ok(Arc::new(Self {
             config,
@@ -236,6 +238,14 @@ impl Emit for Emitter {
             let app =
                 self.0.upgrade().ok_or_else(|| Failure::new("STORE_UNAVAILABLE", "the server is shutting down"))?;
             emit(&app, emitted).await
+        })
+    }
+
+    fn reinstall<'a>(&'a self, tenant: &'a TenantId, kind: &'a str, tag: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            if let Some(app) = self.0.upgrade() {
+                installed::install(&app.definitions, &app.services.resources, tenant, kind, tag).await;
+            }
         })
     }
 }

@@ -90,6 +90,7 @@ fn job_of(app: &App, event: &Arc<Event>, trigger: Arc<Trigger>) -> Job {
         event: event.clone(),
         trigger,
         lane: None,
+        place: None,
         queue: None,
         replay: false,
         holder_lost: false,

@@ -15,8 +15,8 @@ use triggerd_core::id::TenantId;
 use crate::app::App;
 use crate::clock::Clock;
 use crate::dispatch::Told;
+use crate::installed;
 use crate::store::{self, Change, ChangeKind, Changes};
-use crate::syncs;
 
 /// A node that has not looked for so long is behind.
 const STALE: Duration = Duration::from_secs(1);
@@ -111,9 +111,11 @@ async fn read_anew(app: &Arc<App>, changes: &[Change]) -> Result<(), store::Erro
 
 /// Reads anew what a trigger stands for, before it is taken for gone.
 pub async fn catch_up_with(app: &App, tenant: &TenantId, trigger: &str) -> Result<(), store::Error> {
-    let Some(sync) = syncs::sync_of(trigger) else { return app.definitions.refresh(tenant, trigger).await };
-    app.services.resources.refresh(tenant, "syncs", sync).await?;
-    syncs::install(&app.definitions, &app.services.resources, tenant, sync).await;
+    let Some((kind, tag)) = installed::resource_of(trigger) else {
+        return app.definitions.refresh(tenant, trigger).await;
+    };
+    app.services.resources.refresh(tenant, kind, tag).await?;
+    installed::install(&app.definitions, &app.services.resources, tenant, kind, tag).await;
     Ok(())
 }
 
@@ -141,9 +143,7 @@ async fn apply(app: &Arc<App>, change: &Change) -> Result<(), store::Error> {
                 app.components.forget(tenant, tag);
             }
             app.services.resources.refresh(tenant, kind, tag).await?;
-            if kind == "syncs" {
-                syncs::install(&app.definitions, &app.services.resources, tenant, tag).await;
-            }
+            installed::install(&app.definitions, &app.services.resources, tenant, kind, tag).await;
             Ok(())
         }
     }
@@ -182,6 +182,6 @@ async fn reload(app: &App) -> Result<(), store::Error> {
     app.services.resources.reload().await?;
     app.definitions.reload().await?;
     app.sources.backfills.load(app).await?;
-    syncs::install_all(&app.definitions, &app.services.resources).await;
+    installed::install_all(&app.definitions, &app.services.resources).await;
     Ok(())
 }

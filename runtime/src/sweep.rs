@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::dispatch::Job;
+use crate::dispatch::{Job, Place};
+use crate::installed;
 use crate::store::{self, Claimed};
 use crate::syncs;
 
@@ -74,8 +75,8 @@ impl Clocks {
 
 /// Claims one batch and starts it; `None` where there may be more at once, else how long to sleep.
 async fn claim_batch(app: &Arc<App>) -> Result<Option<Duration>, store::Error> {
-    let wanted = app.dispatch.room().min(BATCH);
-    let reserved = (0..wanted).take_while(|_| app.dispatch.reserve()).count();
+    let mut places = app.dispatch.room_for_claims(BATCH);
+    let reserved = places.len();
     if reserved == 0 {
         return Ok(Some(Duration::from_millis(100)));
     }
@@ -86,9 +87,9 @@ async fn claim_batch(app: &Arc<App>) -> Result<Option<Duration>, store::Error> {
     let claimed = tokio::time::timeout(ANSWER, claim).await.unwrap_or_else(|_| Err(no_answer()));
     metrics::histogram!("triggerd_claim_duration_seconds").record(began.elapsed().as_secs_f64());
     let count = claimed.as_ref().map_or(0, Vec::len);
-    (count..reserved).for_each(|_| app.dispatch.unreserve());
-    for run in claimed? {
-        start(app, run).await;
+    places.truncate(count);
+    for (run, place) in claimed?.into_iter().zip(places) {
+        start(app, run, place).await;
     }
     if count == reserved {
         return Ok(None);
@@ -108,7 +109,7 @@ fn until(app: &App, due: Timestamp) -> Duration {
 }
 
 /// Starts a claimed run whose place is reserved, in the version of its trigger that it began with.
-pub(crate) async fn start(app: &Arc<App>, claimed: Claimed) {
+pub(crate) async fn start(app: &Arc<App>, claimed: Claimed, place: Place) {
     let (tenant, trigger, version) = (claimed.run.tenant.clone(), claimed.run.trigger.clone(), claimed.run.version);
     let mut found = app.definitions.version(&tenant, &trigger, version).await;
     if matches!(found, Ok(None)) && app.store.is_shared() {
@@ -119,8 +120,8 @@ pub(crate) async fn start(app: &Arc<App>, claimed: Claimed) {
         };
     }
     match found {
-        Ok(Some(definition)) => app.dispatch.start_claimed(app, Job::of_claimed(claimed, definition)),
-        Ok(None) if syncs::is_abandoned(&app.services.resources, &tenant, &trigger) => {
+        Ok(Some(definition)) => app.dispatch.start_claimed(app, Job::of_claimed(claimed, definition, place)),
+        Ok(None) if installed::is_abandoned(&app.services.resources, &tenant, &trigger) => {
             abandon(app, claimed).await;
         }
         Ok(None) => {
@@ -128,7 +129,6 @@ pub(crate) async fn start(app: &Arc<App>, claimed: Claimed) {
                 .await
         }
         Err(error) => {
-            app.dispatch.unreserve();
             tracing::error!(run.id = %claimed.run.id, %error, "Run {} is left to its lease: {error}", claimed.run.id);
         }
     }
@@ -140,17 +140,16 @@ async fn give_up(app: &Arc<App>, claimed: Claimed, message: String) {
     end(app, claimed.run, store::RunNext::Failed { code: "DEFINITION_GONE".into(), message }).await;
 }
 
-/// Ends a run of a sync that was deleted since: it has nothing to do any more, and nobody has to look at it.
+/// Ends a run of a sync or a subscription that was deleted since: it has nothing to do any more, and nobody has to look at it.
 async fn abandon(app: &Arc<App>, claimed: Claimed) {
     let mut run = claimed.run;
-    syncs::skip(&mut run);
-    tracing::info!(run.id = %run.id, "Run {} is skipped: its sync {} is gone", run.id, run.trigger);
+    installed::skip(&mut run);
+    tracing::info!(run.id = %run.id, "Run {} is skipped: what {} stood for is gone", run.id, run.trigger);
     end(app, run, store::RunNext::Delivered).await;
 }
 
 /// Ends a run that was claimed and not begun.
 async fn end(app: &Arc<App>, run: store::Run, next: store::RunNext) {
-    app.dispatch.unreserve();
     let update = store::RunUpdate { id: run.id, epoch: run.epoch, progress: Arc::new(run.progress), next };
     if let Err(error) = app.store.record(update).await {
         tracing::error!(run.id = %run.id, %error, "Run {} is left to its lease: {error}", run.id);

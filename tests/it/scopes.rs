@@ -18,6 +18,7 @@ const RULES: &[(&str, &str, &str)] = &[
     ("/api/v1/databases/{db}/tables/{table}/records", "events:write", "resources:write"),
     ("/api/v1/databases", "triggers:write", "components:write"),
     ("/api/v1/components", "components:write", "resources:write"),
+    ("/api/v1/subscriptions", "resources:write", "components:write"),
     ("/api/v1/keys", "admin", "events:write"),
     ("/api/v1/tenants", "operator", "admin"),
     ("/api/v1/master-key", "operator", "admin"),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
@@ -9,7 +10,7 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use triggerd_core::event::{Event, MAX_CAUSATION};
 use triggerd_core::id::{DeliveryId, EventId, RunId, TenantId};
-use triggerd_core::outcome::Failure;
+use triggerd_core::outcome::{Failure, Outcome};
 use triggerd_core::run::Effect;
 
 use crate::brokers::Brokers;
@@ -27,6 +28,7 @@ use crate::resources::{Resources, Secrets};
 use crate::secrets::Vault;
 use crate::storages::Storages;
 use crate::store::Store;
+use crate::subscriptions::{Batches, Health};
 use crate::syncs::Syncs;
 
 /// What is kept of a request, and of an answer.
@@ -61,6 +63,8 @@ pub struct Context {
     pub excerpt: Arc<Mutex<Excerpt>>,
     /// What the action does to the event that later actions of the run see; counts where it ends `Done`.
     pub effect: Arc<Mutex<Option<Effect>>>,
+    /// Set where the attempt was not made after all and does not count: it comes back after this.
+    pub not_made: Arc<Mutex<Option<Duration>>>,
 }
 
 /// What is kept of a request and its answer: bounded to 16 KiB each, secrets struck out.
@@ -98,12 +102,18 @@ pub struct Services {
     pub databases: Databases,
     /// What is known of the tenants' syncs.
     pub syncs: Syncs,
+    /// Which subscriptions fail, and since when.
+    pub subscriptions: Health,
+    /// What subscriptions gather for one request.
+    pub batches: Arc<Batches>,
     /// Messages that went to no mail server.
     pub mailbox: Mailbox,
     /// Development mode: messages stay on this machine.
     pub development: bool,
-    /// Accepts the events that actions emit.
+    /// Accepts the events that actions emit, and puts in force what they change.
     pub emit: std::sync::OnceLock<Arc<dyn Emit>>,
+    /// Gives places to requests that are not one attempt's.
+    pub places: std::sync::OnceLock<Arc<dyn Places>>,
 }
 
 /// What [`Services`] take from the configuration.
@@ -124,7 +134,24 @@ pub trait Emit: Send + Sync {
     /// Keeps the event safe and answers with its id. The causation chain is `cause`'s and `cause` itself.
     /// The same `delivery_id` and `index` emit one event, however often they are tried.
     fn emit(&self, emitted: Emitted) -> BoxFuture<'_, Result<EventId, Failure>>;
+
+    /// Puts the trigger in force that a resource stands for, as its settings are by now.
+    fn reinstall<'a>(&'a self, tenant: &'a TenantId, kind: &'a str, tag: &'a str) -> BoxFuture<'a, ()>;
 }
+
+/// Gives places in flight to requests that are made for several attempts; the dispatcher implements it.
+pub trait Places: Send + Sync {
+    /// A place for a request to a destination, waited for where that works. Where there is none: how long the destination
+    /// is left alone, if it is.
+    fn enter<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        destination: &'a str,
+    ) -> BoxFuture<'a, Result<Settle, Option<Duration>>>;
+}
+
+/// Frees a place and says how the request ended. Dropped, it says nothing.
+pub type Settle = Box<dyn FnOnce(&Outcome) + Send>;
 
 /// An event to be emitted.
 #[derive(Clone, Debug)]
@@ -185,12 +212,15 @@ impl Services {
             storages: Storages::new(resources.clone(), resources.connections().folders.root()),
             databases: Databases::new(resources.clone()),
             syncs: Syncs::default(),
+            subscriptions: Health::default(),
+            batches: Arc::default(),
             mailbox: Mailbox::new(&settings.data_dir),
             development: settings.development,
             resources,
             clock,
             store,
             emit: std::sync::OnceLock::new(),
+            places: std::sync::OnceLock::new(),
         })
     }
 
@@ -207,6 +237,13 @@ impl Services {
         match self.emit.get() {
             Some(emit) => emit.emit(emitted).await,
             None => Err(Failure::new("STORE_UNAVAILABLE", "the server is still starting")),
+        }
+    }
+
+    /// Puts the trigger in force that a resource stands for, as its settings are by now.
+    pub async fn reinstall(&self, tenant: &TenantId, kind: &str, tag: &str) {
+        if let Some(emit) = self.emit.get() {
+            emit.reinstall(tenant, kind, tag).await;
         }
     }
 }

@@ -21,6 +21,7 @@ pub mod record;
 mod registry;
 mod sms;
 mod storage;
+mod subscription;
 mod sync;
 mod trace;
 mod uses;
@@ -34,9 +35,10 @@ use triggerd_core::catalog::Place;
 use triggerd_core::mistake::Mistake;
 use triggerd_core::outcome::Outcome;
 
-pub use context::{Context, Emit, Emitted, Excerpt, MAX_EXCERPT, Services, Settings};
+pub use context::{Context, Emit, Emitted, Excerpt, MAX_EXCERPT, Places, Services, Settings, Settle};
 pub use guest_services::GuestServices;
 pub use registry::{Internal, Kind, Ready, Registry};
+pub use subscription::send_once;
 pub use uses::{Use, granted};
 
 /// Every action type. A new one is a file and its lines here.
@@ -73,7 +75,7 @@ pub const KINDS: &[Kind] = &[
 ];
 
 /// Types of triggers that this program makes itself: nobody can write them, and no list shows them.
-const INTERNAL: &[Kind] = &[Kind::of::<sync::Apply>()];
+const INTERNAL: &[Kind] = &[Kind::of::<subscription::Deliver>(), Kind::of::<sync::Apply>()];
 
 /// One action type.
 pub trait Action: 'static {

@@ -28,14 +28,15 @@ pub fn routes() -> Router {
 
 /// List the destinations that are being called or have failed lately
 ///
-/// `state` is `closed`, `open` (no attempt is made until `next_probe`) or `half_open` (one attempt at a time).
+/// `state` is `closed`, `open` (no attempt is made until `next_probe`) or `half_open` (one attempt at a time). `limit` is how
+/// many attempts at once it gets at most: fewer once it has had too much (429, 502 to 504, time-outs), more again as it answers.
 #[utoipa::path(
     get,
     path = "/api/v1/destinations",
     tag = "destinations",
     params(("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query)),
     responses(
-        (status = 200, description = "`{destinations: [{destination, state, in_flight, failures, opened_at, next_probe}], total, cursor, has_more}`"),
+        (status = 200, description = "`{destinations: [{destination, state, in_flight, limit, failures, opened_at, next_probe}], total, cursor, has_more}`"),
         (status = 400, body = Problem)
     )
 )]
@@ -52,6 +53,7 @@ fn view(shown: &Shown, now: Timestamp) -> Value {
         "destination": shown.destination,
         "state": circuit_name(shown.circuit),
         "in_flight": shown.in_flight,
+        "limit": shown.limit,
         "failures": shown.failures,
         "opened_at": at(shown.open_for.map(|past| now - past)),
         "next_probe": at(shown.probe_in.map(|ahead| now + ahead)),

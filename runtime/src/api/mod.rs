@@ -8,6 +8,7 @@ mod batch;
 mod body;
 mod caches;
 mod captures;
+mod common_answers;
 mod components;
 mod dead_letters;
 mod destinations;
@@ -37,9 +38,11 @@ mod sample;
 mod schemas;
 pub mod serve;
 mod stream;
+mod subscriptions;
 mod syncs;
 mod tenants;
 mod test_customer;
+mod test_subscription;
 mod topics;
 mod trace;
 mod triggers;
@@ -111,6 +114,7 @@ fn resources() -> Vec<(Router, utoipa::openapi::OpenApi)> {
         (resources::routes(), resources::Doc::openapi()),
         (schemas::routes(), schemas::Doc::openapi()),
         (backfills::routes(), backfills::Doc::openapi()),
+        (subscriptions::routes(), subscriptions::Doc::openapi()),
         (captures::routes(), captures::Doc::openapi()),
         (destinations::routes(), destinations::Doc::openapi()),
         (syncs::routes(), syncs::Doc::openapi()),
@@ -122,6 +126,7 @@ fn resources() -> Vec<(Router, utoipa::openapi::OpenApi)> {
         (keys::routes(), keys::Doc::openapi()),
         (master_key::routes(), master_key::Doc::openapi()),
         (test_customer::routes(), test_customer::Doc::openapi()),
+        (test_subscription::routes(), test_subscription::Doc::openapi()),
     ]
 }
 

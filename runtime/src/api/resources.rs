@@ -197,7 +197,7 @@ async fn changed(api: &Api, caller: &Caller, kind: &Kind, tag: &str) -> Option<S
 }
 
 fn known(kind: &str) -> Answer<&'static Kind> {
-    Kind::named(kind).ok_or_else(super::no_such_path)
+    Kind::named(kind).filter(|kind| !kind.own_routes).ok_or_else(super::no_such_path)
 }
 
 fn absent(kind: &Kind, tag: &str) -> ApiError {

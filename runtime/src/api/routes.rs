@@ -41,6 +41,7 @@ const WRITE_TRIGGERS: Need = Need::Any(&[TriggersWrite]);
 const READ_COMPONENTS: Need = Need::Any(&[EventsRead, ComponentsWrite, TriggersWrite]);
 const READ_RESOURCES: Need = Need::Any(&[EventsRead, ResourcesWrite, TriggersWrite]);
 const WRITE_RESOURCES: Need = Need::Any(&[ResourcesWrite]);
+const WRITE_SUBSCRIPTIONS: Need = Need::Any(&[TriggersWrite, ResourcesWrite]);
 const WRITE_COMPONENTS: Need = Need::Any(&[ComponentsWrite]);
 
 /// The list.
@@ -123,6 +124,14 @@ pub const ROUTES: &[Route] = &[
     delete("/api/v1/components/{name}", WRITE_COMPONENTS),
     post("/api/v1/components/{name}/invoke", WRITE_COMPONENTS),
 
+    get("/api/v1/subscriptions", READ_RESOURCES),
+    post("/api/v1/subscriptions", WRITE_SUBSCRIPTIONS),
+    get("/api/v1/subscriptions/{id}", READ_RESOURCES),
+    patch("/api/v1/subscriptions/{id}", WRITE_SUBSCRIPTIONS),
+    delete("/api/v1/subscriptions/{id}", WRITE_SUBSCRIPTIONS),
+    post("/api/v1/subscriptions/{id}/rotate-secret", WRITE_SUBSCRIPTIONS),
+    post("/api/v1/subscriptions/{id}/test", WRITE_SUBSCRIPTIONS),
+
     post("/api/v1/tenants", Need::Operator),
     get("/api/v1/tenants", Need::Operator),
     get("/api/v1/tenants/{id}", Need::Operator),
@@ -135,6 +144,7 @@ pub const ROUTES: &[Route] = &[
     post("/api/v1/master-key/rotate", Need::Operator),
 
     development(Method::POST, "/admin/test-customer", Need::Operator),
+    development(Method::POST, "/admin/test-subscription", Need::Operator),
 ];
 
 const fn route(method: Method, path: &'static str, need: Need) -> Route {

@@ -29,7 +29,7 @@ pub fn routes() -> Router {
 #[utoipa::path(get, path = "/api/v1/schemas", tag = "schemas",
     responses((status = 200, description = "`{resources: [kind], actions: [type]}`")))]
 async fn list() -> Json<Value> {
-    let resources: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+    let resources: Vec<&str> = KINDS.iter().filter(|kind| !kind.own_routes).map(|kind| kind.name).collect();
     let actions: Vec<&str> = Registry::built_in().kinds().iter().map(|kind| kind.name).collect();
     Json(json!({"resources": resources, "actions": actions}))
 }
@@ -39,7 +39,9 @@ async fn list() -> Json<Value> {
     params(("kind" = String, Path)),
     responses((status = 200, description = "The schema"), (status = 404, body = Problem)))]
 async fn of_resource(Path(kind): Path<String>) -> Answer<Json<Value>> {
-    let kind = Kind::named(&kind).ok_or_else(|| ApiError::absent(&format!("kind of resource `{kind}`")))?;
+    let kind = Kind::named(&kind)
+        .filter(|kind| !kind.own_routes)
+        .ok_or_else(|| ApiError::absent(&format!("kind of resource `{kind}`")))?;
     Ok(Json(kind.full_schema()))
 }
 

@@ -21,7 +21,7 @@ use crate::resources::KINDS;
 
 /// Resource kinds that stand in files. Secrets do not: they are never read back, and never written to disk.
 fn kinds() -> impl Iterator<Item = &'static str> {
-    KINDS.iter().filter(|kind| !kind.hidden).map(|kind| kind.name)
+    KINDS.iter().filter(|kind| !kind.hidden && !kind.own_routes).map(|kind| kind.name)
 }
 
 /// `triggerd apply`.

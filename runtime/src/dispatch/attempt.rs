@@ -7,14 +7,13 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
-use triggerd_core::breaker::Verdict;
 use triggerd_core::definition::Action;
 use triggerd_core::outcome::{Failure, Outcome};
 use triggerd_core::run::{Attempt, AttemptOutcome, Effect};
 use triggerd_core::template::Scope;
 
-use super::destinations::{Full, Place};
 use super::job::Job;
+use super::places::{self, Unavailable};
 use crate::actions::{Context, Excerpt};
 use crate::app::App;
 use crate::redact::Redactor;
@@ -34,15 +33,6 @@ pub(crate) enum Tried {
     },
     /// Its destination is stuck or left alone, or the node is full: it was not made and does not count.
     NoPlace(Unavailable),
-}
-
-/// Why there was no place for an attempt.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Unavailable {
-    /// The destination is stuck, or the tenant or the node is at its cap.
-    Full,
-    /// The destination has failed too often; it may be tried again after this.
-    Open(Duration),
 }
 
 /// Makes one attempt of the job's action at `path`.
@@ -68,6 +58,7 @@ pub(crate) async fn attempt(app: &Arc<App>, job: &mut Job, action: &Action, path
         secrets: Arc::default(),
         excerpt: Arc::new(Mutex::new(Excerpt::default())),
         effect: Arc::default(),
+        not_made: Arc::default(),
     };
     let outcome = match perform(app, &mut cx, action).await {
         Ok(outcome) => outcome,
@@ -108,7 +99,9 @@ async fn perform(app: &Arc<App>, cx: &mut Context, action: &Action) -> Result<Ou
     let config = render(app, cx, action)?;
     let ready = app.registry.ready(action.kind, cx, config)?;
     let place = match &ready.destination {
-        Some(destination) => Some(place(app, cx, destination).await.map_err(Unmade::NoPlace)?),
+        Some(destination) => {
+            Some(places::enter(&app.dispatch.destinations, cx.tenant(), destination).await.map_err(Unmade::NoPlace)?)
+        }
         None => None,
     };
     // The wait for a place is not the attempt's.
@@ -124,27 +117,13 @@ async fn perform(app: &Arc<App>, cx: &mut Context, action: &Action) -> Result<Ou
             Outcome::retry("ETIMEDOUT", format!("no end within {} ms (the action's `timeout`)", action.timeout_ms))
         }
     };
+    if let Some(after) = cx.not_made.lock().take() {
+        return Err(Unmade::NoPlace(Unavailable::Open(after)));
+    }
     if let Some(place) = place {
-        place.settle(about_destination(&outcome));
+        place.settle(places::verdict(&outcome), places::is_pressed(&outcome));
     }
     Ok(outcome)
-}
-
-/// What an outcome says about the destination. A refusal is an answer; what went wrong on this side says nothing.
-fn about_destination(outcome: &Outcome) -> Verdict {
-    const OURS: &[&str] = &["INTERNAL", "STORE_UNAVAILABLE", "EGRESS_DENIED", "URL_INVALID", "CONFIG_INVALID"];
-    const OURS_BEGIN: &[&str] = &["TEMPLATE", "SECRET_", "SIGNING_", "RESOURCE_", "COMPONENT_", "WASM_", "SYNC_"];
-    let (failure, transient) = match outcome {
-        Outcome::Done(_) => return Verdict::Answered,
-        Outcome::Retry { failure, .. } => (failure, true),
-        Outcome::Dead(failure) => (failure, false),
-    };
-    let code = failure.code.as_str();
-    if OURS.contains(&code) || OURS_BEGIN.iter().any(|begin| code.starts_with(begin)) {
-        return Verdict::Nothing;
-    }
-    let is_failure = code.starts_with("HTTP_5") || (transient && !code.starts_with("HTTP_"));
-    if is_failure { Verdict::Failed } else { Verdict::Answered }
 }
 
 /// Renders the settings; secrets are fetched for the names that the templates use, and only those.
@@ -175,21 +154,6 @@ fn render(app: &Arc<App>, cx: &mut Context, action: &Action) -> Result<Value, Fa
     };
     let rendered = action.config.render(&scope, action.strict);
     rendered.map(|r| r.config).map_err(|mistake| Failure::new("TEMPLATE", format!("config{mistake}")))
-}
-
-/// A place in flight, waited for where the destination works.
-async fn place(app: &Arc<App>, cx: &Context, destination: &str) -> Result<Place, Unavailable> {
-    loop {
-        match app.dispatch.destinations.enter(cx.tenant(), destination) {
-            Ok(place) => return Ok(place),
-            Err(Full::Later) => return Err(Unavailable::Full),
-            Err(Full::Open(wait)) => return Err(Unavailable::Open(wait)),
-            Err(Full::Busy(freed)) => {
-                // Woken late rather than never: a destination that gets stuck meanwhile frees nothing.
-                let _ = tokio::time::timeout(Duration::from_secs(2), freed.notified()).await;
-            }
-        }
-    }
 }
 
 /// Strikes secrets out of a failure's words: other systems like to repeat what they were sent.
@@ -224,41 +188,4 @@ pub(super) async fn within_quota(app: &Arc<App>, job: &Job, action: &Action, pat
     let at = |ms: i64| jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::MAX);
     let (start, end) = (at(start), at(start.saturating_add(window)));
     app.store.quota_take(&job.event.tenant, &job.trigger.tag, path, &key, start, quota.limit, end).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refusal_is_an_answer_and_our_own_failures_say_nothing() {
-        use Verdict::{Answered, Failed, Nothing};
-        let of = |outcome: Outcome| about_destination(&outcome);
-        assert_eq!(of(Outcome::Done(Value::Null)), Answered);
-        for (code, verdict) in [
-            ("ECONNREFUSED", Failed),
-            ("ETIMEDOUT", Failed),
-            ("HTTP_503", Failed),
-            ("SMTP_451", Failed),
-            ("BROKER_UNAVAILABLE", Failed),
-            ("HTTP_429", Answered),
-            ("HTTP_408", Answered),
-            ("STORE_UNAVAILABLE", Nothing),
-            ("INTERNAL", Nothing),
-            ("SYNC_WAITS", Nothing),
-        ] {
-            assert_eq!(of(Outcome::retry(code, "")), verdict, "{code}");
-        }
-        for (code, verdict) in [
-            ("HTTP_404", Answered),
-            ("HTTP_500", Failed),
-            ("SMTP_550", Answered),
-            ("BROKER_REFUSED", Answered),
-            ("EGRESS_DENIED", Nothing),
-            ("CONFIG_INVALID", Nothing),
-            ("SECRET_NOT_FOUND", Nothing),
-        ] {
-            assert_eq!(of(Outcome::dead(code, "")), verdict, "{code}");
-        }
-    }
 }

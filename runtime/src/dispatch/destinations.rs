@@ -19,6 +19,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use triggerd_core::breaker::{Admission, Breaker, Pass, State as Circuit, Verdict};
 use triggerd_core::id::TenantId;
 
+use super::pace::Pace;
+
 /// How long a destination may finish nothing before it counts as stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(1);
 
@@ -72,6 +74,7 @@ struct Destination {
     moved: Instant,
     freed: Arc<Notify>,
     breaker: Breaker,
+    pace: Pace,
 }
 
 /// A destination as it may be shown.
@@ -81,6 +84,8 @@ pub struct Shown {
     pub destination: String,
     /// Attempts under way.
     pub in_flight: usize,
+    /// The most attempts at once that it has taken without getting too much.
+    pub limit: usize,
     /// What its breaker lets pass.
     pub circuit: Circuit,
     /// Failures since it last answered.
@@ -107,13 +112,16 @@ pub struct Place {
     destinations: Arc<Destinations>,
     key: (TenantId, String),
     pass: Pass,
+    /// When it was taken.
+    begun: u64,
     verdict: Verdict,
+    pressed: bool,
 }
 
 impl Place {
-    /// Frees the place and says how its destination has done.
-    pub fn settle(mut self, verdict: Verdict) {
-        self.verdict = verdict;
+    /// Frees the place and says how its destination has done, and whether it has too much to do.
+    pub fn settle(mut self, verdict: Verdict, pressed: bool) {
+        (self.verdict, self.pressed) = (verdict, pressed);
     }
 }
 
@@ -134,9 +142,9 @@ impl Destinations {
             return Err(Full::Later);
         }
         let key = (tenant.clone(), destination.to_owned());
-        let entry = state.destinations.entry(key.clone()).or_insert_with(|| Destination::idle(now));
+        let entry = state.destinations.entry(key.clone()).or_insert_with(|| Destination::idle(now, &self.caps));
         let stuck = entry.in_flight > 0 && now.duration_since(entry.moved) > STUCK_AFTER;
-        if entry.in_flight >= self.share(stuck, entry.answers, of_tenant) {
+        if entry.in_flight >= self.share(stuck, entry, of_tenant) {
             return Err(if stuck { Full::Later } else { Full::Busy(entry.freed.clone()) });
         }
         let (admission, turned) = entry.breaker.admit(self.ms(now));
@@ -151,7 +159,14 @@ impl Destinations {
         entry.in_flight += 1;
         state.total += 1;
         *state.tenants.entry(tenant.clone()).or_insert(0) += 1;
-        Ok(Place { destinations: self.clone(), key, pass, verdict: Verdict::Nothing })
+        Ok(Place {
+            destinations: self.clone(),
+            key,
+            pass,
+            begun: self.ms(now),
+            verdict: Verdict::Nothing,
+            pressed: false,
+        })
     }
 
     /// What is to be told other nodes from now on.
@@ -169,7 +184,7 @@ impl Destinations {
         let turned = match (told.open_for, state.destinations.get_mut(&key)) {
             (Some(wait), Some(entry)) => entry.breaker.hear_open(self.ms(now), wait),
             (Some(wait), None) => {
-                let mut entry = Destination::idle(now);
+                let mut entry = Destination::idle(now, &self.caps);
                 let turned = entry.breaker.hear_open(self.ms(now), wait);
                 state.destinations.insert(key, entry);
                 turned
@@ -202,6 +217,7 @@ impl Destinations {
             .map(|((_, name), entry)| Shown {
                 destination: name.clone(),
                 in_flight: entry.in_flight,
+                limit: entry.pace.limit(),
                 circuit: entry.breaker.state(),
                 failures: entry.breaker.failures(),
                 open_for: entry.breaker.opened_at().map(|at| Duration::from_millis(now.saturating_sub(at))),
@@ -221,7 +237,7 @@ impl Destinations {
             if !entry.is_idle() {
                 return true;
             }
-            if entry.breaker.is_forgettable(now) {
+            if entry.is_forgettable(now) {
                 return false;
             }
             let count = remembered.entry(tenant.clone()).or_insert(0);
@@ -235,11 +251,11 @@ impl Destinations {
     }
 
     /// How many attempts a destination may hold, given how full its tenant is.
-    fn share(&self, stuck: bool, answers: bool, of_tenant: usize) -> usize {
-        let full = self.caps.per_destination;
+    fn share(&self, stuck: bool, entry: &Destination, of_tenant: usize) -> usize {
+        let full = entry.pace.limit();
         let is_busy = of_tenant * 4 >= self.caps.per_tenant;
         match (stuck, is_busy) {
-            (false, true) if !answers => 1,
+            (false, true) if !entry.answers => 1,
             (false, _) => full,
             (true, false) => full.div_ceil(4),
             (true, true) => 1,
@@ -254,8 +270,14 @@ impl Destinations {
 }
 
 impl Destination {
-    fn idle(now: Instant) -> Self {
-        Self { in_flight: 0, answers: false, moved: now, freed: Arc::default(), breaker: Breaker::default() }
+    fn idle(now: Instant, caps: &Caps) -> Self {
+        let pace = Pace::new(caps.per_destination);
+        Self { in_flight: 0, answers: false, moved: now, freed: Arc::default(), breaker: Breaker::default(), pace }
+    }
+
+    /// Whether neither its failures nor its pace are worth remembering.
+    fn is_forgettable(&self, now: u64) -> bool {
+        self.breaker.is_forgettable(now) && self.pace.is_forgettable(now)
     }
 
     /// Who waits holds the Notify (clones are made under the lock only): it must find this entry again.
@@ -301,6 +323,11 @@ impl Drop for Place {
             entry.in_flight = entry.in_flight.saturating_sub(1);
             entry.moved = Instant::now();
             entry.answers = true;
+            match (self.pressed, self.verdict) {
+                (true, _) => entry.pace.pressed(self.begun, now),
+                (false, Verdict::Answered) => entry.pace.answered(),
+                (false, _) => {}
+            }
             let turned = entry.breaker.enter(now, self.pass, self.verdict);
             tell(turned, &self.key.1);
             self.destinations.tell_others(turned, &self.key, &entry.breaker, now);
@@ -308,7 +335,7 @@ impl Drop for Place {
             if entry.is_idle() {
                 // What is remembered of it are its failures alone.
                 entry.answers = false;
-                if entry.breaker.is_forgettable(now) {
+                if entry.is_forgettable(now) {
                     state.destinations.remove(&self.key);
                 }
             }
@@ -365,7 +392,7 @@ mod tests {
         let destinations = caps();
         let tenant = TenantId::new("t");
         for _ in 0..triggerd_core::breaker::IN_A_ROW {
-            destinations.enter(&tenant, "down").ok().unwrap().settle(Verdict::Failed);
+            destinations.enter(&tenant, "down").ok().unwrap().settle(Verdict::Failed, false);
         }
         assert!(matches!(destinations.enter(&tenant, "down"), Err(Full::Open(_))));
         assert!(destinations.enter(&tenant, "up").is_ok() && destinations.enter(&TenantId::new("u"), "down").is_ok());
@@ -377,13 +404,25 @@ mod tests {
     }
 
     #[test]
+    fn a_destination_that_has_too_much_to_do_gets_fewer_attempts_at_once() {
+        let destinations = caps();
+        let tenant = TenantId::new("t");
+        let held: Vec<Place> = (0..4).map(|_| destinations.enter(&tenant, "a").ok().unwrap()).collect();
+        std::thread::sleep(Duration::from_millis(2));
+        held.into_iter().for_each(|place| place.settle(Verdict::Answered, true));
+        assert_eq!(destinations.shown(&tenant)[0].limit, 2, "it is remembered while nothing is in flight");
+        let _two = [(); 2].map(|()| destinations.enter(&tenant, "a").ok().unwrap());
+        assert!(matches!(destinations.enter(&tenant, "a"), Err(Full::Busy(_))));
+    }
+
+    #[test]
     fn no_more_than_so_many_failing_names_of_a_tenant_are_remembered() {
         let destinations = caps();
         let (many, few) = (TenantId::new("many"), TenantId::new("few"));
         for i in 0..3 * MAX_REMEMBERED {
-            destinations.enter(&many, &i.to_string()).ok().unwrap().settle(Verdict::Failed);
+            destinations.enter(&many, &i.to_string()).ok().unwrap().settle(Verdict::Failed, false);
         }
-        destinations.enter(&few, "a").ok().unwrap().settle(Verdict::Failed);
+        destinations.enter(&few, "a").ok().unwrap().settle(Verdict::Failed, false);
         destinations.tidy();
         assert_eq!((destinations.shown(&many).len(), destinations.shown(&few).len()), (MAX_REMEMBERED, 1));
     }

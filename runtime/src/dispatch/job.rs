@@ -11,6 +11,7 @@ use triggerd_core::outcome::Failure;
 use triggerd_core::run::{ActionProgress, ActionState, Attempt, AttemptOutcome, Effect, Progress};
 
 use super::lanes::Lane;
+use super::room::Place;
 use crate::store::Claimed;
 
 /// Attempts that are kept of one action; older ones are dropped, their numbers go on.
@@ -29,6 +30,8 @@ pub struct Job {
     pub trigger: Arc<Trigger>,
     /// Its lane, where it has an ordering key.
     pub lane: Option<Lane>,
+    /// Its place in memory, where it has one.
+    pub place: Option<Place>,
     /// The queue that it has just come through.
     pub queue: Option<String>,
     /// It was asked for again after it had ended.
@@ -43,7 +46,7 @@ impl Job {
     /// This run as one that is not held: it waits in the store for its lane, its queue or for room.
     #[must_use]
     pub fn waiting(self) -> Self {
-        Self { epoch: 0, ..self }
+        Self { epoch: 0, place: None, ..self }
     }
 
     /// Whether this process holds the run.
@@ -54,7 +57,7 @@ impl Job {
 
     /// The job of a claimed run.
     #[must_use]
-    pub fn of_claimed(claimed: Claimed, trigger: Arc<Trigger>) -> Self {
+    pub fn of_claimed(claimed: Claimed, trigger: Arc<Trigger>, place: Place) -> Self {
         let Claimed { run, event, holder_lost } = claimed;
         let lane = run.ordering_key.map(|key| Lane { tenant: run.tenant.clone(), trigger: run.trigger.clone(), key });
         let mut job = Self {
@@ -63,6 +66,7 @@ impl Job {
             event,
             trigger,
             lane,
+            place: Some(place.of(&run.tenant)),
             queue: run.queue,
             replay: run.replay,
             holder_lost,

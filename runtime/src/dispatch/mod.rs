@@ -3,8 +3,8 @@
 //! Invariants:
 //! - A held run has a lease under its epoch; whoever claims it later has a higher epoch, and writes under the old
 //!   one change nothing.
-//! - At most [`Limits::held`] runs are in memory; an event's runs beyond that are kept `pending` and claimed by the
-//!   sweeper when there is room.
+//! - At most [`Limits::held`] runs are in memory, of each tenant no more than its share (`room.rs`); an event's runs beyond that
+//!   are kept `pending` and claimed by the sweeper when there is room.
 //! - No transaction or lock is held while an action runs.
 //! - Runs of one event begin in order of priority: those of a lower number have ended their first pass, or have had
 //!   [`HEAD_START`], before those of a higher one begin. Runs of equal priority begin together.
@@ -17,12 +17,15 @@ mod destinations;
 mod gates;
 mod job;
 mod lanes;
+mod pace;
+mod places;
+mod room;
 pub(crate) mod verdict;
 mod walk;
 mod watch;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -39,10 +42,13 @@ use triggerd_core::run::Progress;
 use crate::app::App;
 use crate::store::{NewRun, RunNext};
 
-pub(crate) use attempt::{Tried, Unavailable, attempt};
+pub(crate) use attempt::{Tried, attempt};
 pub use destinations::{Caps, Destinations, Shown, Told, name as circuit_name};
 pub use job::{Job, last_failure, push_attempt};
 pub use lanes::{Lane, Lanes};
+pub use places::Places;
+pub(crate) use places::Unavailable;
+pub use room::Place;
 pub use watch::Waiter;
 
 /// How long runs of a lower priority number may keep the others of their event waiting.
@@ -66,7 +72,7 @@ pub struct Dispatch {
     engine: tokio::runtime::Handle,
     tasks: TaskTracker,
     held: DashMap<RunId, Held>,
-    reserved: AtomicUsize,
+    room: Arc<room::Room>,
     draining: AtomicBool,
     /// Something in the store may be due.
     pub(crate) woken: Notify,
@@ -94,7 +100,7 @@ impl Dispatch {
             engine,
             tasks: TaskTracker::new(),
             held: DashMap::new(),
-            reserved: AtomicUsize::new(0),
+            room: room::Room::new(limits.held),
             draining: AtomicBool::new(false),
             woken: Notify::new(),
             next_look: AtomicI64::new(i64::MAX),
@@ -139,7 +145,8 @@ impl Dispatch {
                 Some(_) if shared => false,
                 Some(lane) => self.lanes.enter(lane.clone()),
             };
-            let held = first && run.queue.is_none() && self.reserve();
+            let place = if first && run.queue.is_none() { self.reserve(&event.tenant) } else { None };
+            let held = place.is_some();
             rows.push(NewRun {
                 id: run.id,
                 trigger: run.trigger.tag.clone(),
@@ -156,6 +163,7 @@ impl Dispatch {
                     event: event.clone(),
                     trigger: run.trigger,
                     lane,
+                    place,
                     queue: None,
                     replay: false,
                     holder_lost: false,
@@ -167,12 +175,9 @@ impl Dispatch {
         (rows, jobs, Waiter::new(watched, has_sync))
     }
 
-    /// Undoes [`Self::admit`] for runs that were not kept.
+    /// Undoes [`Self::admit`] for runs that were not kept; their places are free once the jobs are dropped.
     pub(crate) fn withdraw(&self, jobs: &[Job]) {
         for job in jobs {
-            if job.is_held() {
-                self.reserved.fetch_sub(1, Ordering::Relaxed);
-            }
             if let Some(lane) = &job.lane {
                 self.lanes.leave(lane);
             }
@@ -233,21 +238,14 @@ impl Dispatch {
         );
     }
 
-    /// How many more runs may be claimed.
-    pub(crate) fn room(&self) -> usize {
-        self.limits.held.saturating_sub(self.reserved.load(Ordering::Relaxed))
+    /// Reserves places for runs that are to be claimed, at most `wanted`.
+    pub(crate) fn room_for_claims(&self, wanted: usize) -> Vec<Place> {
+        if self.is_draining() { Vec::new() } else { self.room.for_claims(wanted) }
     }
 
-    /// Reserves a place for one run.
-    pub(crate) fn reserve(&self) -> bool {
-        let held = self.limits.held;
-        let more = |reserved: usize| (reserved < held).then_some(reserved + 1);
-        !self.is_draining() && self.reserved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
-    }
-
-    /// Gives back a reserved place that was not used.
-    pub(crate) fn unreserve(&self) {
-        self.reserved.fetch_sub(1, Ordering::Relaxed);
+    /// Reserves a place for one run of the tenant.
+    fn reserve(&self, tenant: &TenantId) -> Option<Place> {
+        if self.is_draining() { None } else { self.room.enter(tenant) }
     }
 
     /// Something in the store was made due: claim soon.
@@ -289,8 +287,8 @@ impl Dispatch {
     }
 
     /// The run's end or release is stored: lets go of it, and lets its lane's next run in.
-    async fn settled(&self, app: &Arc<App>, job: Job, next: RunNext) {
-        self.let_go(&job);
+    async fn settled(&self, app: &Arc<App>, mut job: Job, next: RunNext) {
+        self.let_go(&mut job);
         let status = match &next {
             RunNext::Hold(_) => return,
             RunNext::Release { due, .. } => {
@@ -322,15 +320,15 @@ impl Dispatch {
     }
 
     /// The run is not to be written any more: another holder has it, or the store failed.
-    fn lost(&self, job: &Job, why: &'static str) {
+    fn lost(&self, mut job: Job, why: &'static str) {
         metrics::counter!("triggerd_runs_let_go_total", "why" => why).increment(1);
-        self.let_go(job);
+        self.let_go(&mut job);
         self.woken.notify_one();
     }
 
-    fn let_go(&self, job: &Job) {
+    fn let_go(&self, job: &mut Job) {
         self.held.remove(&job.run);
-        self.unreserve();
+        job.place = None;
     }
 
     /// Starts the first runs of the lanes that these runs, kept in a shared store, have come to.
@@ -344,22 +342,18 @@ impl Dispatch {
     }
 
     async fn start_next_of(&self, app: &Arc<App>, lane: &Lane) {
-        if !self.reserve() {
+        let Some(place) = self.reserve(&lane.tenant) else {
             // The sweeper claims it when there is room.
             self.woken.notify_one();
             return;
-        }
+        };
         let now = app.clock.now();
         match app.store.claim_lane(&lane.tenant, &lane.trigger, &lane.key, now, self.lease_until(app)).await {
-            Ok(Some(claimed)) => crate::sweep::start(app, claimed).await,
+            Ok(Some(claimed)) => crate::sweep::start(app, claimed, place).await,
             // In a shared store another run of the lane is on its way, and whoever has it goes on when it ends.
-            Ok(None) if app.store.is_shared() => self.unreserve(),
-            Ok(None) => {
-                self.unreserve();
-                self.woken.notify_one();
-            }
+            Ok(None) if app.store.is_shared() => {}
+            Ok(None) => self.woken.notify_one(),
             Err(error) => {
-                self.unreserve();
                 self.woken.notify_one();
                 tracing::error!(%error, "The next run of a lane could not be claimed; the sweeper tries again: {error}");
             }
@@ -372,10 +366,16 @@ impl Dispatch {
         self.destinations.tidy();
     }
 
+    /// Gives places to actions whose requests are not one attempt each.
+    #[must_use]
+    pub fn places(&self) -> Places {
+        Places(self.destinations.clone())
+    }
+
     /// Runs in memory.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.reserved.load(Ordering::Relaxed)
+        self.room.taken()
     }
 
     /// Whether new work is refused.

@@ -11,8 +11,9 @@ use triggerd_core::definition::{Action, Timing};
 use triggerd_core::outcome::Failure;
 use triggerd_core::run::ActionState;
 
-use super::attempt::{self, Tried, Unavailable};
+use super::attempt::{self, Tried};
 use super::job::{Job, last_failure};
+use super::places::Unavailable;
 use super::verdict;
 use crate::app::App;
 use crate::record::{self, Decision};
@@ -50,16 +51,16 @@ pub(super) async fn walk(app: &Arc<App>, mut job: Job) {
         None => RunNext::Delivered,
         Some(Stop::Failed(failure)) => RunNext::Failed { code: failure.code, message: failure.message },
         Some(Stop::Release { after, queue }) => RunNext::Release { due: app.clock.now() + after, queue },
-        Some(Stop::Fenced) => return app.dispatch.lost(&job, "fenced"),
+        Some(Stop::Fenced) => return app.dispatch.lost(job, "fenced"),
         Some(Stop::Store(error)) => {
             tracing::error!(run.id = %job.run, %error, "Run {} is left to its lease: {error}", job.run);
-            return app.dispatch.lost(&job, "store_error");
+            return app.dispatch.lost(job, "store_error");
         }
     };
     match write(app, &mut job, next.clone()).await {
         Ok(()) => app.dispatch.settled(app, job, next).await,
-        Err(Stop::Fenced) => app.dispatch.lost(&job, "fenced"),
-        Err(_) => app.dispatch.lost(&job, "store_error"),
+        Err(Stop::Fenced) => app.dispatch.lost(job, "fenced"),
+        Err(_) => app.dispatch.lost(job, "store_error"),
     }
 }
 

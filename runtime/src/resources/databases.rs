@@ -163,6 +163,7 @@ pub(super) const KIND: Kind = Kind {
     },
     raw: &[],
     hidden: false,
+    own_routes: false,
     of_one_env: None,
     connect: |connections, settings| {
         Box::pin(async move {

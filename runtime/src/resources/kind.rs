@@ -24,6 +24,8 @@ pub struct Kind {
     pub raw: &'static [&'static str],
     /// The settings are never shown, and stored sealed as a whole.
     pub hidden: bool,
+    /// It is made, changed and shown by routes of its own, not by those that all kinds share.
+    pub own_routes: bool,
     /// Why the settings cannot differ by environment (`envs`), where they cannot.
     pub of_one_env: Option<&'static str>,
     /// Tries to connect: what was found, or what is wrong.

@@ -15,6 +15,7 @@ mod sealing;
 mod secrets;
 mod settings;
 mod storages;
+mod subscriptions;
 mod syncs;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ pub use resolved::Resolved;
 pub use rotation::{Rotated, RotationError, Seals};
 pub use secrets::Secrets;
 pub use storages::{Storage, StorageKind};
+pub use subscriptions::{Batch, Disabled, Former, Function, Selector, Subscription};
 pub use syncs::{
     Conversion, Mode as SyncMode, Policy as SyncPolicy, SyncAudit, SyncColumn, SyncColumns, SyncHttp, SyncMade,
     SyncSettings, SyncTable,
@@ -50,8 +52,16 @@ use crate::secrets::Vault;
 use crate::store::{self, Store, StoredResource};
 
 /// All kinds of resources, by name.
-pub const KINDS: &[Kind] =
-    &[brokers::KIND, caches::KIND, databases::KIND, notifications::KIND, secrets::KIND, storages::KIND, syncs::KIND];
+pub const KINDS: &[Kind] = &[
+    brokers::KIND,
+    caches::KIND,
+    databases::KIND,
+    notifications::KIND,
+    secrets::KIND,
+    storages::KIND,
+    subscriptions::KIND,
+    syncs::KIND,
+];
 
 type Key = (TenantId, &'static str, String);
 pub(crate) type Snapshot = Arc<ArcSwap<BTreeMap<Key, Arc<StoredResource>>>>;
@@ -192,13 +202,27 @@ impl Resources {
         tag: &str,
         patch: &Value,
     ) -> Result<StoredResource, Error> {
+        let changed = self.patch_if(tenant, kind, tag, |_| Some(patch.clone())).await?;
+        changed.ok_or(Error::Absent)
+    }
+
+    /// Merges what `patch` makes of the settings as they may be shown, while nobody else changes them; `None` where it
+    /// makes nothing.
+    pub async fn patch_if(
+        &self,
+        tenant: &TenantId,
+        kind: &str,
+        tag: &str,
+        patch: impl FnOnce(&Value) -> Option<Value>,
+    ) -> Result<Option<StoredResource>, Error> {
         let kind = Kind::named(kind).ok_or_else(|| Error::UnknownKind(kind.to_owned()))?;
         let _one_at_a_time = self.changing.lock().await;
         let known = self.stored(tenant, kind.name, tag).ok_or(Error::Absent)?;
+        let Some(patch) = patch(&kind.shown(&known).settings) else { return Ok(None) };
         let mut settings =
             if kind.hidden { self.open(tenant, kind, &known).ok_or(Error::Absent)? } else { known.settings.clone() };
-        settings::merge(&mut settings, patch);
-        Ok(self.write(tenant, kind, tag, settings).await?.0)
+        settings::merge(&mut settings, &patch);
+        Ok(Some(self.write(tenant, kind, tag, settings).await?.0))
     }
 
     /// One, as it may be shown.

@@ -25,6 +25,7 @@ pub(super) const KIND: Kind = Kind {
     // A secret is a secret, whatever it looks like.
     raw: &["value"],
     hidden: true,
+    own_routes: false,
     of_one_env: None,
     connect: |_, settings| {
         Box::pin(async move {

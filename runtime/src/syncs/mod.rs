@@ -43,7 +43,7 @@ pub use plan::Plan;
 pub use restore::restore;
 pub use status::{problems, status};
 pub use told::Applied;
-pub use triggers::{install, install_all, is_abandoned, skip, sync_of};
+pub use triggers::{ACTION, TYPE, install, is_abandoned, sync_of};
 pub use truncated::truncated;
 pub use verify::{Report, verify};
 

@@ -4,23 +4,21 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use triggerd_core::compile::compile;
 use triggerd_core::definition::Trigger;
 use triggerd_core::event::DEFAULT_ENV;
 use triggerd_core::id::TenantId;
-use triggerd_core::run::{ActionProgress, ActionState};
 use triggerd_core::sync::Side;
 
 use crate::actions::Internal;
 use crate::definitions::Definitions;
 use crate::resources::{Resources, SyncMode, SyncSettings, SyncTable};
-use crate::store::Run;
 
 /// What the triggers' only action is called.
-const ACTION: &str = "apply";
+pub const ACTION: &str = "apply";
 /// Its type.
-const TYPE: &str = "sync.apply";
+pub const TYPE: &str = "sync.apply";
 /// How often an attempt is made: an outage of an hour or so ends no run.
 const MAX_ATTEMPTS: u32 = 100;
 /// How long one row may take, in milliseconds.
@@ -42,13 +40,6 @@ const WATCHES: [Watch; 4] = [
     Watch { side: Side::Source, truncate: true },
     Watch { side: Side::Target, truncate: true },
 ];
-
-/// Puts every tenant's syncs in force.
-pub async fn install_all(definitions: &Definitions, resources: &Resources) {
-    for (tenant, tag, _) in resources.everywhere("syncs") {
-        install(definitions, resources, &tenant, &tag).await;
-    }
-}
 
 /// Puts a sync in force as its settings say by now, or out of force where it is gone.
 pub async fn install(definitions: &Definitions, resources: &Resources, tenant: &TenantId, tag: &str) {
@@ -87,27 +78,6 @@ pub fn is_abandoned(resources: &Resources, tenant: &TenantId, trigger: &str) -> 
         None => true,
         Some(Ok(found)) => watch.table(&found.settings).is_none(),
         Some(Err(_)) => false,
-    }
-}
-
-/// Notes in a run that nobody wants that its action is skipped, whether it was tried before or never begun.
-pub fn skip(run: &mut Run) {
-    let actions = &mut run.progress.actions;
-    if actions.is_empty() {
-        actions.push(ActionProgress {
-            name: ACTION.to_owned(),
-            kind: TYPE.to_owned(),
-            status: ActionState::Pending,
-            delivery_id: run.id.delivery(ACTION),
-            reason: None,
-            output: Value::Null,
-            effect: None,
-            first_of_round: 1,
-            attempts: Vec::new(),
-        });
-    }
-    for action in actions.iter_mut().filter(|action| action.status != ActionState::Delivered) {
-        (action.status, action.reason) = (ActionState::Skipped, Some("sync gone".to_owned()));
     }
 }
 

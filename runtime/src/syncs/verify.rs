@@ -269,5 +269,6 @@ fn context(services: &Arc<Services>, plan: &Plan) -> Context {
         secrets: Arc::default(),
         excerpt: Arc::default(),
         effect: Arc::default(),
+        not_made: Arc::default(),
     }
 }

@@ -83,6 +83,7 @@ pub(super) const KIND: Kind = Kind {
     check,
     raw: &[],
     hidden: false,
+    own_routes: false,
     of_one_env: None,
     connect: |connections, settings| {
         Box::pin(async move {

@@ -60,6 +60,7 @@ pub(super) const KIND: Kind = Kind {
     check,
     raw: &["messages", "sms/body", "sms/query"],
     hidden: false,
+    own_routes: false,
     of_one_env: None,
     connect: |connections, settings| {
         Box::pin(async move {

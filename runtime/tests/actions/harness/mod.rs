@@ -54,6 +54,10 @@ impl Emit for Recorder {
         self.0.lock().push(emitted);
         Box::pin(async { Ok(EventId::new(1, [9; 10])) })
     }
+
+    fn reinstall<'a>(&'a self, _: &'a TenantId, _: &'a str, _: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(async {})
+    }
 }
 
 impl Bench {
@@ -125,6 +129,7 @@ impl Bench {
             secrets: Arc::default(),
             excerpt: Arc::default(),
             effect: Arc::default(),
+            not_made: Arc::default(),
         }
     }
 
