@@ -5,6 +5,7 @@
 //! compared, [`limits`] what each result is a share of, [`workload`] what events go through.
 
 mod capture;
+mod client;
 mod connector;
 mod database;
 mod generator;
@@ -13,6 +14,7 @@ mod limits;
 mod long_reads;
 mod machine;
 mod metrics;
+mod neighbours;
 mod receiver;
 mod report;
 mod run;
@@ -98,6 +100,9 @@ pub struct Bench {
     /// takes.
     #[arg(long, value_enum, conflicts_with_all = ["workload", "action"])]
     capture: Option<capture::From>,
+    /// What a tenant that sends ten times what it may does to another, instead of a workload.
+    #[arg(long, conflicts_with_all = ["workload", "action", "capture"])]
+    neighbours: bool,
     /// The server that `--action` or `--capture` speaks to.
     #[arg(long)]
     target: Option<String>,
@@ -138,12 +143,15 @@ impl Bench {
         let report = match (self.capture, self.action) {
             (Some(from), _) => self.capture(from, &stores[0], &dir).await?,
             (_, Some(system)) => self.connector(system, &stores[0], &dir).await?,
+            _ if self.neighbours => self.beside_each_other(&stores[0], &dir).await?,
             _ => self.series(&stores, &dir).await?,
         };
         if output.json {
             output.value(&report);
         } else if self.capture.is_some() {
             capture::print(&report);
+        } else if self.neighbours {
+            neighbours::print(&report["neighbours"]);
         } else if self.action.is_some() {
             report::print_connector(&report);
         } else {
@@ -210,6 +218,16 @@ impl Bench {
         let server = Server::start(dir, store.url()).await?;
         let report = capture::run(from, url, Duration::from_secs(self.seconds), &server).await?;
         server.stop().await?;
+        Ok(report)
+    }
+
+    async fn beside_each_other(&self, store: &Used, dir: &std::path::Path) -> anyhow::Result<Value> {
+        let receiver = Receiver::start().await?;
+        let server = Server::start(dir, store.url()).await?;
+        let measured = neighbours::run(Duration::from_secs(self.seconds), &server, &receiver).await?;
+        server.stop().await?;
+        let mut report = self.about(dir)?;
+        report["neighbours"] = measured;
         Ok(report)
     }
 

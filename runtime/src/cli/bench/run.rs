@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use serde_json::{Value, json};
 
+use super::client::Lag;
 use super::generator::{self, Load, Plan};
 use super::long_reads::LongReads;
 use super::receiver::Receiver;
 use super::report;
-use super::server::{Drained, Lag, Server};
+use super::server::{Drained, Server};
 use super::store::Used;
 use super::workload::{Extras, Workload};
 

@@ -1,6 +1,6 @@
 //! The server under load: a process of its own on a free port, with a data directory of its own.
 
-use std::net::SocketAddr;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use jiff::Timestamp;
+use reqwest::Method;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
+use super::client::Client;
 use super::database::Database;
 use super::metrics;
 
@@ -21,9 +22,7 @@ const CLAIMS: &str = "triggerd_claim_duration_seconds";
 /// A running server; killed when dropped.
 pub struct Server {
     child: Child,
-    address: SocketAddr,
-    key: String,
-    http: reqwest::Client,
+    operator: Client,
     dir: PathBuf,
     database: Option<Database>,
 }
@@ -38,15 +37,6 @@ pub struct Drained {
     pub failed: u64,
     /// How long it took to claim runs that waited in the store, since the server's start.
     pub claims: Value,
-}
-
-/// How long it took until an event's first attempt, in milliseconds.
-#[derive(Clone, Copy)]
-pub struct Lag {
-    /// Until it began.
-    pub to_start: f64,
-    /// Until it ended.
-    pub to_end: f64,
 }
 
 /// A watch over the runs that are unfinished.
@@ -66,6 +56,15 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// As the operator.
+impl Deref for Server {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.operator
     }
 }
 
@@ -98,8 +97,7 @@ impl Server {
             .kill_on_drop(true)
             .spawn()
             .context("cannot start the server")?;
-        let http = reqwest::Client::builder().no_proxy().build()?;
-        let server = Self { child, address, key, http, dir, database };
+        let server = Self { child, operator: Client::new(address, key)?, dir, database };
         server.wait_until_ready().await?;
         Ok(server)
     }
@@ -107,7 +105,7 @@ impl Server {
     async fn wait_until_ready(&self) -> anyhow::Result<()> {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
-            match self.http.get(self.url("/ready")).send().await {
+            match self.http().get(self.url("/ready")).send().await {
                 Ok(answer) if answer.status().is_success() => return Ok(()),
                 _ if Instant::now() > deadline => bail!("the server was not ready within 30 s"),
                 _ => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -115,65 +113,14 @@ impl Server {
         }
     }
 
-    fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
-    }
-
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Its admin key.
-    #[must_use]
-    pub fn key(&self) -> &str {
-        &self.key
-    }
-
-    /// Stores a trigger.
-    pub async fn trigger(&self, definition: &Value) -> anyhow::Result<()> {
-        let answer =
-            self.http.post(self.url("/api/v1/triggers")).bearer_auth(&self.key).json(definition).send().await?;
-        if !answer.status().is_success() {
-            bail!("the trigger was refused: {}", answer.text().await?);
-        }
-        Ok(())
-    }
-
-    /// Stores the resource `bench`.
-    pub async fn resource(&self, kind: &str, settings: &Value) -> anyhow::Result<()> {
-        let request = self.http.put(self.url(&format!("/api/v1/{kind}/bench"))).bearer_auth(&self.key);
-        let answer = request.json(settings).send().await?;
-        if !answer.status().is_success() {
-            bail!("the resource was refused: {}", answer.text().await?);
-        }
-        Ok(())
-    }
-
-    /// Uploads a component.
-    pub async fn push(&self, name: &str, bytes: Vec<u8>) -> anyhow::Result<()> {
-        let request = self.http.put(self.url(&format!("/api/v1/components/{name}"))).bearer_auth(&self.key);
-        let answer = request.header("content-type", "application/wasm").body(bytes).send().await?;
-        if !answer.status().is_success() {
-            bail!("the component was refused: {}", answer.text().await?);
-        }
-        Ok(())
-    }
-
-    async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        let answer = self.http.get(self.url(path)).bearer_auth(&self.key).send().await?.error_for_status()?;
-        Ok(answer.json().await?)
-    }
-
     async fn metrics(&self) -> anyhow::Result<String> {
-        Ok(self.http.get(self.url("/metrics")).send().await?.error_for_status()?.text().await?)
+        Ok(self.http().get(self.url("/metrics")).send().await?.error_for_status()?.text().await?)
     }
 
     /// The most runs that were unfinished at once: looked at each second, until this is dropped.
     #[must_use]
     pub fn most_unfinished(&self) -> Watch {
-        let (http, url) = (self.http.clone(), self.url("/metrics"));
+        let (http, url) = (self.http().clone(), self.url("/metrics"));
         let most = Arc::new(AtomicU64::new(0));
         let seen = Arc::clone(&most);
         let task = tokio::spawn(async move {
@@ -222,9 +169,9 @@ impl Server {
     /// Ends the capture of the database `bench`, so that nothing is left of it there: a slot that nobody reads would fill
     /// the server's disk.
     pub async fn leave(&self) -> anyhow::Result<()> {
-        let delete = self.http.delete(self.url("/api/v1/triggers/bench")).bearer_auth(&self.key);
+        let delete = self.request(Method::DELETE, "/api/v1/triggers/bench");
         delete.send().await?.error_for_status()?;
-        let change = self.http.patch(self.url("/api/v1/databases/bench")).bearer_auth(&self.key);
+        let change = self.request(Method::PATCH, "/api/v1/databases/bench");
         change.json(&serde_json::json!({"capture": null})).send().await?.error_for_status()?;
         let began = Instant::now();
         while began.elapsed() < Duration::from_secs(10) {
@@ -234,35 +181,6 @@ impl Server {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         bail!("the capture could not be taken away")
-    }
-
-    /// From a captured change, by the database's clock, to the first attempt's start.
-    pub async fn change_lags(&self, since: Timestamp, sample: usize) -> anyhow::Result<Vec<Lag>> {
-        self.lags(since, sample, "occurred_at").await
-    }
-
-    /// From acceptance to the first attempt, of a sample of the events since `since`.
-    pub async fn acceptance_lags(&self, since: Timestamp, sample: usize) -> anyhow::Result<Vec<Lag>> {
-        self.lags(since, sample, "accepted_at").await
-    }
-
-    async fn lags(&self, since: Timestamp, sample: usize, from: &str) -> anyhow::Result<Vec<Lag>> {
-        let mut lags = Vec::with_capacity(sample);
-        let mut cursor: Option<String> = None;
-        while lags.len() < sample {
-            let after = cursor.map(|c| format!("&cursor={c}")).unwrap_or_default();
-            let page = self.get(&format!("/api/v1/inbox?limit=1000&start_time={since}{after}")).await?;
-            let events = page["events"].as_array().context("the inbox has no events")?;
-            for event in events.iter().step_by(10) {
-                let id = event["event_id"].as_str().context("an event without an id")?;
-                lags.extend(lag(&self.get(&format!("/api/v1/events/{id}")).await?, from));
-            }
-            cursor = page["cursor"].as_str().map(str::to_owned);
-            if cursor.is_none() {
-                break;
-            }
-        }
-        Ok(lags)
     }
 
     /// The server's peak resident memory.
@@ -304,12 +222,4 @@ fn depth(text: &str, queue: &str) -> u64 {
 
 fn unfinished(text: &str) -> u64 {
     depth(text, "pending") + depth(text, "running")
-}
-
-fn lag(event: &Value, from: &str) -> Option<Lag> {
-    let accepted: Timestamp = event[from].as_str().or_else(|| event["timestamp"].as_str())?.parse().ok()?;
-    let attempt = &event["runs"][0]["actions"][0]["attempts"][0];
-    let started: Timestamp = attempt["started_at"].as_str()?.parse().ok()?;
-    let to_start = (started.as_millisecond() - accepted.as_millisecond()) as f64;
-    Some(Lag { to_start, to_end: to_start + attempt["duration_ms"].as_f64()? })
 }
