@@ -164,7 +164,8 @@ impl Access {
         let _one_at_a_time = self.change.lock().await;
         match self.store.keys(tenant).await?.into_iter().find(|key| key.id == id) {
             Some(key) => self.hold_key(key),
-            None => drop(self.keys.remove(id)),
+            // Only its own: whoever asks for another tenant's key to be revoked has changed nothing, and is told of all the same.
+            None => drop(self.keys.remove_if(id, |_, key| key.stored.tenant == *tenant)),
         }
         Ok(())
     }
