@@ -7,16 +7,15 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod kept;
+
 use std::sync::Arc;
 use std::time::Instant;
 
 use hdrhistogram::Histogram;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
 use triggerd::store::open::Shared;
-use triggerd::store::{Append, NewRun, Options, RunNext, RunUpdate, Store};
-use triggerd_core::event::Event;
-use triggerd_core::id::{EventId, RunId, TenantId};
+use triggerd::store::{Options, RunNext, RunUpdate, Store};
 use triggerd_core::run::Progress;
 
 #[global_allocator]
@@ -54,7 +53,7 @@ async fn keep(store: &Store, count: u64) {
     let mut left = count;
     while left > 0 {
         let some = left.min(1_000);
-        store.append_batch((0..some).map(|_| append()).collect()).await.unwrap();
+        store.append_batch((0..some).map(|_| kept::append(None)).collect()).await.unwrap();
         left -= some;
     }
 }
@@ -89,35 +88,4 @@ async fn rounds(store: &Store, what: &str) -> f64 {
     let ms = |quantile: f64| took.value_at_quantile(quantile) as f64 / 1e3;
     println!("  claims of {SOME}, {what}: p50 {:.2} ms, p99 {:.2} ms, longest {:.2} ms", ms(0.5), ms(0.99), ms(1.0));
     ms(0.99)
-}
-
-fn append() -> Append {
-    let now = Timestamp::now();
-    let ms = u64::try_from(now.as_millisecond()).unwrap();
-    let event = Event {
-        id: EventId::new(ms, rand::random()),
-        tenant: TenantId::new("default"),
-        event_type: "order.created".to_owned(),
-        source: Some("bench".to_owned()),
-        change: None,
-        record: json!({"order_id": "ord_1029384756", "customer_id": 88123, "amount": 129.95, "email": "someone@example.com"}),
-        previous_record: json!(null),
-        env: "default".to_owned(),
-        user: json!(null),
-        metadata: serde_json::Map::new(),
-        attributes: serde_json::Map::new(),
-        timestamp: now,
-        accepted_at: now,
-        traceparent: None,
-        causation: Vec::new(),
-    };
-    let run = NewRun {
-        id: RunId::new(ms, rand::random()),
-        trigger: Arc::from("process-new-order"),
-        version: 1,
-        ordering_key: None,
-        queue: None,
-        lease_until: None,
-    };
-    Append { event: Arc::new(event), runs: vec![run], idempotency: None }
 }

@@ -5,14 +5,15 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod kept;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use triggerd::store::{Append, NewRun, Options, RunNext, RunUpdate, Store};
-use triggerd_core::event::Event;
-use triggerd_core::id::{EventId, RunId, TenantId};
+use triggerd::store::{Append, Options, RunNext, RunUpdate, Store};
+use triggerd_core::id::RunId;
 use triggerd_core::run::{ActionProgress, ActionState, Attempt, AttemptOutcome, Progress};
 
 fn main() {
@@ -96,35 +97,7 @@ fn cpu_time() -> Duration {
 }
 
 fn append() -> Append {
-    let now = Timestamp::now();
-    let ms = u64::try_from(now.as_millisecond()).unwrap();
-    let event = Event {
-        id: EventId::new(ms, rand::random()),
-        tenant: TenantId::new("default"),
-        event_type: "order.created".to_owned(),
-        source: Some("bench".to_owned()),
-        change: None,
-        record: json!({"event_type": "order.created", "order_id": "ord_1029384756", "customer_id": 88123, "amount": 129.95,
-            "items": [{"sku": "SKU-1", "quantity": 2}, {"sku": "SKU-2", "quantity": 1}], "email": "someone@example.com"}),
-        previous_record: json!(null),
-        env: "default".to_owned(),
-        user: json!(null),
-        metadata: serde_json::Map::new(),
-        attributes: serde_json::Map::new(),
-        timestamp: now,
-        accepted_at: now,
-        traceparent: None,
-        causation: Vec::new(),
-    };
-    let run = NewRun {
-        id: RunId::new(ms, rand::random()),
-        trigger: Arc::from("process-new-order"),
-        version: 1,
-        ordering_key: None,
-        queue: None,
-        lease_until: Some(now + jiff::SignedDuration::from_secs(30)),
-    };
-    Append { event: Arc::new(event), runs: vec![run], idempotency: None }
+    kept::append(Some(SignedDuration::from_secs(30)))
 }
 
 fn delivered(id: RunId) -> RunUpdate {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures_util::future::BoxFuture;
-use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -257,21 +256,13 @@ async fn emit(app: &Arc<App>, emitted: Emitted) -> Result<EventId, Failure> {
     // The same delivery emits the same event, however often it is tried: the id is derived, and kept once.
     let id = EventId(triggerd_core::id::RunId(emitted.delivery_id.0).delivery(&format!("emit/{}", emitted.index)).0);
     let event = Event {
-        id,
-        tenant: cause.tenant.clone(),
-        event_type: emitted.event_type,
         source: Some("triggerd".into()),
-        change: None,
-        record: emitted.payload,
-        previous_record: Value::Null,
         env: if cause.env.is_empty() { DEFAULT_ENV.into() } else { cause.env.clone() },
         user: cause.user.clone(),
-        metadata: Map::new(),
-        attributes: Map::new(),
-        timestamp: emitted.at,
         accepted_at: app.clock.now(),
         traceparent: cause.traceparent.clone(),
         causation,
+        ..Event::plain(id, cause.tenant.clone(), emitted.event_type, emitted.payload, emitted.at)
     };
     match app.store.event(&event.tenant, id).await {
         Ok(Some(_)) => return Ok(id),

@@ -140,6 +140,12 @@ async fn what_is_changed_counts_from_then_on_and_what_is_deleted_is_sent_to_nobo
     assert_eq!(home.event_ended("a", json!({})).await["status"], "unmatched");
     assert_eq!(home.event_ended("b", json!({})).await["status"], "delivered");
     assert_eq!((receiver.seen_at("/one").len(), receiver.seen_at("/two").len()), (0, 1));
+    // A selector of another type takes the place of the one before it, whole.
+    let other = json!({"type": "custom", "function": {"field": "n", "operator": "IS_NOT_NULL"}});
+    let changed = home.patch(&path(&made), json!({"event_selector": other})).await.expect(200);
+    assert_eq!(changed["event_selector"]["type"], "custom", "{changed:#}");
+    assert_eq!(home.event_ended("b", json!({})).await["status"], "unmatched");
+    home.patch(&path(&made), json!({"event_selector": of_type("b")})).await.expect(200);
     home.patch(&path(&made), json!({"webhook_url": null})).await.problem(422);
     home.patch(&path(&made), json!({"status": "asleep"})).await.problem(422);
     home.patch(&path(&made), json!({"status": "disabled"})).await.expect(200);

@@ -57,6 +57,31 @@ pub struct Event {
     pub causation: Vec<EventId>,
 }
 
+impl Event {
+    /// An event that is no row change, of the default environment, that happened when it was accepted. What else it has is
+    /// for the caller to say.
+    #[must_use]
+    pub fn plain(id: EventId, tenant: TenantId, event_type: impl Into<String>, payload: Value, at: Timestamp) -> Self {
+        Self {
+            id,
+            tenant,
+            event_type: event_type.into(),
+            source: None,
+            change: None,
+            record: payload,
+            previous_record: Value::Null,
+            env: DEFAULT_ENV.to_owned(),
+            user: Value::Null,
+            metadata: Map::new(),
+            attributes: Map::new(),
+            timestamp: at,
+            accepted_at: at,
+            traceparent: None,
+            causation: Vec::new(),
+        }
+    }
+}
+
 /// What makes an event a row change.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

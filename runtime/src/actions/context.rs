@@ -249,6 +249,33 @@ impl Services {
 }
 
 impl Context {
+    /// The only attempt of a run that is not stored.
+    #[must_use]
+    pub fn apart(
+        services: Arc<Services>,
+        event: Arc<Event>,
+        run_id: RunId,
+        (trigger, action): (Arc<str>, Arc<str>),
+        time: Duration,
+    ) -> Self {
+        Self {
+            services,
+            event,
+            run_id,
+            delivery_id: run_id.delivery(&action),
+            trigger,
+            action,
+            attempt: 1,
+            replay: false,
+            deadline: tokio::time::Instant::now() + time,
+            outputs: Arc::default(),
+            secrets: Arc::default(),
+            excerpt: Arc::default(),
+            effect: Arc::default(),
+            not_made: Arc::default(),
+        }
+    }
+
     /// Whose attempt it is.
     #[must_use]
     pub fn tenant(&self) -> &TenantId {

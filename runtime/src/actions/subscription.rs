@@ -17,7 +17,7 @@ use crate::egress::Url;
 use crate::resources::Subscription;
 use crate::subscriptions::{self, DISABLED_CODE, Sent};
 
-/// How long the request of a batch may take.
+/// How long a request may take that is not one attempt's.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// When a batch that found no place is tried again.
 const COME_BACK: Duration = Duration::from_secs(2);
@@ -63,7 +63,7 @@ impl Action for Deliver {
         };
         let batches = cx.services.batches.clone();
         let sending = found.clone();
-        let send: subscriptions::Send = Arc::new(move |mut cx, delivery_id, events| {
+        let send: subscriptions::Sender = Arc::new(move |mut cx, delivery_id, events| {
             let found = sending.clone();
             cx.delivery_id = delivery_id;
             send_batch(cx, found, events).boxed()
@@ -105,9 +105,7 @@ async fn send_batch(mut cx: Context, found: Arc<crate::resources::Resolved<Subsc
     // The attempts' own excerpts are written when they are told.
     cx.excerpt = Arc::default();
     let excerpt = cx.excerpt.clone();
-    let sent = tokio::time::timeout(TIMEOUT, deliver(cx, &found.settings, events)).await;
-    let outcome =
-        sent.unwrap_or_else(|_| Outcome::retry("ETIMEDOUT", format!("no end within {} s", TIMEOUT.as_secs())));
+    let outcome = deliver_in_time(cx, &found.settings, events).await;
     if let Some(settle) = settle {
         settle(&outcome);
     }
@@ -128,6 +126,11 @@ async fn deliver(cx: Context, subscription: &Subscription, events: Vec<Value>) -
 /// Sends one event to a subscription, as it is sent when it matches: to see what comes of it. Nothing is kept of it.
 pub async fn send_once(cx: Context, subscription: &Subscription) -> Outcome {
     let event = told(&cx.event);
-    let sent = tokio::time::timeout(TIMEOUT, deliver(cx, subscription, vec![event])).await;
-    sent.unwrap_or_else(|_| Outcome::retry("ETIMEDOUT", format!("no answer within {} s", TIMEOUT.as_secs())))
+    deliver_in_time(cx, subscription, vec![event]).await
+}
+
+/// Where no attempt's own timeout ends it.
+async fn deliver_in_time(cx: Context, subscription: &Subscription, events: Vec<Value>) -> Outcome {
+    let sent = tokio::time::timeout(TIMEOUT, deliver(cx, subscription, events)).await;
+    sent.unwrap_or_else(|_| Outcome::retry("ETIMEDOUT", format!("no end within {} s", TIMEOUT.as_secs())))
 }

@@ -149,3 +149,18 @@ fn classify(error: &(dyn StdError + 'static)) -> Error {
     }
     Error::Protocol(deepest)
 }
+
+/// What can be seen of a literal URL before it is used; `instead` says what to do in place of credentials in it. Addresses are the
+/// guard's, when the request is sent.
+#[must_use]
+pub fn url_mistake(url: &str, instead: &str) -> Option<String> {
+    let parsed = match Url::parse(url) {
+        Ok(parsed) => parsed,
+        Err(reason) => return Some(format!("`{url}` is not a URL ({reason}); write it like `https://host/path`")),
+    };
+    if !matches!(parsed.scheme(), "http" | "https") {
+        return Some(format!("`{}` URLs are not allowed; only `https` and `http` are", parsed.scheme()));
+    }
+    let has_credentials = !parsed.username().is_empty() || parsed.password().is_some();
+    has_credentials.then(|| format!("credentials in a URL are refused; {instead}"))
+}

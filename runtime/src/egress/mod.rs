@@ -16,7 +16,7 @@ use std::time::Duration;
 use triggerd_core::outcome::{Failure, Outcome};
 
 pub use address::{carried, is_global};
-pub use http::{Answer, Request, Url};
+pub use http::{Answer, Request, Url, url_mistake};
 
 use crate::config::Net;
 

@@ -74,23 +74,8 @@ fn carrier(variables: &Map<String, Value>, now: Timestamp) -> Event {
     let mut record = variables.clone();
     // `with` shows nothing for an empty object, and a message without variables is one all the same.
     record.entry("").or_insert(Value::Bool(true));
-    Event {
-        id: EventId::new(0, [0; 10]),
-        tenant: TenantId::new(TenantId::DEFAULT),
-        event_type: String::new(),
-        source: None,
-        change: None,
-        record: Value::Object(record),
-        previous_record: Value::Null,
-        env: String::new(),
-        user: Value::Null,
-        metadata: Map::new(),
-        attributes: Map::new(),
-        timestamp: now,
-        accepted_at: now,
-        traceparent: None,
-        causation: Vec::new(),
-    }
+    let tenant = TenantId::new(TenantId::DEFAULT);
+    Event { env: String::new(), ..Event::plain(EventId::new(0, [0; 10]), tenant, "", Value::Object(record), now) }
 }
 
 #[cfg(test)]

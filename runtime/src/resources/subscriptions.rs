@@ -8,12 +8,8 @@ use serde_json::Value;
 use triggerd_core::mistake::Mistake;
 
 use super::Kind;
-use crate::egress::Url;
+use crate::egress;
 
-/// The most events in a request.
-const MAX_SIZE: u32 = 1000;
-/// The longest that an event waits for others, in milliseconds.
-const MAX_WAIT: u64 = 60_000;
 /// Seconds of nothing but failures after which a subscription is disabled: five days.
 const DISABLE_AFTER: u64 = 5 * 24 * 3600;
 /// Attempts where none are set: 2, 4, 8 s and so on, the last of them 24 h after the one before.
@@ -177,31 +173,9 @@ pub(super) const KIND: Kind = Kind {
 };
 
 fn check(settings: &Value) -> Vec<Mistake> {
-    let mut found = Vec::new();
-    if let Some(url) = settings["webhook_url"].as_str().filter(|url| !url.contains("{{")) {
-        found.extend(url_mistake(url).map(|detail| Mistake::new("/webhook_url", detail)));
-    }
-    let batch = &settings["batch"];
-    for (name, most) in [("maxSize", u64::from(MAX_SIZE)), ("maxWait", MAX_WAIT)] {
-        if batch[name].as_u64().is_some_and(|value| value == 0 || value > most) {
-            found.push(Mistake::new(format!("/batch/{name}"), format!("must be 1 to {most}")));
-        }
-    }
-    found
-}
-
-/// What can be seen of a URL before it is used. Addresses are the guard's, when the request is sent.
-fn url_mistake(url: &str) -> Option<String> {
-    match Url::parse(url) {
-        Err(reason) => Some(format!("`{url}` is not a URL ({reason}); write it like `https://host/path`")),
-        Ok(parsed) if !matches!(parsed.scheme(), "http" | "https") => {
-            Some(format!("`{}` URLs are not allowed; only `https` and `http` are", parsed.scheme()))
-        }
-        Ok(parsed) if !parsed.username().is_empty() || parsed.password().is_some() => {
-            Some("credentials in a URL are refused: requests are signed instead".to_owned())
-        }
-        Ok(_) => None,
-    }
+    let url = settings["webhook_url"].as_str().filter(|url| !url.contains("{{"));
+    let mistake = url.and_then(|url| egress::url_mistake(url, "requests are signed instead"));
+    mistake.map(|detail| Mistake::new("/webhook_url", detail)).into_iter().collect()
 }
 
 #[cfg(test)]

@@ -14,9 +14,9 @@ pub(super) const LOOKED_AT: usize = 1000;
 pub(super) struct Rota(Mutex<String>);
 
 impl Rota {
-    /// The tenant after which the next round begins.
-    pub fn last(&self) -> String {
-        self.0.lock().clone()
+    /// A look for the tenants that wait, beginning after the one that was served last.
+    pub fn look(&self) -> Look {
+        Look { last: self.0.lock().clone(), looks: 0, found: Vec::new() }
     }
 
     /// Those of `waiting`, in their order, that are served now, and how many runs each may have of `limit`.
@@ -30,6 +30,37 @@ impl Rota {
     }
 }
 
+/// A look for the tenants that wait: the store is asked for those after a name, once or twice.
+pub(super) struct Look {
+    last: String,
+    looks: u8,
+    found: Vec<String>,
+}
+
+impl Look {
+    /// The name after which to look next; `None` once all are found that one claim takes from.
+    pub fn after(&mut self) -> Option<String> {
+        self.looks += 1;
+        match self.looks {
+            1 => Some(self.last.clone()),
+            2 if !self.last.is_empty() && self.found.len() < MOST => Some(String::new()),
+            _ => None,
+        }
+    }
+
+    /// These were found.
+    pub fn found(&mut self, tenants: Vec<String>) {
+        // From the start on, it goes as far as where it began.
+        let again = self.looks > 1;
+        self.found.extend(tenants.into_iter().take_while(|tenant| !again || *tenant <= self.last));
+    }
+
+    /// All that were found, in their order.
+    pub fn all(self) -> Vec<String> {
+        self.found
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,14 +69,13 @@ mod tests {
     fn all_are_served_before_any_is_served_again() {
         let rota = Rota::default();
         let all: Vec<String> = (0..5).map(|n| format!("t{n}")).collect();
-        let from = |last: &str| -> Vec<String> {
-            let (before, after): (Vec<String>, Vec<String>) =
-                all.iter().cloned().partition(|name| name.as_str() <= last);
-            after.into_iter().chain(before).collect()
-        };
         let mut served = Vec::new();
         for _ in 0..5 {
-            let (now, each) = rota.next(from(&rota.last()), 2);
+            let mut look = rota.look();
+            while let Some(after) = look.after() {
+                look.found(all.iter().filter(|name| **name > after).cloned().collect());
+            }
+            let (now, each) = rota.next(look.all(), 2);
             assert_eq!((now.len(), each), (2, 1));
             served.extend(now);
         }

@@ -31,7 +31,7 @@ pub enum Sent {
 }
 
 /// Makes the request of a batch: with the context of one of its attempts, its delivery id and its events.
-pub type Send = Arc<dyn Fn(Context, DeliveryId, Vec<Value>) -> BoxFuture<'static, Sent> + std::marker::Send + Sync>;
+pub type Sender = Arc<dyn Fn(Context, DeliveryId, Vec<Value>) -> BoxFuture<'static, Sent> + Send + Sync>;
 
 /// The batches that are being gathered.
 #[derive(Default)]
@@ -53,7 +53,7 @@ struct Member {
 
 impl Batches {
     /// Sends an event together with others of its subscription; answers what came of it.
-    pub async fn send(self: &Arc<Self>, cx: Context, id: &str, batch: Batch, event: Value, send: Send) -> Sent {
+    pub async fn send(self: &Arc<Self>, cx: Context, id: &str, batch: Batch, event: Value, send: Sender) -> Sent {
         let key = (cx.tenant().clone(), id.to_owned());
         let (answer, answered) = oneshot::channel();
         self.join(key, batch, Member { cx, event, answer }, send);
@@ -62,7 +62,7 @@ impl Batches {
         })
     }
 
-    fn join(self: &Arc<Self>, key: (TenantId, String), batch: Batch, member: Member, send: Send) {
+    fn join(self: &Arc<Self>, key: (TenantId, String), batch: Batch, member: Member, send: Sender) {
         let bytes = member.event.to_string().len();
         let mut all = self.0.lock();
         let gathering = all.entry(key.clone()).or_insert_with(|| Gathering {
@@ -110,7 +110,7 @@ fn taken(id: &str, number: u64) -> String {
     format!("{id}/{number}")
 }
 
-async fn deliver(members: Vec<Member>, send: Send) {
+async fn deliver(members: Vec<Member>, send: Sender) {
     // Attempts that were given up meanwhile are made again elsewhere.
     let mut members: Vec<Member> = members.into_iter().filter(|member| !member.answer.is_closed()).collect();
     let Some(first) = members.first() else { return };

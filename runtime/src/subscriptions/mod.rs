@@ -13,7 +13,7 @@ use triggerd_core::event::DEFAULT_ENV;
 use triggerd_core::id::TenantId;
 use triggerd_core::outcome::Failure;
 
-pub use batches::{Batches, Send, Sent};
+pub use batches::{Batches, Sender, Sent};
 pub use health::{DISABLED, Health, note};
 pub use trigger::{ACTION, TYPE, install, mistakes, subscription_of};
 

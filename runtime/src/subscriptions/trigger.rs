@@ -60,7 +60,7 @@ pub fn subscription_of(trigger: &str) -> Option<&str> {
 #[must_use]
 pub fn mistakes(selector: &Selector) -> Vec<Mistake> {
     let (events, condition) = wanted(selector);
-    match compile(&definition("subscription", true, &events, condition, "", TIMEOUT, 1), 1, &Internal) {
+    match compile(&definition("", true, (&events, condition), TIMEOUT, 1), 1, &Internal) {
         Ok(_) => Vec::new(),
         Err(mistakes) => mistakes.into_iter().map(|mistake| placed(selector, mistake)).collect(),
     }
@@ -81,23 +81,21 @@ fn trigger(subscription: &Subscription, id: &str, version: u32) -> Result<Trigge
     let (events, condition) = wanted(&subscription.event_selector);
     let timeout = subscription.batch.map_or(TIMEOUT, |batch| batch.max_wait + TIMEOUT + SLACK);
     let attempts = subscription.attempts();
-    let written = definition(id, subscription.is_active(), &events, condition, id, timeout, attempts);
+    let written = definition(id, subscription.is_active(), (&events, condition), timeout, attempts);
     compile(&written, version, &Internal).map(|trigger| Trigger { tag: Arc::from(tag(id)), ..trigger })
 }
 
 /// The definition. Delays are not spread: receivers are told that they are 2, 4, 8 s and so on, and a destination that
 /// fails for many is left alone by its breaker.
 fn definition(
-    name: &str,
-    enabled: bool,
-    events: &str,
-    condition: Option<Value>,
     id: &str,
+    enabled: bool,
+    (events, condition): (&str, Option<Value>),
     timeout: u64,
     attempts: u32,
 ) -> Value {
     let mut definition = json!({
-        "tag": "subscription", "name": format!("Subscription {name}"), "enabled": enabled, "priority": 1000,
+        "tag": "subscription", "name": format!("Subscription {id}"), "enabled": enabled, "priority": 1000,
         "events": [events],
         "actions": [{
             "name": ACTION, "type": TYPE, "config": {"subscription": id}, "timeout": timeout,

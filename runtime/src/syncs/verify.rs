@@ -255,20 +255,9 @@ fn context(services: &Arc<Services>, plan: &Plan) -> Context {
     let end = &plan.source;
     let now = services.clock.now();
     let event = told(&plan.tenant, &plan.env, (&end.database, &end.table.name), &Value::Null, Default::default(), now);
+    let names = (Arc::from(plan.origin.as_str()), Arc::from("verify"));
     Context {
-        services: services.clone(),
-        event,
-        run_id,
-        trigger: Arc::from(plan.origin.as_str()),
-        action: Arc::from("verify"),
         delivery_id: DeliveryId(run_id.0),
-        attempt: 1,
-        replay: false,
-        deadline: Instant::now() + http::PATIENCE,
-        outputs: Arc::default(),
-        secrets: Arc::default(),
-        excerpt: Arc::default(),
-        effect: Arc::default(),
-        not_made: Arc::default(),
+        ..Context::apart(services.clone(), event, run_id, names, http::PATIENCE)
     }
 }

@@ -13,7 +13,7 @@ use triggerd_core::mistake::Mistake;
 use triggerd_core::outcome::Outcome;
 
 use super::{Action, Context, Use};
-use crate::egress::Url;
+use crate::egress::{self, Url};
 
 /// The methods that are action types, and the alias that names them in `method`.
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
@@ -164,7 +164,7 @@ fn check(method: &Method, config: &Value) -> Vec<Mistake> {
         found.push(Mistake::new("/method", detail));
     }
     if let Some(url) = config.get("url").and_then(Value::as_str).filter(|url| !url.contains("{{")) {
-        found.extend(url_mistake(url).map(|detail| Mistake::new("/url", detail)));
+        found.extend(egress::url_mistake(url, "use `auth`").map(|detail| Mistake::new("/url", detail)));
     }
     if let Some(headers) = config.get("headers").and_then(Value::as_object) {
         found.extend(headers.keys().filter_map(|name| request::header_mistake(name)));
@@ -183,19 +183,6 @@ fn check(method: &Method, config: &Value) -> Vec<Mistake> {
         found.extend(sign::mistakes(secrets));
     }
     found
-}
-
-/// What can be seen of a literal URL before it is used. Addresses are the guard's, when the request is sent.
-fn url_mistake(url: &str) -> Option<String> {
-    let parsed = match Url::parse(url) {
-        Ok(parsed) => parsed,
-        Err(reason) => return Some(format!("`{url}` is not a URL ({reason}); write it like `https://host/path`")),
-    };
-    if !matches!(parsed.scheme(), "http" | "https") {
-        return Some(format!("`{}` URLs are not allowed; only `https` and `http` are", parsed.scheme()));
-    }
-    let has_credentials = !parsed.username().is_empty() || parsed.password().is_some();
-    has_credentials.then(|| "credentials in a URL are refused; use `auth`".to_owned())
 }
 
 fn place(pointer: &str) -> Place {

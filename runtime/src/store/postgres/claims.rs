@@ -47,6 +47,22 @@ pub(super) fn claiming(chosen: &str) -> String {
     )
 }
 
+/// The tenants after a name that have runs without a lane which are due. Each is one look into the index, however many runs it has.
+async fn tenants_after(conn: &mut PgConnection, after: &str, due: i64) -> Result<Vec<String>, Error> {
+    // A recursive walk stands for the index skip scan that this server's planner does not know.
+    let next = format!("SELECT w.tenant FROM queue AS w WHERE {WAITING} AND w.tenant");
+    let sql = format!(
+        "WITH RECURSIVE t (tenant, n) AS ( \
+             SELECT ({next} >= $1 AND (w.tenant > $1 OR $1 = '') ORDER BY w.tenant LIMIT 1), 1 UNION ALL \
+             SELECT ({next} > t.tenant ORDER BY w.tenant LIMIT 1), t.n + 1 FROM t WHERE t.tenant IS NOT NULL AND t.n < $3) \
+         SELECT t.tenant FROM t WHERE t.tenant IS NOT NULL \
+         AND EXISTS (SELECT 1 FROM queue AS w WHERE w.tenant = t.tenant AND w.due_at <= $2 AND {WAITING}) ORDER BY t.n LIMIT $4"
+    );
+    let most = (rota::LOOKED_AT as i64, rota::MOST as i64);
+    let query = sqlx::query_scalar(AssertSqlSafe(sql)).bind(after).bind(due).bind(most.0).bind(most.1);
+    Ok(query.fetch_all(conn).await?)
+}
+
 impl Store {
     pub async fn claim(&self, now: Timestamp, limit: u32, lease_until: Timestamp) -> Result<Vec<Claimed>, Error> {
         let due = self.due_at(now);
@@ -73,7 +89,11 @@ impl Store {
     async fn claim_alone(&self, due: i64, room: i64, lease_until: Timestamp) -> Result<Vec<Claimed>, Error> {
         let mut conn = self.reader().await?;
         let node = self.node.id();
-        let waiting = self.tenants_waiting(&mut conn, due).await?;
+        let mut look = self.rota.look();
+        while let Some(after) = look.after() {
+            look.found(tenants_after(&mut conn, &after, due).await?);
+        }
+        let waiting = look.all();
         let mut rows = Vec::new();
         if waiting.len() > 1 {
             let (served, each) = self.rota.next(waiting, u32::try_from(room).unwrap_or(u32::MAX));
@@ -103,33 +123,6 @@ impl Store {
         }
         drop(conn);
         self.take(&rows, node, lease_until).await
-    }
-
-    /// The tenants that have runs without a lane which are due, beginning after the one that was served last. Each is one look into
-    /// the index, however many runs it has.
-    async fn tenants_waiting(&self, conn: &mut PgConnection, due: i64) -> Result<Vec<String>, Error> {
-        let last = self.rota.last();
-        let mut found = self.tenants_after(conn, &last, due).await?;
-        if !last.is_empty() && found.len() < rota::MOST {
-            let from_the_start = self.tenants_after(conn, "", due).await?;
-            found.extend(from_the_start.into_iter().take_while(|tenant| *tenant <= last));
-        }
-        Ok(found)
-    }
-
-    async fn tenants_after(&self, conn: &mut PgConnection, after: &str, due: i64) -> Result<Vec<String>, Error> {
-        // A recursive walk stands for the index skip scan that this server's planner does not know.
-        let next = format!("SELECT w.tenant FROM queue AS w WHERE {WAITING} AND w.tenant");
-        let sql = format!(
-            "WITH RECURSIVE t (tenant, n) AS ( \
-                 SELECT ({next} >= $1 AND (w.tenant > $1 OR $1 = '') ORDER BY w.tenant LIMIT 1), 1 UNION ALL \
-                 SELECT ({next} > t.tenant ORDER BY w.tenant LIMIT 1), t.n + 1 FROM t WHERE t.tenant IS NOT NULL AND t.n < $3) \
-             SELECT t.tenant FROM t WHERE t.tenant IS NOT NULL \
-             AND EXISTS (SELECT 1 FROM queue AS w WHERE w.tenant = t.tenant AND w.due_at <= $2 AND {WAITING}) ORDER BY t.n LIMIT $4"
-        );
-        let most = (rota::LOOKED_AT as i64, rota::MOST as i64);
-        let query = sqlx::query_scalar(AssertSqlSafe(sql)).bind(after).bind(due).bind(most.0).bind(most.1);
-        Ok(query.fetch_all(conn).await?)
     }
 
     /// Whether runs without a lane are due, and runs with one.

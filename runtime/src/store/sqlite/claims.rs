@@ -35,7 +35,11 @@ impl Store {
         if !self.is_any_due(now).await? {
             return Ok(Vec::new());
         }
-        let waiting = self.tenants_waiting(now).await?;
+        let mut look = self.rota.look();
+        while let Some(after) = look.after() {
+            look.found(self.tenants_after(&after, now).await?);
+        }
+        let waiting = look.all();
         // A quarter is left to the oldest, so that runs whose lease has ended are always among those that are claimed.
         let shared = limit - limit / 4;
         let (served, each) = if waiting.len() < 2 { (Vec::new(), 0) } else { self.rota.next(waiting, shared) };
@@ -56,18 +60,7 @@ impl Store {
         .await
     }
 
-    /// The tenants that have runs which wait and are due, beginning after the one that was served last. Each is one look into the index,
-    /// however many runs it has.
-    async fn tenants_waiting(&self, now: i64) -> Result<Vec<String>, Error> {
-        let last = self.rota.last();
-        let mut found = self.tenants_after(&last, now).await?;
-        if !last.is_empty() && found.len() < rota::MOST {
-            let from_the_start = self.tenants_after("", now).await?;
-            found.extend(from_the_start.into_iter().take_while(|tenant| *tenant <= last));
-        }
-        Ok(found)
-    }
-
+    /// The tenants after a name that have runs which wait and are due. Each is one look into the index, however many runs it has.
     async fn tenants_after(&self, after: &str, now: i64) -> Result<Vec<String>, Error> {
         let next = format!("SELECT w.tenant FROM runs AS w WHERE {WAITING} AND w.tenant");
         let sql = format!(

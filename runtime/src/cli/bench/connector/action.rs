@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use triggerd_core::compile::compile;
 use triggerd_core::definition::Trigger;
 use triggerd_core::event::Event;
@@ -86,45 +86,17 @@ impl Attempts {
     fn context(&self, number: u64) -> Context {
         let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0);
         let run_id = RunId::new(now, rand::random());
-        Context {
-            services: self.services.clone(),
-            event: self.events[(number % MESSAGES) as usize].clone(),
-            run_id,
-            trigger: self.trigger.tag.clone(),
-            action: self.name.clone(),
-            delivery_id: run_id.delivery("bench"),
-            attempt: 1,
-            replay: false,
-            deadline: tokio::time::Instant::now() + Duration::from_secs(30),
-            outputs: Arc::default(),
-            secrets: Arc::default(),
-            excerpt: Arc::default(),
-            effect: Arc::default(),
-            not_made: Arc::default(),
-        }
+        let event = self.events[(number % MESSAGES) as usize].clone();
+        let (trigger, action) = (self.trigger.tag.clone(), self.name.clone());
+        Context::apart(self.services.clone(), event, run_id, (trigger, action), Duration::from_secs(30))
     }
 }
 
 /// An event as acceptance makes it.
 fn event(number: u64) -> Arc<Event> {
     let now = Timestamp::now();
-    Arc::new(Event {
-        id: EventId::new(u64::try_from(now.as_millisecond()).unwrap_or(0), rand::random()),
-        tenant: TenantId::new(TenantId::DEFAULT),
-        event_type: "bench".into(),
-        source: None,
-        change: None,
-        record: order(number).clone(),
-        previous_record: Value::Null,
-        env: "default".into(),
-        user: Value::Null,
-        metadata: Map::new(),
-        attributes: Map::new(),
-        timestamp: now,
-        accepted_at: now,
-        traceparent: None,
-        causation: Vec::new(),
-    })
+    let id = EventId::new(u64::try_from(now.as_millisecond()).unwrap_or(0), rand::random());
+    Arc::new(Event::plain(id, TenantId::new(TenantId::DEFAULT), "bench", order(number).clone(), now))
 }
 
 impl Drop for Attempts {
