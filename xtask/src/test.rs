@@ -29,9 +29,10 @@ fn step(name: &str, job: impl FnOnce() -> Result<()>) -> Result<()> {
     Ok(())
 }
 
+/// Without backtraces: a failed test is told at the end, by its message, and not by sixty lines of how it was called.
 fn cargo(arguments: &[&str]) -> Result<()> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    run_to_end(command.args(arguments).current_dir(workspace_root()))
+    run_to_end(command.args(arguments).env("RUST_BACKTRACE", "0").current_dir(workspace_root()))
 }
 
 /// Once more, each server with a database of its own. Those of several nodes, and of faults, have run on one already.
@@ -40,7 +41,8 @@ fn on_postgres() -> Result<()> {
     command.args(["test", "--locked", "--workspace", "--test", "it", "--", "--skip", "nodes::"]);
     // By their own names: a part of one may be a part of another test's.
     command.args(chaos::tests().flat_map(|tests| ["--skip", tests]));
-    run_to_end(command.env("TRIGGERD_TEST_STORE", "postgres").current_dir(workspace_root()))
+    let command = command.env("TRIGGERD_TEST_STORE", "postgres").env("RUST_BACKTRACE", "0");
+    run_to_end(command.current_dir(workspace_root()))
 }
 
 /// The demo as a newcomer runs it, but on a free port and with its data in the target folder.
