@@ -103,15 +103,15 @@ impl Client {
 
     /// From a captured change, by the database's clock, to the first attempt's start.
     pub async fn change_lags(&self, since: Timestamp, sample: usize) -> anyhow::Result<Vec<Lag>> {
-        self.lags(since, sample, "occurred_at").await
+        self.lags(since, sample, "occurred_at", None).await
     }
 
-    /// From acceptance to the first attempt, of a sample of the events since `since`.
-    pub async fn acceptance_lags(&self, since: Timestamp, sample: usize) -> anyhow::Result<Vec<Lag>> {
-        self.lags(since, sample, "accepted_at").await
+    /// From acceptance to the first attempt, of a sample of the events since `since`; of the runs of one trigger, where it is named.
+    pub async fn acceptance_lags(&self, since: Timestamp, sample: usize, of: Option<&str>) -> anyhow::Result<Vec<Lag>> {
+        self.lags(since, sample, "accepted_at", of).await
     }
 
-    async fn lags(&self, since: Timestamp, sample: usize, from: &str) -> anyhow::Result<Vec<Lag>> {
+    async fn lags(&self, since: Timestamp, sample: usize, from: &str, of: Option<&str>) -> anyhow::Result<Vec<Lag>> {
         let mut lags = Vec::with_capacity(sample);
         let mut cursor: Option<String> = None;
         while lags.len() < sample {
@@ -120,7 +120,7 @@ impl Client {
             let events = page["events"].as_array().context("the inbox has no events")?;
             for event in events.iter().step_by(10) {
                 let id = event["event_id"].as_str().context("an event without an id")?;
-                lags.extend(lag(&self.get(&format!("/api/v1/events/{id}")).await?, from));
+                lags.extend(lag(&self.get(&format!("/api/v1/events/{id}")).await?, from, of));
             }
             cursor = page["cursor"].as_str().map(str::to_owned);
             if cursor.is_none() {
@@ -131,9 +131,10 @@ impl Client {
     }
 }
 
-fn lag(event: &Value, from: &str) -> Option<Lag> {
+fn lag(event: &Value, from: &str, of: Option<&str>) -> Option<Lag> {
     let accepted: Timestamp = event[from].as_str().or_else(|| event["timestamp"].as_str())?.parse().ok()?;
-    let attempt = &event["runs"][0]["actions"][0]["attempts"][0];
+    let run = event["runs"].as_array()?.iter().find(|run| of.is_none_or(|tag| run["trigger"] == tag))?;
+    let attempt = &run["actions"][0]["attempts"][0];
     let started: Timestamp = attempt["started_at"].as_str()?.parse().ok()?;
     let to_start = (started.as_millisecond() - accepted.as_millisecond()) as f64;
     Some(Lag { to_start, to_end: to_start + attempt["duration_ms"].as_f64()? })

@@ -58,6 +58,8 @@ pub struct Load {
     pub warmed_up: u64,
     /// Requests that were answered otherwise.
     pub refused: u64,
+    /// Of these, those whose answer did not say when to come again.
+    pub refused_for_good: u64,
     /// From the moment a request was due to its answer, in microseconds.
     pub latencies: Histogram<u64>,
 }
@@ -67,13 +69,22 @@ pub async fn run(plan: Plan) -> anyhow::Result<Load> {
     let (started_at, began) = (Timestamp::now() + plan.warm_up, Instant::now());
     let warm_up = plan.warm_up;
     let senders: Vec<_> = (0..plan.connections).map(|index| tokio::spawn(send(plan.clone(), index, began))).collect();
-    let mut load =
-        Load { started_at, elapsed: Duration::ZERO, accepted: 0, warmed_up: 0, refused: 0, latencies: histogram()? };
+    let elapsed = Duration::ZERO;
+    let mut load = Load {
+        started_at,
+        elapsed,
+        accepted: 0,
+        warmed_up: 0,
+        refused: 0,
+        refused_for_good: 0,
+        latencies: histogram()?,
+    };
     for sender in senders {
         let part = sender.await.context("a sender panicked")??;
         load.accepted += part.accepted;
         load.warmed_up += part.warmed_up;
         load.refused += part.refused;
+        load.refused_for_good += part.refused_for_good;
         load.latencies.add(&part.latencies).context("latencies cannot be added")?;
     }
     load.elapsed = began.elapsed().saturating_sub(warm_up);
@@ -86,14 +97,26 @@ struct Part {
     accepted: u64,
     warmed_up: u64,
     refused: u64,
+    refused_for_good: u64,
     latencies: Histogram<u64>,
+}
+
+/// How a request was answered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answered {
+    /// 202, or a write that is allowed.
+    Well,
+    /// Not now: `Retry-After` says when.
+    Later,
+    Otherwise,
 }
 
 async fn send(plan: Plan, index: usize, began: Instant) -> anyhow::Result<Part> {
     let mut connection = TcpStream::connect(plan.address).await.context("the server does not answer")?;
     connection.set_nodelay(true)?;
     let counts_from = began + plan.warm_up;
-    let mut part = Part { counts_from, accepted: 0, warmed_up: 0, refused: 0, latencies: histogram()? };
+    let latencies = histogram()?;
+    let mut part = Part { counts_from, accepted: 0, warmed_up: 0, refused: 0, refused_for_good: 0, latencies };
     let share = plan.enough.map(|events| events.div_ceil((plan.connections * plan.batch) as u64));
     let pause =
         plan.rate.map(|rate| Duration::from_secs_f64((plan.connections * plan.batch) as f64 / f64::from(rate.max(1))));
@@ -110,8 +133,8 @@ async fn send(plan: Plan, index: usize, began: Instant) -> anyhow::Result<Part> 
         write_request(&mut request, &plan, index, number);
         // With a rate it is measured from when it was due, not from when it was sent: a late generator must not hide a slow server.
         let since = if pause.is_some() { due } else { Instant::now() };
-        let ok = exchange(&mut connection, &request, &mut answer).await?;
-        part.count(ok, plan.batch, since);
+        let answered = exchange(&mut connection, &request, &mut answer).await?;
+        part.count(answered, plan.batch, since);
         due += pause.unwrap_or_default();
         number += 1;
     }
@@ -120,9 +143,10 @@ async fn send(plan: Plan, index: usize, began: Instant) -> anyhow::Result<Part> 
 
 impl Part {
     /// Counts a request that was sent, or due, at an instant and is answered now.
-    fn count(&mut self, ok: bool, events: usize, since: Instant) {
-        if !ok {
+    fn count(&mut self, answered: Answered, events: usize, since: Instant) {
+        if answered != Answered::Well {
             self.refused += 1;
+            self.refused_for_good += u64::from(answered == Answered::Otherwise);
         } else if Instant::now() < self.counts_from {
             self.warmed_up += events as u64;
         } else {
@@ -185,8 +209,8 @@ fn write_request(request: &mut Vec<u8>, plan: &Plan, index: usize, number: u64) 
     request.extend_from_slice(body.as_bytes());
 }
 
-/// Sends a request and reads its answer whole; whether it was 202, or an allowed write.
-async fn exchange(connection: &mut TcpStream, request: &[u8], answer: &mut Vec<u8>) -> anyhow::Result<bool> {
+/// Sends a request and reads its answer whole.
+async fn exchange(connection: &mut TcpStream, request: &[u8], answer: &mut Vec<u8>) -> anyhow::Result<Answered> {
     connection.write_all(request).await.context("the server closed the connection")?;
     answer.clear();
     loop {
@@ -203,7 +227,15 @@ async fn exchange(connection: &mut TcpStream, request: &[u8], answer: &mut Vec<u
             .context("the answer has no content-length")?;
         if answer.len() >= head_end + 4 + length {
             let is_allowed = || answer[head_end..].windows(ALLOWED.len()).any(|part| part == ALLOWED);
-            return Ok(head.starts_with("HTTP/1.1 202") || head.starts_with("HTTP/1.1 200") && is_allowed());
+            let is_well = head.starts_with("HTTP/1.1 202") || head.starts_with("HTTP/1.1 200") && is_allowed();
+            let says_when = || {
+                head.lines().any(|line| line.get(..12).is_some_and(|name| name.eq_ignore_ascii_case("retry-after:")))
+            };
+            return Ok(match is_well {
+                true => Answered::Well,
+                false if says_when() => Answered::Later,
+                false => Answered::Otherwise,
+            });
         }
     }
 }

@@ -14,10 +14,10 @@ mod limits;
 mod long_reads;
 mod machine;
 mod metrics;
-mod neighbours;
 mod receiver;
 mod report;
 mod run;
+mod scenarios;
 mod series;
 mod server;
 mod store;
@@ -35,6 +35,7 @@ use super::output::Output;
 use connector::System;
 use receiver::Receiver;
 use run::Run;
+use scenarios::Scenario;
 use series::{Series, Sweep};
 use server::Server;
 use store::{Kind, Used};
@@ -100,9 +101,9 @@ pub struct Bench {
     /// takes.
     #[arg(long, value_enum, conflicts_with_all = ["workload", "action"])]
     capture: Option<capture::From>,
-    /// What a tenant that sends ten times what it may does to another, instead of a workload.
-    #[arg(long, conflicts_with_all = ["workload", "action", "capture"])]
-    neighbours: bool,
+    /// What one load does to another, instead of a workload.
+    #[arg(long, value_enum, conflicts_with_all = ["workload", "action", "capture"])]
+    scenario: Option<Scenario>,
     /// The server that `--action` or `--capture` speaks to.
     #[arg(long)]
     target: Option<String>,
@@ -140,18 +141,18 @@ impl Bench {
         for kind in &self.store {
             stores.push(Used::start(kind, &dir).await?);
         }
-        let report = match (self.capture, self.action) {
-            (Some(from), _) => self.capture(from, &stores[0], &dir).await?,
-            (_, Some(system)) => self.connector(system, &stores[0], &dir).await?,
-            _ if self.neighbours => self.beside_each_other(&stores[0], &dir).await?,
+        let report = match (self.capture, self.action, self.scenario) {
+            (Some(from), ..) => self.capture(from, &stores[0], &dir).await?,
+            (_, Some(system), _) => self.connector(system, &stores[0], &dir).await?,
+            (.., Some(scenario)) => self.scenario(scenario, &stores[0], &dir).await?,
             _ => self.series(&stores, &dir).await?,
         };
         if output.json {
             output.value(&report);
         } else if self.capture.is_some() {
             capture::print(&report);
-        } else if self.neighbours {
-            neighbours::print(&report["neighbours"]);
+        } else if self.scenario.is_some() {
+            scenarios::print(&report["result"]);
         } else if self.action.is_some() {
             report::print_connector(&report);
         } else {
@@ -221,13 +222,13 @@ impl Bench {
         Ok(report)
     }
 
-    async fn beside_each_other(&self, store: &Used, dir: &std::path::Path) -> anyhow::Result<Value> {
+    async fn scenario(&self, scenario: Scenario, store: &Used, dir: &std::path::Path) -> anyhow::Result<Value> {
         let receiver = Receiver::start().await?;
         let server = Server::start(dir, store.url()).await?;
-        let measured = neighbours::run(Duration::from_secs(self.seconds), &server, &receiver).await?;
+        let result = scenario.run(Duration::from_secs(self.seconds), &server, &receiver).await?;
         server.stop().await?;
         let mut report = self.about(dir)?;
-        report["neighbours"] = measured;
+        report["result"] = result;
         Ok(report)
     }
 

@@ -78,7 +78,7 @@ impl Run<'_> {
         }
         let cpu = server.cpu_seconds()?;
         let lags = match self.workload.has_runs() {
-            true => Some(server.acceptance_lags(load.started_at, SAMPLE).await?),
+            true => Some(server.acceptance_lags(load.started_at, SAMPLE, None).await?),
             false => None,
         };
         let seconds = load.elapsed.as_secs_f64();
