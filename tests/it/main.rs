@@ -41,6 +41,7 @@ mod layout;
 mod lifecycle;
 mod nodes;
 mod ordering;
+mod overload;
 mod pooled;
 mod records;
 mod resources_in_use;

@@ -67,7 +67,8 @@ pub async fn accept(State(api): State<Api>, caller: Caller, request: Request) ->
     Params::read(parts.uri.query(), &[])?;
     let config = &api.app.config;
     let media_type = body::media_type(&parts.headers);
-    let bytes = body::read(&parts.headers, body, config.intake.max_batch_bytes, config.server.body_timeout).await?;
+    let (limit, timeout) = (config.intake.max_batch_bytes, config.server.body_timeout);
+    let bytes = body::take(&api.bodies, &parts.headers, body, limit, timeout).await?;
     let claim = api.in_progress.claim(&parts.headers, &caller.tenant, PATH, &bytes)?;
     keep(&api, &caller, &media_type, &bytes, trace::parent(&parts.headers), claim).await
 }

@@ -1,5 +1,6 @@
 //! Reads bodies within bounds of size and time.
 
+use std::ops::Deref;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -11,6 +12,7 @@ use serde_json::{Map, Value};
 use triggerd_core::json;
 use triggerd_core::mistake::Mistake;
 
+use super::admission::{Bodies, Held};
 use super::problem::{Answer, ApiError};
 
 /// The largest body of everything but events and components.
@@ -19,14 +21,50 @@ const MAX_DOCUMENT: usize = 1024 * 1024;
 const MAX_DISCARDED: usize = 64 * 1024 * 1024;
 const DISCARD_LIMIT: Duration = Duration::from_secs(5);
 
+/// A body, and the room that it has until this is dropped.
+#[derive(Debug)]
+pub struct Taken<'a> {
+    bytes: Bytes,
+    _held: Option<Held<'a>>,
+}
+
+impl Deref for Taken<'_> {
+    type Target = Bytes;
+
+    fn deref(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
 /// Reads a body of at most `limit` bytes within `timeout`.
 pub async fn read(headers: &HeaderMap, body: Body, limit: usize, timeout: Duration) -> Answer<Bytes> {
-    let declared = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-    let is_declared_too_large = declared.is_some_and(|length| length > limit as u64);
-    let mut body = body;
-    let read = async { if is_declared_too_large { Err(too_large(limit)) } else { collect(&mut body, limit).await } };
+    take(None, headers, body, limit, timeout).await.map(|taken| taken.bytes)
+}
+
+/// The same, if there is room for it among other bodies, where they are counted.
+pub async fn take<'a>(
+    bodies: impl Into<Option<&'a Bodies>>,
+    headers: &HeaderMap,
+    mut body: Body,
+    limit: usize,
+    timeout: Duration,
+) -> Answer<Taken<'a>> {
+    let bodies = bodies.into();
+    let declared = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    let read = async {
+        if declared.is_some_and(|length| length > limit) {
+            return Err(too_large(limit));
+        }
+        let mut held = bodies.map(|bodies| bodies.hold(declared.unwrap_or(0))).transpose()?;
+        // What was declared has its room already.
+        let held_as_it_comes = held.as_mut().filter(|_| declared.is_none());
+        let bytes = collect(&mut body, limit, held_as_it_comes).await?;
+        Ok(Taken { bytes, _held: held })
+    };
     let read = tokio::time::timeout(timeout, read).await.map_err(|_| ApiError::too_slow())?;
-    if matches!(&read, Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE) {
+    let is_refused =
+        |error: &ApiError| matches!(error.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::SERVICE_UNAVAILABLE);
+    if read.as_ref().is_err_and(is_refused) {
         discard(body).await;
     }
     read
@@ -49,7 +87,7 @@ async fn discard(mut body: Body) {
 }
 
 /// Most bodies come in one piece: that one is handed on as it is.
-async fn collect(body: &mut Body, limit: usize) -> Answer<Bytes> {
+async fn collect(body: &mut Body, limit: usize, mut held: Option<&mut Held<'_>>) -> Answer<Bytes> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -57,6 +95,9 @@ async fn collect(body: &mut Body, limit: usize) -> Answer<Bytes> {
         let Ok(data) = frame.into_data() else { continue };
         if first.len() + rest.len() + data.len() > limit {
             return Err(too_large(limit));
+        }
+        if let Some(held) = &mut held {
+            held.grow(data.len())?;
         }
         if first.is_empty() {
             first = data;

@@ -104,7 +104,7 @@ async fn accept(State(api): State<Api>, caller: Caller, request: Request) -> Ans
     let media_type = body::media_type(&parts.headers);
     let is_batch = incoming::is_cloudevents_batch(&media_type);
     let limit = if is_batch { intake.max_batch_bytes } else { intake.max_event_bytes };
-    let bytes = body::read(&parts.headers, body, limit, server.body_timeout).await?;
+    let bytes = body::take(&api.bodies, &parts.headers, body, limit, server.body_timeout).await?;
     let claim = api.in_progress.claim(&parts.headers, &caller.tenant, PATH, &bytes)?;
     let traceparent = trace::parent(&parts.headers);
     if is_batch {

@@ -3,6 +3,7 @@
 //! A resource has `routes()` and a `Doc` for the OpenAPI document, is one line of [`resources`], and its paths stand
 //! in [`routes`] with the scopes they need. A test holds the three to each other.
 
+mod admission;
 mod backfills;
 mod batch;
 mod body;
@@ -60,6 +61,7 @@ use utoipa::OpenApi as _;
 use crate::access::Caller;
 use crate::app::App;
 use crate::definitions::is_internal;
+use admission::Bodies;
 use idempotency::InProgress;
 use problem::ApiError;
 use routes::Needs;
@@ -78,6 +80,7 @@ pub struct Shared {
     pub stop: CancellationToken,
     needs: Needs,
     in_progress: InProgress,
+    bodies: Bodies,
 }
 
 impl Deref for Api {
@@ -138,7 +141,8 @@ fn documents() -> impl Iterator<Item = utoipa::openapi::OpenApi> {
 /// Every route, guarded.
 pub fn router(app: Arc<App>, stop: CancellationToken) -> axum::Router {
     let needs = Needs::new(&app.config);
-    let api = Api(Arc::new(Shared { app, stop, needs, in_progress: InProgress::default() }));
+    let bodies = Bodies::new(app.config.intake.max_in_flight_bytes);
+    let api = Api(Arc::new(Shared { app, stop, needs, in_progress: InProgress::default(), bodies }));
     resources()
         .into_iter()
         .fold(Router::new(), |router, (routes, _)| router.merge(routes))

@@ -12,6 +12,7 @@ use std::time::Duration;
 use triggerd_core::mistake::Mistake;
 use utoipa::OpenApi;
 
+use super::body::Taken;
 use super::idempotency::{REPLAYED, other_body};
 use super::params::Params;
 use super::prefer::Prefer;
@@ -245,11 +246,12 @@ impl Call<'_> {
 }
 
 /// The request's head, and its body as bytes of JSON.
-async fn taken(api: &Api, request: Request) -> Answer<(Parts, Bytes)> {
+async fn taken(api: &Api, request: Request) -> Answer<(Parts, Taken<'_>)> {
     let (parts, body) = request.into_parts();
     let config = &api.app.config;
     let media_type = body::media_type(&parts.headers);
-    let bytes = body::read(&parts.headers, body, config.intake.max_batch_bytes, config.server.body_timeout).await?;
+    let (limit, timeout) = (config.intake.max_batch_bytes, config.server.body_timeout);
+    let bytes = body::take(&api.bodies, &parts.headers, body, limit, timeout).await?;
     if !bytes.is_empty() && !body::is_json(&media_type) {
         return Err(ApiError::unsupported(format!("`{media_type}` is not taken here; send `application/json`")));
     }

@@ -50,6 +50,7 @@ settings! {
     "max_event_bytes" => intake.max_event_bytes;
     "max_batch" => intake.max_batch;
     "max_batch_bytes" => intake.max_batch_bytes;
+    "max_in_flight_bytes" => intake.max_in_flight_bytes;
     "max_wait" => intake.max_wait;
     "idempotency_window" => intake.idempotency_window;
     "server.header_timeout" => server.header_timeout;

@@ -177,6 +177,12 @@ impl Config {
         if let Some((key, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(invalid("configuration", key, "it must be at least 1"));
         }
+        let largest = self.intake.max_event_bytes.max(self.intake.max_batch_bytes);
+        if self.intake.max_in_flight_bytes / 2 < largest {
+            let reason =
+                format!("it must be at least twice the largest event or batch, {} bytes", largest.saturating_mul(2));
+            return Err(invalid("configuration", "max_in_flight_bytes", reason));
+        }
         if self.access.admin_key.as_ref().is_some_and(|key| key.expose().len() < 16 && !self.is_development()) {
             return Err(invalid("configuration", "admin_key", "in production it needs at least 16 characters"));
         }

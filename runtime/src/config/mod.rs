@@ -106,6 +106,8 @@ pub struct Intake {
     pub max_batch: usize,
     /// The largest batch.
     pub max_batch_bytes: usize,
+    /// Bodies of events that are being read and kept, in all.
+    pub max_in_flight_bytes: usize,
     /// How long an `Idempotency-Key` is remembered.
     pub idempotency_window: Duration,
     /// How long `?wait=true` waits where no `timeout` is named, and at most.
@@ -218,6 +220,7 @@ impl Default for Config {
                 max_event_bytes: MIB,
                 max_batch: 10_000,
                 max_batch_bytes: 32 * MIB,
+                max_in_flight_bytes: 128 * MIB,
                 idempotency_window: days(1),
                 max_wait: Duration::from_secs(60),
             },
