@@ -7,6 +7,7 @@
 
 mod harness;
 
+mod access_log;
 mod actions_broker;
 mod actions_cache;
 mod actions_database;
@@ -33,6 +34,7 @@ mod egress;
 mod execute;
 mod fairness;
 mod flow;
+mod front;
 mod full_disk;
 mod idempotency;
 mod inbox;

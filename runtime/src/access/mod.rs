@@ -94,6 +94,8 @@ pub struct Caller {
     /// The same tenant with its limits.
     pub limits: Arc<Tenant>,
     scopes: Scopes,
+    /// `None` for the admin key.
+    key: Option<Arc<Key>>,
 }
 
 /// Why somebody was not let in.
@@ -176,7 +178,8 @@ impl Access {
         let digest = key::digest(presented);
         if bool::from(digest.ct_eq(&self.admin_digest)) {
             let tenant = self.tenant(tenant.unwrap_or(TenantId::DEFAULT)).ok_or(Denied::UnknownTenant)?;
-            return Ok(Caller { tenant: tenant.id.clone(), is_operator: true, limits: tenant, scopes: Scopes::ALL });
+            let id = tenant.id.clone();
+            return Ok(Caller { tenant: id, is_operator: true, limits: tenant, scopes: Scopes::ALL, key: None });
         }
         let known = key::id_of(presented).and_then(|id| self.keys.get(id).map(|key| key.clone()));
         let wanted = known.as_ref().map_or(&NO_DIGEST, |key| &key.stored.digest);
@@ -188,6 +191,7 @@ impl Access {
                 is_operator: false,
                 limits: key.tenant.clone(),
                 scopes: key.scopes,
+                key: Some(key),
             }),
             None => Err(Denied::BadKey),
         }
@@ -369,5 +373,11 @@ impl Caller {
     #[must_use]
     pub fn has_any(&self, scopes: &[Scope]) -> bool {
         self.scopes.has_any(scopes)
+    }
+
+    /// Names the key without giving it away; `admin` is the admin key.
+    #[must_use]
+    pub fn key_id(&self) -> &str {
+        self.key.as_ref().map_or("admin", |key| &key.stored.id)
     }
 }

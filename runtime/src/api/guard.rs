@@ -10,16 +10,20 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Api;
+use super::access_log::{self, Admitted};
 use super::problem::{Answer, ApiError};
 use super::routes::Need;
 use crate::access::{Caller, Denied, Verdict};
+use crate::config::AccessLog;
 
 const TENANT: HeaderName = HeaderName::from_static("triggerd-tenant");
-const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// The rest of a tenant's rate.
+pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+/// A tenant's rate.
+pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// Where a request came from; the server's loop puts it on every request.
 #[derive(Clone, Copy, Debug)]
@@ -27,30 +31,44 @@ pub struct Peer(pub IpAddr);
 
 /// The middleware of every route.
 pub async fn guard(State(api): State<Api>, path: MatchedPath, request: Request, next: Next) -> Response {
-    let method = request.method().clone();
+    let method = access_log::method_name(request.method());
     let route = path.as_str().to_owned();
     // A panic is our fault and is answered like one; what it held is dropped, and the process goes on.
     let admitted = AssertUnwindSafe(admit(&api, path, request, next)).catch_unwind().await;
     let response = admitted.unwrap_or_else(|_| ApiError::internal(&format!("a panic in {route}")).into_response());
     let status = response.status().as_str().to_owned();
-    metrics::counter!("triggerd_http_requests_total", "method" => name(&method), "route" => route, "status" => status)
+    metrics::counter!("triggerd_http_requests_total", "method" => method, "route" => route, "status" => status)
         .increment(1);
     response
 }
 
-/// A method as a label: one that nobody knows must not make a new series.
-fn name(method: &Method) -> &'static str {
-    let known = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::HEAD];
-    let names = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"];
-    known.iter().position(|known| known == method).map_or("other", |at| names[at])
+/// Lets in who may, and leaves the access log what it wants to know of an answer.
+async fn admit(api: &Api, path: MatchedPath, request: Request, next: Next) -> Response {
+    let log = api.app.config.log.access;
+    if log == AccessLog::Off {
+        return let_in(api, path.as_str(), request, next, None).await;
+    }
+    let mut caller = None;
+    let mut response = let_in(api, path.as_str(), request, next, Some(&mut caller)).await;
+    if log.wants(response.status()) {
+        response.extensions_mut().insert(Admitted { route: path, caller });
+    }
+    response
 }
 
-async fn admit(api: &Api, path: MatchedPath, mut request: Request, next: Next) -> Response {
+/// `asks`: where to leave who was let in.
+async fn let_in(
+    api: &Api,
+    path: &str,
+    mut request: Request,
+    next: Next,
+    asks: Option<&mut Option<Caller>>,
+) -> Response {
     if percent_encoding::percent_decode_str(request.uri().path()).decode_utf8().is_err() {
         return ApiError::malformed("the path is not UTF-8").into_response();
     }
-    let Some(need) = api.needs.of(request.method(), path.as_str()) else {
-        return ApiError::internal(&format!("{} {} is not in the list of routes", request.method(), path.as_str()))
+    let Some(need) = api.needs.of(request.method(), path) else {
+        return ApiError::internal(&format!("{} {path} is not in the list of routes", request.method()))
             .into_response();
     };
     match need {
@@ -63,6 +81,9 @@ async fn admit(api: &Api, path: MatchedPath, mut request: Request, next: Next) -
         Ok(caller) => caller,
         Err(error) => return error.into_response(),
     };
+    if let Some(asks) = asks {
+        *asks = Some(caller.clone());
+    }
     let verdict = api.app.access.take(&caller.limits).await;
     let refusal = match verdict {
         Some(verdict) if !verdict.allowed => Some(ApiError::too_many(verdict.limit, seconds(verdict.seconds))),

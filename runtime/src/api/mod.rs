@@ -3,7 +3,9 @@
 //! A resource has `routes()` and a `Doc` for the OpenAPI document, is one line of [`resources`], and its paths stand
 //! in [`routes`] with the scopes they need. A test holds the three to each other.
 
+mod access_log;
 mod admission;
+mod answer_headers;
 mod backfills;
 mod batch;
 mod body;
@@ -11,10 +13,12 @@ mod caches;
 mod captures;
 mod common_answers;
 mod components;
+mod cors;
 mod dead_letters;
 mod destinations;
 mod events;
 mod execute;
+mod front;
 mod guard;
 mod health;
 mod idempotency;
@@ -33,6 +37,7 @@ mod problem;
 mod records;
 mod records_query;
 mod replay;
+mod request_id;
 mod resources;
 pub mod routes;
 mod sample;

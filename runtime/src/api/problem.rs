@@ -8,6 +8,7 @@ use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use triggerd_core::mistake::Mistake;
 
+use super::request_id::{self, RequestId};
 use crate::access::Denied;
 use crate::execute::Rejection;
 use crate::failed::Failed;
@@ -189,7 +190,7 @@ impl ApiError {
 
     /// 500: our fault; the cause is in the log.
     pub fn internal(cause: &dyn std::fmt::Display) -> Self {
-        tracing::error!(%cause, "A request failed: {cause}");
+        tracing::error!(%cause, request.id = request_id(), "A request failed: {cause}");
         let detail = "the server failed; its log says why";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server failed", detail)
     }
@@ -236,6 +237,11 @@ impl ApiError {
     }
 }
 
+/// Of the request that fails, for its log lines.
+fn request_id() -> Option<tracing::field::DisplayValue<RequestId>> {
+    request_id::current().map(tracing::field::display)
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let Inner { status, kind, title, detail, errors, code, rejection, retry_after, close } = *self.0;
@@ -274,7 +280,7 @@ impl From<store::Error> for ApiError {
         match error {
             store::Error::Conflict(detail) => Self::conflict(detail),
             store::Error::Unavailable(cause) => {
-                tracing::error!(%cause, "The store is unavailable: {cause}");
+                tracing::error!(%cause, request.id = request_id(), "The store is unavailable: {cause}");
                 Self::unavailable("the store is unavailable; nothing was kept", STORE_RETRY)
             }
             damaged @ store::Error::Damaged(_) => Self::internal(&damaged),

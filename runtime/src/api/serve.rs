@@ -4,12 +4,12 @@
 //! head stays open for ever. The version of HTTP is found out before hyper sees the connection, since hyper-util's own
 //! detection has no time limit either.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -18,8 +18,8 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
 
+use super::front::{Front, Line};
 use super::guard::Peer;
 use crate::app::App;
 use crate::config::Server;
@@ -47,16 +47,16 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Serves until `stop`, then lets requests under way end, at most as long as the drain may take.
 pub async fn run(listener: TcpListener, app: Arc<App>, stop: CancellationToken) {
-    let config = app.config.server.clone();
+    let config = app.config.clone();
     tokio::spawn(keep_metrics_up(stop.clone()));
-    let router = super::router(app, stop.clone());
-    serve(listener, router, &config, stop).await;
+    let front = Front::new(super::router(app.clone(), stop.clone()), &config, app.clock.clone());
+    serve(listener, front, &config.server, stop).await;
 }
 
 /// Serves any router.
-async fn serve(listener: TcpListener, router: Router, config: &Server, stop: CancellationToken) {
+async fn serve(listener: TcpListener, front: Front, config: &Server, stop: CancellationToken) {
     let connections = Connections {
-        router,
+        front: Arc::new(front),
         builder: builder(config),
         header_timeout: config.header_timeout,
         graceful: GracefulShutdown::new(),
@@ -89,7 +89,7 @@ async fn serve(listener: TcpListener, router: Router, config: &Server, stop: Can
 
 /// What all connections share.
 struct Connections {
-    router: Router,
+    front: Arc<Front>,
     builder: Builder<TokioExecutor>,
     header_timeout: Duration,
     graceful: GracefulShutdown,
@@ -101,7 +101,7 @@ type Broken = Box<dyn std::error::Error + Send + Sync>;
 impl Connections {
     /// Serves one connection to its end.
     fn serve(&self, stream: TcpStream) -> impl Future<Output = ()> + use<> {
-        let (router, builder, stop) = (self.router.clone(), self.builder.clone(), self.stop.clone());
+        let (front, builder, stop) = (self.front.clone(), self.builder.clone(), self.stop.clone());
         let (timeout, watcher) = (self.header_timeout, self.graceful.watcher());
         async move {
             // Nothing is under way before the first bytes: such a connection ends with the server at once.
@@ -110,7 +110,7 @@ impl Connections {
                 first = tokio::time::timeout(timeout, is_http2(&stream)) => first,
             };
             let served = match first {
-                Ok(Ok(is_http2)) => connection(stream, is_http2, router, builder, watcher).await,
+                Ok(Ok(is_http2)) => connection(stream, is_http2, front, builder, watcher).await,
                 Ok(Err(error)) => Err(error.into()),
                 Err(late) => Err(late.into()),
             };
@@ -125,16 +125,16 @@ impl Connections {
 async fn connection(
     stream: TcpStream,
     is_http2: bool,
-    router: Router,
+    front: Arc<Front>,
     builder: Builder<TokioExecutor>,
     watcher: Watcher,
 ) -> Result<(), Broken> {
     stream.set_nodelay(true)?;
     let builder = if is_http2 { builder.http2_only() } else { builder.http1_only() };
-    let peer = Peer(stream.peer_addr()?.ip());
-    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(peer);
-        router.clone().oneshot(request)
+    let line = Line { peer: Peer(stream.peer_addr()?.ip()), is_tls: false };
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let front = front.clone();
+        async move { Ok::<_, Infallible>(front.answer(request, line).await) }
     });
     watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()).await
 }
@@ -195,7 +195,9 @@ async fn keep_metrics_up(stop: CancellationToken) {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
     use crate::config::Config;
+    use axum::Router;
     use axum::routing::get;
     use std::time::Instant;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -210,12 +212,14 @@ mod tests {
     async fn start(router: Router) -> Running {
         let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut config = Config::default().server;
+        let config = Config::default();
+        let front = Front::new(router, &config, Clock::system());
+        let mut config = config.server;
         config.header_timeout = Duration::from_millis(300);
         let stop = CancellationToken::new();
         let task = tokio::spawn({
             let stop = stop.clone();
-            async move { serve(listener, router, &config, stop).await }
+            async move { serve(listener, front, &config, stop).await }
         });
         Running { address, stop, task }
     }

@@ -5,6 +5,7 @@
 mod flags;
 mod list;
 mod load;
+mod origins;
 mod value;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -14,7 +15,8 @@ use std::time::Duration;
 pub use flags::Flags;
 pub use list::{KEYS, MANUAL, variable_of};
 pub use load::{Error, Loaded};
-pub use value::{Environment, LogFormat, Net, Secret};
+pub use origins::Origins;
+pub use value::{AccessLog, Environment, LogFormat, Net, Secret};
 
 /// The effective configuration.
 #[derive(Clone, PartialEq, Debug)]
@@ -58,6 +60,8 @@ pub struct Server {
     pub max_streams: u32,
     /// How long a shutdown may take.
     pub drain_timeout: Duration,
+    /// The origins whose pages may use the API in browsers.
+    pub cors_origins: Origins,
 }
 
 /// What is kept, and for how long.
@@ -179,6 +183,8 @@ pub struct Log {
     pub format: LogFormat,
     /// A level, or directives (`info,triggerd::store=debug`).
     pub level: String,
+    /// Which requests are logged.
+    pub access: AccessLog,
 }
 
 /// Metrics.
@@ -203,6 +209,7 @@ impl Default for Config {
                 max_connections: 100_000,
                 max_streams: 128,
                 drain_timeout: Duration::from_secs(30),
+                cors_origins: Origins::None,
             },
             store: Store {
                 data_dir: PathBuf::from("./data"),
@@ -242,7 +249,7 @@ impl Default for Config {
                 instances: 256,
                 wasi_http: false,
             },
-            log: Log { format: LogFormat::Text, level: "info".to_owned() },
+            log: Log { format: LogFormat::Text, level: "info".to_owned(), access: AccessLog::Off },
             metrics: Metrics { enabled: true, key_required: false },
         }
     }

@@ -74,6 +74,29 @@ pub enum LogFormat {
     Json,
 }
 
+/// Which requests the access log has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AccessLog {
+    /// None.
+    Off,
+    /// Those that were refused or failed: answered with 400 or above.
+    Errors,
+    /// Every one.
+    All,
+}
+
+impl AccessLog {
+    /// Whether a request that was answered so is logged.
+    #[must_use]
+    pub fn wants(self, status: http::StatusCode) -> bool {
+        match self {
+            Self::Off => false,
+            Self::Errors => status.is_client_error() || status.is_server_error(),
+            Self::All => true,
+        }
+    }
+}
+
 /// A range of addresses (`10.0.0.0/8`, `::1/128`); a bare address is a range of one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Net {
@@ -255,6 +278,24 @@ impl Setting for LogFormat {
         match self {
             Self::Text => "text".to_owned(),
             Self::Json => "json".to_owned(),
+        }
+    }
+}
+
+impl Setting for AccessLog {
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            "errors" => Ok(Self::Errors),
+            "all" => Ok(Self::All),
+            _ => Err(format!("`{text}` is none of `off`, `errors` and `all`")),
+        }
+    }
+    fn show(&self) -> String {
+        match self {
+            Self::Off => "off".to_owned(),
+            Self::Errors => "errors".to_owned(),
+            Self::All => "all".to_owned(),
         }
     }
 }
