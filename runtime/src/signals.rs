@@ -22,6 +22,38 @@ pub fn stop() -> CancellationToken {
     token
 }
 
+/// Every SIGHUP from now on: the operator's word that a file has changed. Call it within a runtime.
+#[must_use]
+pub fn hang_ups() -> HangUps {
+    #[cfg(unix)]
+    let signals = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
+        .inspect_err(|error| tracing::warn!(%error, "SIGHUP cannot be caught, and ends the process: {error}"))
+        .ok();
+    HangUps {
+        #[cfg(unix)]
+        signals,
+    }
+}
+
+/// See [`hang_ups`].
+pub struct HangUps {
+    #[cfg(unix)]
+    signals: Option<tokio::signal::unix::Signal>,
+}
+
+impl HangUps {
+    /// The next one; never, where there are none.
+    pub async fn next(&mut self) {
+        #[cfg(unix)]
+        if let Some(signals) = &mut self.signals
+            && signals.recv().await.is_some()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
+}
+
 #[cfg(unix)]
 async fn next() {
     use tokio::signal::unix::{SignalKind, signal};

@@ -108,6 +108,12 @@ fn describe() {
     describe_gauge!("triggerd_oldest_pending_age_seconds", Unit::Seconds, "Age of the oldest run that has not ended");
     describe_gauge!("triggerd_dlq_events", "Dead letters");
     describe_gauge!("triggerd_runs_held", "Runs in this process's memory");
+    describe_gauge!(
+        "triggerd_tls_certificate_expiry_timestamp_seconds",
+        Unit::Seconds,
+        "When the server's certificate expires, in seconds since 1970"
+    );
+    describe_counter!("triggerd_tls_certificate_changes_total", "Changed certificates, by what became of them");
     describe_gauge!("triggerd_build_info", "The version that runs");
 }
 

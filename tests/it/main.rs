@@ -60,6 +60,7 @@ mod sync_random;
 mod sync_truncate;
 mod sync_upkeep;
 mod sync_verify;
+mod tls;
 mod trigger_trial;
 mod triggers;
 mod wasm_guests;

@@ -11,6 +11,7 @@ mod batch;
 mod body;
 mod caches;
 mod captures;
+pub mod certificate;
 mod common_answers;
 mod components;
 mod cors;

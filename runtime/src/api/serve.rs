@@ -15,10 +15,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
+use super::certificate::{Certificate, HTTP2};
 use super::front::{Front, Line};
 use super::guard::Peer;
 use crate::app::App;
@@ -46,17 +50,34 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves until `stop`, then lets requests under way end, at most as long as the drain may take.
-pub async fn run(listener: TcpListener, app: Arc<App>, stop: CancellationToken) {
+pub async fn run(
+    listener: TcpListener,
+    app: Arc<App>,
+    certificate: Option<Arc<Certificate>>,
+    stop: CancellationToken,
+) -> Result<(), rustls::Error> {
     let config = app.config.clone();
     tokio::spawn(keep_metrics_up(stop.clone()));
     let front = Front::new(super::router(app.clone(), stop.clone()), &config, app.clock.clone());
-    serve(listener, front, &config.server, stop).await;
+    let tls = certificate.as_ref().map(|certificate| certificate.acceptor()).transpose()?;
+    if let Some(certificate) = certificate {
+        tokio::spawn(certificate.watch(stop.clone()));
+    }
+    serve(listener, front, tls, &config.server, stop).await;
+    Ok(())
 }
 
 /// Serves any router.
-async fn serve(listener: TcpListener, front: Front, config: &Server, stop: CancellationToken) {
+async fn serve(
+    listener: TcpListener,
+    front: Front,
+    tls: Option<TlsAcceptor>,
+    config: &Server,
+    stop: CancellationToken,
+) {
     let connections = Connections {
         front: Arc::new(front),
+        tls,
         builder: builder(config),
         header_timeout: config.header_timeout,
         graceful: GracefulShutdown::new(),
@@ -90,6 +111,7 @@ async fn serve(listener: TcpListener, front: Front, config: &Server, stop: Cance
 /// What all connections share.
 struct Connections {
     front: Arc<Front>,
+    tls: Option<TlsAcceptor>,
     builder: Builder<TokioExecutor>,
     header_timeout: Duration,
     graceful: GracefulShutdown,
@@ -102,15 +124,21 @@ impl Connections {
     /// Serves one connection to its end.
     fn serve(&self, stream: TcpStream) -> impl Future<Output = ()> + use<> {
         let (front, builder, stop) = (self.front.clone(), self.builder.clone(), self.stop.clone());
+        let tls = self.tls.clone();
         let (timeout, watcher) = (self.header_timeout, self.graceful.watcher());
         async move {
             // Nothing is under way before the first bytes: such a connection ends with the server at once.
-            let first = tokio::select! {
+            let opened = tokio::select! {
                 () = stop.cancelled() => return,
-                first = tokio::time::timeout(timeout, is_http2(&stream)) => first,
+                opened = tokio::time::timeout(timeout, open(stream, tls)) => opened,
             };
-            let served = match first {
-                Ok(Ok(is_http2)) => connection(stream, is_http2, front, builder, watcher).await,
+            let served = match opened {
+                Ok(Ok((Opened::Plain(stream), line, is_http2))) => {
+                    connection(stream, line, is_http2, front, builder, watcher).await
+                }
+                Ok(Ok((Opened::Tls(stream), line, is_http2))) => {
+                    connection(stream, line, is_http2, front, builder, watcher).await
+                }
                 Ok(Err(error)) => Err(error.into()),
                 Err(late) => Err(late.into()),
             };
@@ -122,16 +150,35 @@ impl Connections {
     }
 }
 
-async fn connection(
-    stream: TcpStream,
+/// A connection over which HTTP can be spoken.
+enum Opened {
+    Plain(TcpStream),
+    /// Boxed: it is large, and plain connections would have room for it.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Finds out what is spoken: over TLS by what was agreed on, else by what the client begins with.
+async fn open(stream: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<(Opened, Line, bool)> {
+    stream.set_nodelay(true)?;
+    let line = Line { peer: Peer(stream.peer_addr()?.ip()), is_tls: tls.is_some() };
+    let Some(tls) = tls else {
+        let is_http2 = is_http2(&stream).await?;
+        return Ok((Opened::Plain(stream), line, is_http2));
+    };
+    let stream = tls.accept(stream).await?;
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
+    Ok((Opened::Tls(Box::new(stream)), line, is_http2))
+}
+
+async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    line: Line,
     is_http2: bool,
     front: Arc<Front>,
     builder: Builder<TokioExecutor>,
     watcher: Watcher,
 ) -> Result<(), Broken> {
-    stream.set_nodelay(true)?;
     let builder = if is_http2 { builder.http2_only() } else { builder.http1_only() };
-    let line = Line { peer: Peer(stream.peer_addr()?.ip()), is_tls: false };
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let front = front.clone();
         async move { Ok::<_, Infallible>(front.answer(request, line).await) }
@@ -219,7 +266,7 @@ mod tests {
         let stop = CancellationToken::new();
         let task = tokio::spawn({
             let stop = stop.clone();
-            async move { serve(listener, front, &config, stop).await }
+            async move { serve(listener, front, None, &config, stop).await }
         });
         Running { address, stop, task }
     }

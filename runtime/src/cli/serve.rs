@@ -9,6 +9,7 @@ use clap::Args;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
+use crate::api::certificate::Certificate;
 use crate::app::App;
 use crate::config::{Config, Flags};
 use crate::{api, signals, telemetry};
@@ -65,12 +66,14 @@ fn runtime(name: &str) -> anyhow::Result<Runtime> {
 }
 
 async fn serve(config: Arc<Config>, engine: tokio::runtime::Handle) -> anyhow::Result<()> {
+    let certificate = config.server.tls().map(Certificate::open).transpose().context("TLS")?.map(Arc::new);
     let app = App::open(config.clone(), engine).await?;
     let listener = api::serve::bind(config.server.listen).await?;
     let background = app.start().await?;
     tracing::info!(
         environment = %config.environment,
-        "Listening on http://{} (data in {})",
+        "Listening on {}://{} (data in {})",
+        if certificate.is_some() { "https" } else { "http" },
         listener.local_addr()?,
         config.data_dir().display()
     );
@@ -83,7 +86,7 @@ async fn serve(config: Arc<Config>, engine: tokio::runtime::Handle) -> anyhow::R
             Instant::now()
         }
     });
-    api::serve::run(listener, app.clone(), stop).await;
+    api::serve::run(listener, app.clone(), certificate, stop).await?;
     tracing::info!("Stopping: finishing what is under way");
     let began = stopping.await.context("cannot tell when the stop began")?;
     app.stop(background, began + config.server.drain_timeout).await;

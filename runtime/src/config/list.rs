@@ -53,6 +53,8 @@ settings! {
     "max_in_flight_bytes" => intake.max_in_flight_bytes;
     "max_wait" => intake.max_wait;
     "idempotency_window" => intake.idempotency_window;
+    "tls_cert" => server.tls_cert;
+    "tls_key" => server.tls_key;
     "cors_origins" => server.cors_origins;
     "access_log" => log.access;
     "server.header_timeout" => server.header_timeout;

@@ -183,6 +183,11 @@ impl Config {
                 format!("it must be at least twice the largest event or batch, {} bytes", largest.saturating_mul(2));
             return Err(invalid("configuration", "max_in_flight_bytes", reason));
         }
+        let (cert, key) = (&self.server.tls_cert, &self.server.tls_key);
+        if cert.is_some() != key.is_some() {
+            let absent = if cert.is_some() { "tls_key" } else { "tls_cert" };
+            return Err(invalid("configuration", absent, "TLS needs both `tls_cert` and `tls_key`"));
+        }
         if self.access.admin_key.as_ref().is_some_and(|key| key.expose().len() < 16 && !self.is_development()) {
             return Err(invalid("configuration", "admin_key", "in production it needs at least 16 characters"));
         }
@@ -334,6 +339,8 @@ mod tests {
         assert!(error.starts_with("environment: `TRIGGERD_RETENTION`: `ninety` is not a duration"), "{error}");
         let flags = Flags { set: vec!["engine.in_flight=0".to_owned()], ..Flags::default() };
         assert!(layered("", &[], &flags).unwrap_err().contains("at least 1"));
+        let half = layered("tls_cert = '/etc/cert.pem'", &[], &Flags::default()).unwrap_err();
+        assert!(half.contains("`tls_key`: TLS needs both"), "{half}");
     }
 
     #[test]

@@ -60,8 +60,30 @@ pub struct Server {
     pub max_streams: u32,
     /// How long a shutdown may take.
     pub drain_timeout: Duration,
+    /// The certificate that the server shows, with those that it was signed by, as PEM. TLS where there is one.
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key, as PEM.
+    pub tls_key: Option<PathBuf>,
     /// The origins whose pages may use the API in browsers.
     pub cors_origins: Origins,
+}
+
+/// The files of the server's certificate.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tls {
+    /// The certificate and those that it was signed by.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+impl Server {
+    /// The certificate's files, where TLS is spoken.
+    #[must_use]
+    pub fn tls(&self) -> Option<Tls> {
+        let (cert, key) = self.tls_cert.clone().zip(self.tls_key.clone())?;
+        Some(Tls { cert, key })
+    }
 }
 
 /// What is kept, and for how long.
@@ -209,6 +231,8 @@ impl Default for Config {
                 max_connections: 100_000,
                 max_streams: 128,
                 drain_timeout: Duration::from_secs(30),
+                tls_cert: None,
+                tls_key: None,
                 cors_origins: Origins::None,
             },
             store: Store {
