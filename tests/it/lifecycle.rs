@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::json;
 use tokio::task::block_in_place;
 
-use crate::harness::{Receiver, Reply, Server, Settings, call, free_port, on};
+use crate::harness::{Receiver, Reply, Server, Settings, call, eventually, free_port, on, signal};
 
 #[tokio::test]
 async fn a_second_process_on_the_same_data_directory_is_refused() {
@@ -37,6 +37,29 @@ async fn a_stopped_server_finishes_what_runs_and_ends_well() {
     let event = server.api().ended(&id).await;
     assert_eq!(event["status"], "delivered");
     assert_eq!(receiver.seen_at("/held").len(), 1, "it was finished before the end: {event:#}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_told_to_stop_says_so_and_answers_until_others_have_noticed() {
+    let mut server = Server::with(Settings::default().set("SERVER_DRAIN_DELAY", "3s"));
+    let receiver = Receiver::start().await;
+    let api = server.api();
+    api.trigger(on("late", "late", json!([call("c", &receiver.url("/late"))]))).await;
+    api.get("/ready").await.expect(200);
+    signal("TERM", server.process_id());
+    let told = eventually(|| async {
+        let answer = api.get("/ready").await;
+        if answer.status == 503 { Ok(answer) } else { Err(answer.text) }
+    })
+    .await;
+    assert_eq!(told.header("connection"), "close");
+    assert!(told.problem(503)["detail"].as_str().unwrap().contains("draining"));
+    api.get("/health").await.expect(200);
+    let accepted = api.post("/api/v1/events", json!({"type": "late", "payload": {}})).await;
+    assert_eq!(accepted.header("connection"), "close");
+    accepted.expect(202);
+    assert!(block_in_place(|| server.wait_for_exit()).success(), "{}", server.log_tail(20));
+    assert_eq!(receiver.seen_at("/late").len(), 1, "what was accepted was done before the end");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,11 +3,14 @@
 //!
 //! Plain code around the router and no layers of its own: it costs each request an id and a few headers.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use axum::body::HttpBody;
 use axum::response::Response;
 use axum::{BoxError, Router};
 use bytes::Bytes;
-use http::Request;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Version};
 use tower::ServiceExt as _;
 use tower_http::cors::Cors;
 
@@ -23,6 +26,7 @@ pub struct Front {
     cors: Option<Cors<Router>>,
     access_log: AccessLog,
     clock: Clock,
+    draining: AtomicBool,
 }
 
 /// The connection that a request came over.
@@ -39,7 +43,12 @@ impl Front {
     #[must_use]
     pub fn new(router: Router, config: &Config, clock: Clock) -> Self {
         let cors = cors::around(&router, &config.server.cors_origins);
-        Self { router, cors, access_log: config.log.access, clock }
+        Self { router, cors, access_log: config.log.access, clock, draining: AtomicBool::new(false) }
+    }
+
+    /// From now on connections end after their answer: who asks again finds another node.
+    pub fn begin_drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
     }
 
     /// Answers a request.
@@ -48,10 +57,15 @@ impl Front {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
+        let version = request.version();
         let id = RequestId::of(request.headers(), &self.clock);
         let asked = access_log::note(self.access_log, request.method(), &id, line.peer.0);
         request.extensions_mut().insert(line.peer);
         let mut response = id.during(self.route(request)).await;
+        // Of HTTP/2 the connection itself tells (GOAWAY), and it has no such header.
+        if self.draining.load(Ordering::Relaxed) && version < Version::HTTP_2 {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         answer_headers::add(response.headers_mut(), &id, line.is_tls);
         match asked {
             Some(asked) => asked.answered(self.access_log, response),

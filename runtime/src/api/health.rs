@@ -12,8 +12,8 @@ use http::header::CONTENT_TYPE;
 use serde::Serialize;
 use utoipa::OpenApi;
 
-use super::Router;
 use super::problem::{Answer, ApiError, Problem};
+use super::{Api, Router};
 use crate::app::App;
 use crate::store::Durability;
 use crate::{store, telemetry};
@@ -75,21 +75,22 @@ async fn health(State(app): State<Arc<App>>) -> Json<Health> {
     get, path = "/ready", tag = "health", security(()),
     responses((status = 200, body = Health), (status = 503, body = Problem))
 )]
-async fn ready(State(app): State<Arc<App>>) -> Answer<Json<Health>> {
-    if app.dispatch.is_draining() {
-        return Err(ApiError::unavailable("the server is shutting down", RETRY));
+async fn ready(State(api): State<Api>) -> Answer<Json<Health>> {
+    let app = &api.app;
+    if api.stop.is_cancelled() || app.dispatch.is_draining() {
+        return Err(ApiError::unavailable("the server is draining: it is about to end", RETRY));
     }
     match tokio::time::timeout(STORE_LIMIT, app.store.ping()).await {
         Ok(answered) => answered?,
         Err(_) => return Err(ApiError::unavailable("the store does not answer", RETRY)),
     }
-    let Json(mut health) = as_it_is(&app, "ready");
+    let Json(mut health) = as_it_is(app, "ready");
     health.durability = Some(match app.store.durability() {
         Durability::Full => "full",
         Durability::Degraded(_) => "degraded",
     });
     if app.store.is_shared() {
-        health.definitions = Some(if app.freshness.behind(&app).is_some() { "stale" } else { "current" });
+        health.definitions = Some(if app.freshness.behind(app).is_some() { "stale" } else { "current" });
     }
     Ok(Json(health))
 }

@@ -1,5 +1,9 @@
 //! The server's loop: accepts connections, bounds what each may take, and lets them end when the server stops.
 //!
+//! Told to stop, it still answers for as long as load balancers need to notice (`server.drain_delay`), and ends each connection
+//! after its answer. Then nobody is let in any more: connections that wait for a request end at once, the others after their
+//! answer (HTTP/1.1 says `Connection: close`, HTTP/2 GOAWAY), and what has not ended in time is cut off.
+//!
 //! Our own loop over hyper rather than `axum::serve`, which sets no timer: there a connection that never sends its
 //! head stays open for ever. The version of HTTP is found out before hyper sees the connection, since hyper-util's own
 //! detection has no time limit either.
@@ -81,13 +85,20 @@ async fn serve(
         builder: builder(config),
         header_timeout: config.header_timeout,
         graceful: GracefulShutdown::new(),
-        stop: stop.clone(),
+        stop: CancellationToken::new(),
     };
+    let front = connections.front.clone();
+    let told = async {
+        stop.cancelled().await;
+        front.begin_drain();
+        tokio::time::sleep(config.drain_delay.0).await;
+    };
+    tokio::pin!(told);
     let places = Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS)));
     loop {
         // The place first: with none free, connections wait in the kernel's queue.
         let accepted = tokio::select! {
-            () = stop.cancelled() => break,
+            () = &mut told => break,
             accepted = async { (places.clone().acquire_owned().await, listener.accept().await) } => accepted,
         };
         match accepted {
@@ -103,6 +114,7 @@ async fn serve(
         }
     }
     drop(listener);
+    connections.stop.cancel();
     if tokio::time::timeout(config.drain_timeout, connections.graceful.shutdown()).await.is_err() {
         tracing::warn!("Requests did not end within {} s and are cut off", config.drain_timeout.as_secs());
     }
@@ -115,6 +127,7 @@ struct Connections {
     builder: Builder<TokioExecutor>,
     header_timeout: Duration,
     graceful: GracefulShutdown,
+    /// Cancelled once no more requests are taken.
     stop: CancellationToken,
 }
 
@@ -320,6 +333,38 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"), "{answer}");
         running.task.await.unwrap();
         assert!(TcpStream::connect(running.address).await.is_err(), "nobody is let in any more");
+    }
+
+    #[tokio::test]
+    async fn a_connection_of_http2_is_told_to_go_away() {
+        const GOAWAY: u8 = 7;
+        let running = start(Router::new().route("/", get(|| async { "hi" }))).await;
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream.write_all(PREFACE).await.unwrap();
+        // An empty SETTINGS frame; the server's own comes once it has read it.
+        stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+        let mut kinds = vec![frame(&mut stream).await.unwrap()];
+        running.stop.cancel();
+        while let Some(kind) = frame(&mut stream).await {
+            kinds.push(kind);
+        }
+        assert!(kinds.contains(&GOAWAY), "{kinds:?}");
+        running.task.await.unwrap();
+    }
+
+    /// The kind of the next frame of HTTP/2; `None` at the end. Answers pings: the server waits for that before it closes.
+    async fn frame(stream: &mut TcpStream) -> Option<u8> {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.ok()?;
+        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+        let mut payload = vec![0; length];
+        stream.read_exact(&mut payload).await.ok()?;
+        if head[3] == 6 && head[4] & 1 == 0 {
+            head[4] = 1;
+            stream.write_all(&head).await.ok()?;
+            stream.write_all(&payload).await.ok()?;
+        }
+        Some(head[3])
     }
 
     #[tokio::test]

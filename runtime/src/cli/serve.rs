@@ -89,7 +89,7 @@ async fn serve(config: Arc<Config>, engine: tokio::runtime::Handle) -> anyhow::R
     api::serve::run(listener, app.clone(), certificate, stop).await?;
     tracing::info!("Stopping: finishing what is under way");
     let began = stopping.await.context("cannot tell when the stop began")?;
-    app.stop(background, began + config.server.drain_timeout).await;
+    app.stop(background, began + config.server.drain_delay.0 + config.server.drain_timeout).await;
     tracing::info!("Stopped");
     Ok(())
 }

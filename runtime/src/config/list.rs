@@ -59,6 +59,7 @@ settings! {
     "access_log" => log.access;
     "server.header_timeout" => server.header_timeout;
     "server.body_timeout" => server.body_timeout;
+    "server.drain_delay" => server.drain_delay;
     "server.drain_timeout" => server.drain_timeout;
     "server.max_connections" => server.max_connections;
     "server.max_streams" => server.max_streams;

@@ -16,7 +16,7 @@ pub use flags::Flags;
 pub use list::{KEYS, MANUAL, variable_of};
 pub use load::{Error, Loaded};
 pub use origins::Origins;
-pub use value::{AccessLog, Environment, LogFormat, Net, Secret};
+pub use value::{AccessLog, Environment, LogFormat, Net, Pause, Secret};
 
 /// The effective configuration.
 #[derive(Clone, PartialEq, Debug)]
@@ -58,7 +58,9 @@ pub struct Server {
     pub max_connections: usize,
     /// Concurrent HTTP/2 streams of one connection.
     pub max_streams: u32,
-    /// How long a shutdown may take.
+    /// How long requests are still taken once the server has been told to stop, and says so at `/ready`.
+    pub drain_delay: Pause,
+    /// How long a shutdown may take after that.
     pub drain_timeout: Duration,
     /// The certificate that the server shows, with those that it was signed by, as PEM. TLS where there is one.
     pub tls_cert: Option<PathBuf>,
@@ -230,6 +232,7 @@ impl Default for Config {
                 body_timeout: Duration::from_secs(30),
                 max_connections: 100_000,
                 max_streams: 128,
+                drain_delay: Pause(Duration::ZERO),
                 drain_timeout: Duration::from_secs(30),
                 tls_cert: None,
                 tls_key: None,

@@ -97,6 +97,10 @@ impl AccessLog {
     }
 }
 
+/// A duration that may be none at all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pause(pub Duration);
+
 /// A range of addresses (`10.0.0.0/8`, `::1/128`); a bare address is a range of one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Net {
@@ -253,6 +257,16 @@ impl Setting for Duration {
     }
 }
 
+/// As durations, and `0s`.
+impl Setting for Pause {
+    fn read(text: &str) -> Result<Self, String> {
+        if text == "0s" { Ok(Self(Duration::ZERO)) } else { Duration::read(text).map(Self) }
+    }
+    fn show(&self) -> String {
+        if self.0.is_zero() { "0s".to_owned() } else { self.0.show() }
+    }
+}
+
 impl Setting for Environment {
     fn read(text: &str) -> Result<Self, String> {
         match text {
@@ -369,6 +383,9 @@ mod tests {
     fn durations_and_sizes_read_back_as_they_are_shown() {
         for text in ["500ms", "30s", "5m", "36h", "90d"] {
             assert_eq!(Duration::read(text).unwrap().show(), text);
+        }
+        for text in ["0s", "5s"] {
+            assert_eq!(Pause::read(text).unwrap().show(), text);
         }
         for text in ["4096", "512KiB", "1MiB", "0"] {
             assert_eq!(usize::read(text).unwrap().show(), text);
