@@ -60,6 +60,8 @@ fn start_metrics() -> Result<(), Error> {
         .set_buckets_for_metric(Matcher::Full("triggerd_claim_duration_seconds".to_owned()), &CLAIM_SECONDS)?
         .install_recorder()?;
     describe();
+    begin_at_zero();
+    metrics_process::Collector::default().describe();
     metrics::gauge!("triggerd_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     // Another thread cannot have been here: there is one call per process, and the recorder refuses a second.
     let _ = RECORDER.set(handle);
@@ -72,6 +74,11 @@ pub fn metrics() -> Option<String> {
     RECORDER.get().map(PrometheusHandle::render)
 }
 
+/// Measures the process itself. Called when somebody asks.
+pub fn measure_process() {
+    metrics_process::Collector::default().collect();
+}
+
 /// Folds what was recorded since the last call into the histograms: without it they grow in memory while nobody
 /// scrapes. Called every few seconds.
 pub fn keep_up() {
@@ -80,10 +87,42 @@ pub fn keep_up() {
     }
 }
 
+/// Counters whose labels are known beforehand are there from the start: the first of its kind is an increase as well.
+fn begin_at_zero() {
+    for outcome in ["matched", "unmatched", "refused"] {
+        metrics::counter!("triggerd_events_total", "outcome" => outcome).increment(0);
+    }
+    for why in ["fenced", "store_error"] {
+        metrics::counter!("triggerd_runs_let_go_total", "why" => why).increment(0);
+    }
+    for to in ["open", "half_open", "closed"] {
+        metrics::counter!("triggerd_circuit_state_changes_total", "to" => to).increment(0);
+    }
+    metrics::counter!("triggerd_loop_breaks_total").increment(0);
+    metrics::counter!("triggerd_runs_taken_over_total").increment(0);
+    metrics::counter!("triggerd_node_leases_lost_total").increment(0);
+}
+
 fn describe() {
     use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
     describe_counter!("triggerd_events_total", "Events that came in, by outcome");
     describe_counter!("triggerd_http_requests_total", "Requests answered, by route and status");
+    describe_gauge!("triggerd_http_requests_in_flight", "Requests that are being answered");
+    describe_histogram!(
+        "triggerd_http_request_duration_seconds",
+        Unit::Seconds,
+        "From a request's head to the head of its answer, by route and class of status"
+    );
+    describe_counter!("triggerd_runs_let_go_total", "Runs whose holder gave them up");
+    describe_counter!("triggerd_runs_taken_over_total", "Runs of dead nodes that this node made due again");
+    describe_counter!("triggerd_node_leases_lost_total", "Times that this node was taken for dead");
+    describe_counter!(
+        "triggerd_circuit_state_changes_total",
+        "Destinations left alone, tried again and taken up again"
+    );
+    describe_counter!("triggerd_captured_changes_total", "Changes of captured tables that became events");
+    describe_histogram!("triggerd_capture_lag_seconds", Unit::Seconds, "From a change to its event's acceptance");
+    describe_gauge!("triggerd_capture_retained_bytes", Unit::Bytes, "Log that a server keeps for us");
     describe_counter!("triggerd_action_attempts_total", "Attempts of actions, by type and outcome");
     describe_counter!("triggerd_dead_letters_total", "Runs that became dead letters, by code");
     describe_counter!(

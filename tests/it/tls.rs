@@ -12,14 +12,14 @@ use tokio::task::block_in_place;
 use crate::harness::{ADMIN_KEY, Server, Settings, eventually, signal};
 
 /// An authority, and the files that the server reads.
-struct Authority {
+pub struct Authority {
     dir: tempfile::TempDir,
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
     pem: String,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -36,7 +36,7 @@ impl Authority {
     }
 
     /// A new certificate in the files that is good until the first day of `year`.
-    fn issue(&self, year: i32) {
+    pub fn issue(&self, year: i32) {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
         params.not_after = rcgen::date_time_ymd(year, 1, 1);
@@ -46,7 +46,7 @@ impl Authority {
     }
 
     /// A server with the certificate in the files, ready.
-    async fn server(&self) -> Server {
+    pub async fn server(&self) -> Server {
         let settings = Settings::default().set("TLS_CERT", self.cert().to_str().unwrap());
         let mut server = Server::prepare(settings.set("TLS_KEY", self.key().to_str().unwrap()));
         server.spawn();
@@ -62,7 +62,7 @@ impl Authority {
     }
 
     /// A client that trusts this authority and no other.
-    fn client(&self, builder: reqwest::ClientBuilder) -> Client {
+    pub fn client(&self, builder: reqwest::ClientBuilder) -> Client {
         let ca = reqwest::Certificate::from_pem(self.pem.as_bytes()).unwrap();
         builder.no_proxy().tls_certs_only([ca]).timeout(Duration::from_secs(30)).build().unwrap()
     }

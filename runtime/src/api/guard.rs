@@ -32,13 +32,14 @@ pub struct Peer(pub IpAddr);
 /// The middleware of every route.
 pub async fn guard(State(api): State<Api>, path: MatchedPath, request: Request, next: Next) -> Response {
     let method = access_log::method_name(request.method());
-    let route = path.as_str().to_owned();
+    let Some(route) = api.needs.route(path.as_str()) else {
+        return ApiError::internal(&format!("{} is not in the list of routes", path.as_str())).into_response();
+    };
+    let under_way = api.counts.begin(method, route);
     // A panic is our fault and is answered like one; what it held is dropped, and the process goes on.
     let admitted = AssertUnwindSafe(admit(&api, path, request, next)).catch_unwind().await;
     let response = admitted.unwrap_or_else(|_| ApiError::internal(&format!("a panic in {route}")).into_response());
-    let status = response.status().as_str().to_owned();
-    metrics::counter!("triggerd_http_requests_total", "method" => method, "route" => route, "status" => status)
-        .increment(1);
+    under_way.answered(response.status());
     response
 }
 

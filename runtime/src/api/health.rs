@@ -111,6 +111,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Answer<Response> {
 
 /// What is counted in the store is measured when somebody asks.
 async fn measure(app: &App) -> Result<(), store::Error> {
+    telemetry::measure_process();
     metrics::gauge!("triggerd_runs_held").set(app.dispatch.held() as f64);
     app.counted.anew(async || count(app).await).await
 }

@@ -15,6 +15,7 @@ pub mod certificate;
 mod common_answers;
 mod components;
 mod cors;
+mod counts;
 mod dead_letters;
 mod destinations;
 mod events;
@@ -68,6 +69,7 @@ use crate::access::Caller;
 use crate::app::App;
 use crate::definitions::is_internal;
 use admission::Bodies;
+use counts::Counts;
 use idempotency::InProgress;
 use problem::ApiError;
 use routes::Needs;
@@ -85,6 +87,7 @@ pub struct Shared {
     /// Cancelled when the server stops: streams end by it.
     pub stop: CancellationToken,
     needs: Needs,
+    counts: Counts,
     in_progress: InProgress,
     bodies: Bodies,
 }
@@ -148,7 +151,8 @@ fn documents() -> impl Iterator<Item = utoipa::openapi::OpenApi> {
 pub fn router(app: Arc<App>, stop: CancellationToken) -> axum::Router {
     let needs = Needs::new(&app.config);
     let bodies = Bodies::new(app.config.intake.max_in_flight_bytes);
-    let api = Api(Arc::new(Shared { app, stop, needs, in_progress: InProgress::default(), bodies }));
+    let shared = Shared { app, stop, needs, counts: Counts::default(), in_progress: InProgress::default(), bodies };
+    let api = Api(Arc::new(shared));
     resources()
         .into_iter()
         .fold(Router::new(), |router, (routes, _)| router.merge(routes))

@@ -200,6 +200,12 @@ impl Needs {
         Self(needs)
     }
 
+    /// A matched path as the list has it; `None` where the list has forgotten it.
+    #[must_use]
+    pub fn route(&self, path: &str) -> Option<&'static str> {
+        self.0.get_key_value(path).map(|(route, _)| *route)
+    }
+
     /// What a request of a matched path needs; `None` where the list has forgotten it. `HEAD` goes as `GET`.
     #[must_use]
     pub fn of(&self, method: &Method, path: &str) -> Option<Need> {

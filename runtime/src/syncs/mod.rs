@@ -162,9 +162,9 @@ fn count(services: &Services, plan: &Plan, applied: &Applied, at: jiff::Timestam
         metrics::histogram!("triggerd_sync_lag_seconds", "sync" => plan.tag.clone(), "direction" => direction)
             .record(lag);
     }
-    if applied.lost.is_some() {
-        metrics::counter!("triggerd_sync_conflicts_total", "sync" => plan.tag.clone()).increment(1);
-    }
+    // From nothing on: the first conflict is an increase as well.
+    let lost = u64::from(applied.lost.is_some());
+    metrics::counter!("triggerd_sync_conflicts_total", "sync" => plan.tag.clone()).increment(lost);
 }
 
 /// Forgets all that is known of a sync that is gone, or of one of that name before it.
