@@ -24,6 +24,7 @@ use triggerd::wasm::{Host, HostConfig, Limits};
 use triggerd_core::event::Event;
 use triggerd_core::id::{EventId, TenantId};
 use triggerd_core::intake_body::{Acceptance, from_json};
+use triggerd_core::trace::TraceContext;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -243,7 +244,7 @@ fn matching(node: Arc<Definitions>, count: usize, stop: Arc<AtomicBool>) -> std:
 
 fn event(i: usize) -> Event {
     let now = Timestamp::now();
-    let acceptance = Acceptance { id: EventId::new(0, [0; 10]), tenant: tenant(i), now, traceparent: None };
+    let acceptance = Acceptance { id: EventId::new(0, [0; 10]), tenant: tenant(i), now, trace: TraceContext::default() };
     let record = json!({"id": 1, "customer_id": i, "total": 250_000, "status": "confirmed", "items": [{"sku": "a"}]});
     from_json(json!({"operation": "insert", "table": "orders", "record": record}), acceptance).unwrap()
 }

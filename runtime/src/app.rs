@@ -261,6 +261,7 @@ async fn emit(app: &Arc<App>, emitted: Emitted) -> Result<EventId, Failure> {
         user: cause.user.clone(),
         accepted_at: app.clock.now(),
         traceparent: cause.traceparent.clone(),
+        tracestate: cause.tracestate.clone(),
         causation,
         ..Event::plain(id, cause.tenant.clone(), emitted.event_type, emitted.payload, emitted.at)
     };

@@ -61,6 +61,7 @@ mod sync_truncate;
 mod sync_upkeep;
 mod sync_verify;
 mod tls;
+mod traces;
 mod trigger_trial;
 mod triggers;
 mod wasm_guests;

@@ -18,6 +18,7 @@ use triggerd_core::event_pattern::EventPattern;
 use triggerd_core::id::{EventId, TenantId};
 use triggerd_core::index::Index;
 use triggerd_core::intake_body::{Acceptance, from_json};
+use triggerd_core::trace::TraceContext;
 
 const COUNTS: [usize; 3] = [100, 10_000, 100_000];
 
@@ -98,7 +99,7 @@ fn event(tenant: &TenantId) -> Event {
         id: EventId::new(0, [0; 10]),
         tenant: tenant.clone(),
         now: "2026-01-01T00:00:00Z".parse().unwrap(),
-        traceparent: None,
+        trace: TraceContext::default(),
     };
     let record = json!({
         "id": 1, "customer_id": 77, "total": 250, "status": "confirmed", "sku": "sku-77", "flag_77": true,

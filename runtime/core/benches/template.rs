@@ -36,6 +36,7 @@ fn order() -> Event {
         timestamp: jiff::Timestamp::UNIX_EPOCH,
         accepted_at: jiff::Timestamp::UNIX_EPOCH,
         traceparent: None,
+        tracestate: None,
         causation: Vec::new(),
     }
 }

@@ -52,6 +52,9 @@ pub struct Event {
     /// W3C `traceparent` taken up from the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    /// W3C `tracestate` that came with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracestate: Option<String>,
     /// The events that led to this one through `event.emit`, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub causation: Vec<EventId>,
@@ -77,6 +80,7 @@ impl Event {
             timestamp: at,
             accepted_at: at,
             traceparent: None,
+            tracestate: None,
             causation: Vec::new(),
         }
     }

@@ -26,3 +26,4 @@ pub mod run;
 pub mod schema;
 pub mod sync;
 pub mod template;
+pub mod trace;

@@ -27,6 +27,7 @@ use triggerd_core::intake_body::{Acceptance, from_json};
 use triggerd_core::json;
 use triggerd_core::mistake::Mistake;
 use triggerd_core::template::Scope;
+use triggerd_core::trace::TraceContext;
 
 const NOW: &str = "2026-01-31T09:30:00Z";
 
@@ -86,7 +87,7 @@ fn event(file: &Path) -> Result<Event, Vec<Mistake>> {
     let moment = body.as_object_mut().and_then(|body| body.shift_remove("moment"));
     let now = NOW.parse().unwrap();
     let acceptance =
-        Acceptance { id: EventId::new(0, [1; 10]), tenant: TenantId::new("default"), now, traceparent: None };
+        Acceptance { id: EventId::new(0, [1; 10]), tenant: TenantId::new("default"), now, trace: TraceContext::default() };
     let mut event = from_json(body, acceptance)?;
     if let (Some(moment), Some(change)) = (moment, &mut event.change) {
         change.moment = if moment == "before" { Moment::Before } else { Moment::After };

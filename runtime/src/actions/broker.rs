@@ -104,17 +104,25 @@ impl Action for Publish {
             Value::String(text) => Some(text),
             other => Some(other.to_string()),
         };
+        let mut headers = config.headers;
         let attributes = match config.cloud_events {
             CloudEvents::Wanted(false) => Vec::new(),
             CloudEvents::Wanted(true) | CloudEvents::Mode(Mode::Binary) => {
-                cloud_events::attributes(&cx.event, &cx.traceparent())
+                let traceparent = cx.traceparent();
+                let attributes = cloud_events::attributes(&cx.event, &traceparent);
+                // Beside where the event began, where this message comes from. What the action itself says stays.
+                headers.entry("traceparent").or_insert_with(|| traceparent.into());
+                if let Some(state) = &cx.event.tracestate {
+                    headers.entry("tracestate").or_insert_with(|| state.as_str().into());
+                }
+                attributes
             }
         };
         let message = Message {
             tag,
             topic,
             key,
-            headers: config.headers,
+            headers,
             attributes,
             body,
             delivery_id: cx.delivery_id.to_string(),

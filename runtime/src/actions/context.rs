@@ -13,6 +13,7 @@ use triggerd_core::id::{DeliveryId, EventId, RunId, TenantId};
 use triggerd_core::outcome::{Failure, Outcome};
 use triggerd_core::run::Effect;
 
+use super::trace::Hop;
 use crate::brokers::Brokers;
 use crate::caches::{self, Caches};
 use crate::clock::Clock;
@@ -65,6 +66,8 @@ pub struct Context {
     pub effect: Arc<Mutex<Option<Effect>>>,
     /// Set where the attempt was not made after all and does not count: it comes back after this.
     pub not_made: Arc<Mutex<Option<Duration>>>,
+    /// Where it stands in its trace.
+    pub hop: Hop,
 }
 
 /// What is kept of a request and its answer: bounded to 16 KiB each, secrets struck out.
@@ -258,6 +261,7 @@ impl Context {
         (trigger, action): (Arc<str>, Arc<str>),
         time: Duration,
     ) -> Self {
+        let hop = Hop::new(&services.clock);
         Self {
             services,
             event,
@@ -273,6 +277,7 @@ impl Context {
             excerpt: Arc::default(),
             effect: Arc::default(),
             not_made: Arc::default(),
+            hop,
         }
     }
 
@@ -300,9 +305,9 @@ impl Context {
         Redactor::new(self.secrets.iter().chain(more))
     }
 
-    /// W3C `traceparent` of this attempt.
+    /// W3C `traceparent` of this attempt, the same for all that it sends.
     #[must_use]
     pub fn traceparent(&self) -> String {
-        super::trace::child(&self.event, &self.services.clock)
+        self.hop.traceparent(&self.event)
     }
 }

@@ -14,6 +14,7 @@ use triggerd_core::intake_body::{self, Acceptance};
 use triggerd_core::mistake::Mistake;
 use triggerd_core::outcome::{Failure, Outcome};
 use triggerd_core::run::Effect;
+use triggerd_core::trace::TraceContext;
 
 use super::context::MAX_EXCERPT;
 use super::guest_services::{GuestServices, invocation};
@@ -134,7 +135,7 @@ fn take(cx: &Context, answer: GuestAnswer, redactor: &Redactor) -> Outcome {
 /// The run goes on with the rows of the event that a transform let out, a body of `POST /api/v1/events`.
 fn transformed(cx: &Context, body: Value) -> Outcome {
     let acceptance =
-        Acceptance { id: cx.event.id, tenant: cx.tenant().clone(), now: cx.event.accepted_at, traceparent: None };
+        Acceptance { id: cx.event.id, tenant: cx.tenant().clone(), now: cx.event.accepted_at, trace: TraceContext::default() };
     match intake_body::from_json(body, acceptance) {
         Ok(event) => {
             let Event { record, previous_record, .. } = event;

@@ -81,7 +81,8 @@ impl GuestServices {
         let url = self.shared.egress.check_url(&request.url).map_err(|error| of_egress(&error))?;
         let method = Method::from_bytes(request.method.as_bytes())
             .map_err(|_| ServiceError::permanent("URL_INVALID", format!("`{}` is no method", request.method)))?;
-        let outgoing = egress::Request { method, url, headers: headers_of(cx, &request)?, body: request.body };
+        let headers = headers_of(cx, self.event.tracestate.as_deref(), &request)?;
+        let outgoing = egress::Request { method, url, headers, body: request.body };
         let sent = self.shared.egress.send(outgoing, request.max_response_bytes);
         let answer = tokio::time::timeout(request.timeout, sent)
             .await
@@ -100,7 +101,11 @@ impl GuestServices {
     }
 }
 
-fn headers_of(cx: &ServiceContext, request: &HttpRequest) -> Result<HeaderMap, ServiceError> {
+fn headers_of(
+    cx: &ServiceContext,
+    tracestate: Option<&str>,
+    request: &HttpRequest,
+) -> Result<HeaderMap, ServiceError> {
     let mut headers = HeaderMap::new();
     for (name, value) in &request.headers {
         let wrong = || ServiceError::permanent("HEADER_INVALID", format!("`{name}` is not a header that can be sent"));
@@ -108,7 +113,11 @@ fn headers_of(cx: &ServiceContext, request: &HttpRequest) -> Result<HeaderMap, S
             (name.parse::<HeaderName>().map_err(|_| wrong())?, HeaderValue::from_str(value).map_err(|_| wrong())?);
         headers.append(name, value);
     }
-    let own = [("idempotency-key", Some(cx.delivery_id.as_str())), ("traceparent", cx.traceparent.as_deref())];
+    let own = [
+        ("idempotency-key", Some(cx.delivery_id.as_str())),
+        ("traceparent", cx.traceparent.as_deref()),
+        ("tracestate", tracestate),
+    ];
     for (name, value) in own {
         if let Some(Ok(value)) = value.filter(|value| !value.is_empty()).map(HeaderValue::from_str) {
             headers.entry(name).or_insert(value);

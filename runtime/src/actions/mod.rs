@@ -39,6 +39,7 @@ pub use context::{Context, Emit, Emitted, Excerpt, MAX_EXCERPT, Places, Services
 pub use guest_services::GuestServices;
 pub use registry::{Internal, Kind, Ready, Registry};
 pub use subscription::send_once;
+pub use trace::Hop;
 pub use uses::{Use, granted};
 
 /// Every action type. A new one is a file and its lines here.

@@ -10,6 +10,7 @@ use triggerd_core::event::Event;
 use triggerd_core::id::EventId;
 use triggerd_core::intake_body;
 use triggerd_core::mistake::Mistake;
+use triggerd_core::trace::TraceContext;
 
 use super::idempotency::Claim;
 use super::params::Params;
@@ -70,7 +71,7 @@ pub async fn accept(State(api): State<Api>, caller: Caller, request: Request) ->
     let (limit, timeout) = (config.intake.max_batch_bytes, config.server.body_timeout);
     let bytes = body::take(&api.bodies, &parts.headers, body, limit, timeout).await?;
     let claim = api.in_progress.claim(&parts.headers, &caller.tenant, PATH, &bytes)?;
-    keep(&api, &caller, &media_type, &bytes, trace::parent(&parts.headers), claim).await
+    keep(&api, &caller, &media_type, &bytes, trace::context(&parts.headers), claim).await
 }
 
 /// Keeps the valid ones of a batch.
@@ -79,7 +80,7 @@ pub async fn keep(
     caller: &Caller,
     media_type: &str,
     bytes: &Bytes,
-    traceparent: Option<String>,
+    trace: TraceContext,
     claim: Option<Claim>,
 ) -> Answer<Response> {
     if let Some(claim) = &claim
@@ -92,7 +93,7 @@ pub async fn keep(
     // The request itself was charged as one event.
     api.app.access.charge(&caller.limits, (items.len() as u64).saturating_sub(1)).await;
     let is_cloudevents = incoming::is_cloudevents_batch(media_type);
-    let read = |item: &&[u8]| read(api, caller, item, is_cloudevents, traceparent.clone());
+    let read = |item: &&[u8]| read(api, caller, item, is_cloudevents, trace.clone());
     let events: Vec<Result<Event, Vec<Mistake>>> = items.iter().map(read).collect();
     submit(api, events, claim).await
 }
@@ -125,14 +126,14 @@ fn read(
     caller: &Caller,
     item: &[u8],
     is_cloudevents: bool,
-    traceparent: Option<String>,
+    trace: TraceContext,
 ) -> Result<Event, Vec<Mistake>> {
     let most = api.app.config.intake.max_event_bytes;
     if item.len() > most {
         return Err(vec![Mistake::new("", format!("an event of at most {most} bytes is taken"))]);
     }
     let value = body::parse(item).map_err(ApiError::into_mistakes)?;
-    let acceptance = events::acceptance(api, &caller.tenant, traceparent);
+    let acceptance = events::acceptance(api, &caller.tenant, trace);
     if is_cloudevents {
         intake_body::from_cloudevent(value, acceptance)
     } else {

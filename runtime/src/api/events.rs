@@ -14,6 +14,7 @@ use serde::Serialize;
 use triggerd_core::event::Event;
 use triggerd_core::id::{EventId, TenantId};
 use triggerd_core::intake_body::Acceptance;
+use triggerd_core::trace::TraceContext;
 use utoipa::OpenApi;
 
 use super::idempotency::{Claim, REPLAYED};
@@ -88,6 +89,7 @@ struct Wait(Option<Duration>);
         ("timeout" = Option<u64>, Query, description = "With `wait`: how many milliseconds at most"),
         ("Idempotency-Key" = Option<String>, Header, description = "The same key with the same body gets the first answer again"),
         ("traceparent" = Option<String>, Header, description = "W3C trace context, passed on to what the actions call"),
+        ("tracestate" = Option<String>, Header, description = "Goes with `traceparent`"),
     ),
     responses(
         (status = 202, description = "On stable storage", body = Accepted),
@@ -106,11 +108,11 @@ async fn accept(State(api): State<Api>, caller: Caller, request: Request) -> Ans
     let limit = if is_batch { intake.max_batch_bytes } else { intake.max_event_bytes };
     let bytes = body::take(&api.bodies, &parts.headers, body, limit, server.body_timeout).await?;
     let claim = api.in_progress.claim(&parts.headers, &caller.tenant, PATH, &bytes)?;
-    let traceparent = trace::parent(&parts.headers);
+    let trace = trace::context(&parts.headers);
     if is_batch {
-        return batch::keep(&api, &caller, &media_type, &bytes, traceparent, claim).await;
+        return batch::keep(&api, &caller, &media_type, &bytes, trace, claim).await;
     }
-    let acceptance = acceptance(&api, &caller.tenant, traceparent);
+    let acceptance = acceptance(&api, &caller.tenant, trace);
     let event = incoming::read(&parts.headers, &media_type, &bytes, acceptance)?;
     keep(&api, event, claim, wait).await
 }
@@ -128,8 +130,8 @@ async fn accept_short(state: State<Api>, caller: Caller, request: Request) -> An
 }
 
 /// What acceptance adds to a body.
-pub fn acceptance(api: &Api, tenant: &TenantId, traceparent: Option<String>) -> Acceptance {
-    Acceptance { id: intake::new_event_id(&api.app), tenant: tenant.clone(), now: api.app.clock.now(), traceparent }
+pub fn acceptance(api: &Api, tenant: &TenantId, trace: TraceContext) -> Acceptance {
+    Acceptance { id: intake::new_event_id(&api.app), tenant: tenant.clone(), now: api.app.clock.now(), trace }
 }
 
 async fn keep(api: &Api, event: Event, claim: Option<Claim>, wait: Wait) -> Answer<Response> {

@@ -49,7 +49,7 @@ pub fn asked(
         env: env(headers, params)?,
         table: at.table,
         user: user(headers)?,
-        traceparent: trace::parent(headers),
+        trace: trace::context(headers),
         show: prefer.shows(),
         delivery: claim.map(|claim| delivery(caller, claim)),
     })

@@ -18,7 +18,7 @@ pub fn acceptance(api: &Api, caller: &Caller, headers: &HeaderMap) -> Acceptance
         id: intake::new_event_id(&api.app),
         tenant: caller.tenant.clone(),
         now: api.app.clock.now(),
-        traceparent: trace::parent(headers),
+        trace: trace::context(headers),
     }
 }
 

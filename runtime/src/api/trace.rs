@@ -1,56 +1,46 @@
 //! W3C trace context of requests.
 
 use http::{HeaderMap, HeaderName};
+use triggerd_core::trace::TraceContext;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// The request's `traceparent`, where it is a valid one; anything else is ignored, as the standard wants it.
+/// What of the request's trace context is valid; anything else is ignored, as the standard wants it.
 #[must_use]
-pub fn parent(headers: &HeaderMap) -> Option<String> {
-    let mut values = headers.get_all(TRACEPARENT).iter();
-    let text = values.next()?.to_str().ok()?;
-    (values.next().is_none() && is_valid(text)).then(|| text.to_owned())
-}
-
-fn is_valid(text: &str) -> bool {
-    let is_hex = |part: &str| part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    let is_zero = |part: &str| part.bytes().all(|b| b == b'0');
-    let mut parts = text.split('-');
-    let (Some(version), Some(trace), Some(parent), Some(flags)) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return false;
-    };
-    let lengths_fit = version.len() == 2 && trace.len() == 32 && parent.len() == 16 && flags.len() == 2;
-    // Version 00 has exactly these four; later ones may append more.
-    let ends_well = parts.next().is_none() || version != "00";
-    lengths_fit
-        && ends_well
-        && text.len() <= 512
-        && [version, trace, parent, flags].into_iter().all(is_hex)
-        && version != "ff"
-        && !is_zero(trace)
-        && !is_zero(parent)
+pub fn context(headers: &HeaderMap) -> TraceContext {
+    let mut parents = headers.get_all(TRACEPARENT).iter();
+    let Some(parent) = parents.next().and_then(|value| value.to_str().ok()) else { return TraceContext::default() };
+    if parents.next().is_some() {
+        return TraceContext::default();
+    }
+    // Several headers are one list (3.3.1).
+    let states: Option<Vec<&str>> = headers.get_all(TRACESTATE).iter().map(|value| value.to_str().ok()).collect();
+    let state = states.filter(|states| !states.is_empty()).map(|states| states.join(","));
+    TraceContext::of(Some(parent), state.as_deref())
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
+    fn headers(all: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pair = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        all.iter().map(pair).collect()
+    }
+
     #[test]
-    fn only_valid_trace_parents_are_taken_up() {
-        assert!(is_valid("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
-        assert!(is_valid("cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more"));
-        for bad in [
-            "",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
-            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-        ] {
-            assert!(!is_valid(bad), "{bad}");
-        }
+    fn one_parent_is_taken_up_with_all_of_its_state() {
+        const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let taken = context(&headers(&[("traceparent", PARENT), ("tracestate", "a=1"), ("tracestate", "b=2")]));
+        assert_eq!((taken.traceparent.as_deref(), taken.tracestate.as_deref()), (Some(PARENT), Some("a=1,b=2")));
+        let two = headers(&[("traceparent", PARENT), ("traceparent", PARENT)]);
+        assert_eq!(context(&two), TraceContext::default(), "nobody knows which is meant");
+        assert_eq!(context(&headers(&[("tracestate", "a=1")])), TraceContext::default());
     }
 }

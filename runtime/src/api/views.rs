@@ -50,6 +50,8 @@ pub struct EventDetails {
     pub attributes: Map<String, Value>,
     /// The trace it belongs to.
     pub traceparent: Option<String>,
+    /// What those before us in the trace have left in it.
+    pub tracestate: Option<String>,
     /// The events that led to it, oldest first.
     #[schema(value_type = Vec<String>)]
     pub causation: Vec<EventId>,
@@ -155,6 +157,7 @@ impl From<&Event> for EventDetails {
             metadata: event.metadata.clone(),
             attributes: event.attributes.clone(),
             traceparent: event.traceparent.clone(),
+            tracestate: event.tracestate.clone(),
             causation: event.causation.clone(),
         }
     }

@@ -39,6 +39,7 @@ pub fn attributes(event: &Event, traceparent: &str) -> Attributes {
     found.push(("time", event.timestamp.to_string()));
     found.push((CONTENT_TYPE, "application/json".to_owned()));
     found.push(("traceparent", event.traceparent.as_deref().unwrap_or(traceparent).to_owned()));
+    found.extend(event.tracestate.clone().map(|state| ("tracestate", state)));
     found
 }
 
@@ -97,6 +98,7 @@ mod tests {
             timestamp: at,
             accepted_at: at,
             traceparent: None,
+            tracestate: None,
             causation: Vec::new(),
         }
     }

@@ -14,7 +14,7 @@ use triggerd_core::template::Scope;
 
 use super::job::Job;
 use super::places::{self, Unavailable};
-use crate::actions::{Context, Excerpt};
+use crate::actions::{Context, Excerpt, Hop};
 use crate::app::App;
 use crate::redact::Redactor;
 use crate::store;
@@ -59,6 +59,7 @@ pub(crate) async fn attempt(app: &Arc<App>, job: &mut Job, action: &Action, path
         excerpt: Arc::new(Mutex::new(Excerpt::default())),
         effect: Arc::default(),
         not_made: Arc::default(),
+        hop: Hop::new(&app.clock),
     };
     let outcome = match perform(app, &mut cx, action).await {
         Ok(outcome) => outcome,

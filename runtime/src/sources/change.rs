@@ -120,6 +120,7 @@ impl Captured {
             timestamp: self.at,
             accepted_at,
             traceparent: None,
+            tracestate: None,
             causation: Vec::new(),
         }
     }

@@ -7,6 +7,7 @@ use triggerd_core::event::Event;
 use triggerd_core::id::{DeliveryId, RunId};
 use triggerd_core::intake_body::{self, Acceptance};
 use triggerd_core::sync::Side;
+use triggerd_core::trace::TraceContext;
 
 use crate::actions::Services;
 use crate::components::Trial;
@@ -33,7 +34,7 @@ pub async fn transform(
     let GuestAnswer::Transform(body) = answer else { return Err(wrong(component, "no event")) };
     let Some(body) = body else { return Ok(None) };
     let acceptance =
-        Acceptance { id: event.id, tenant: event.tenant.clone(), now: event.accepted_at, traceparent: None };
+        Acceptance { id: event.id, tenant: event.tenant.clone(), now: event.accepted_at, trace: TraceContext::default() };
     let made = intake_body::from_json(body, acceptance)
         .map_err(|mistakes| wrong(component, &format!("no body of POST /api/v1/events: {}", mistakes[0])))?;
     match made.record {

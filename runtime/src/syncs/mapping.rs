@@ -218,6 +218,7 @@ pub fn told(
         timestamp: at,
         accepted_at: at,
         traceparent: None,
+        tracestate: None,
         causation: Vec::new(),
     })
 }

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use triggerd_core::event::{Change as RowChange, Event, Moment, Operation};
 use triggerd_core::id::TenantId;
 use triggerd_core::mistake::Mistake;
+use triggerd_core::trace::TraceContext;
 
 use candidate::Candidate;
 pub use intent::{Intent, Row};
@@ -40,8 +41,8 @@ pub struct Asked {
     pub table: String,
     /// Who writes, for the events.
     pub user: Value,
-    /// The request's valid `traceparent`.
-    pub traceparent: Option<String>,
+    /// What of the request's trace context is valid.
+    pub trace: TraceContext,
     /// The rows are to be shown.
     pub show: bool,
     /// What makes it the same write, where it is tried again.
@@ -251,7 +252,7 @@ impl Write<'_> {
     }
 
     fn event(&self, operation: Operation, moment: Moment, record: Value, previous_record: Value) -> Event {
-        let Asked { tenant, database, env, table: written, user, traceparent, .. } = self.asked;
+        let Asked { tenant, database, env, table: written, user, trace, .. } = self.asked;
         // A name alone is of the connection's own schema, which goes without saying.
         let schema = self.table.schema.clone().filter(|_| *written != self.table.name);
         let table = self.table.name.clone();
@@ -271,7 +272,8 @@ impl Write<'_> {
             attributes: Map::new(),
             timestamp: now,
             accepted_at: now,
-            traceparent: traceparent.clone(),
+            traceparent: trace.traceparent.clone(),
+            tracestate: trace.tracestate.clone(),
             causation: Vec::new(),
         }
     }

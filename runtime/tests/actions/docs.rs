@@ -5,6 +5,7 @@ use triggerd::actions::Registry;
 use triggerd_core::compile::compile;
 use triggerd_core::id::EventId;
 use triggerd_core::intake_body::{self, Acceptance};
+use triggerd_core::trace::TraceContext;
 
 use crate::harness::Bench;
 use crate::harness::certificates::Certificate;
@@ -180,7 +181,7 @@ async fn taken(bench: &Bench, file: &str) -> Taken {
 
 fn acceptance(bench: &Bench) -> Acceptance {
     let now = jiff::Timestamp::now();
-    Acceptance { id: EventId::new(1, [1; 10]), tenant: bench.tenant(), now, traceparent: None }
+    Acceptance { id: EventId::new(1, [1; 10]), tenant: bench.tenant(), now, trace: TraceContext::default() }
 }
 
 #[tokio::test]

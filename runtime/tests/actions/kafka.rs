@@ -80,6 +80,7 @@ async fn a_cloud_event_s_attributes_are_headers() {
     assert_eq!(failure.code, "CONFIG_INVALID");
     let seen = cluster.records("ce", 1);
     let expected = [
+        ("traceparent", cx.traceparent()),
         ("ce_specversion", "1.0".to_owned()),
         ("ce_id", cx.event.id.to_string()),
         ("ce_source", "triggerd".to_owned()),

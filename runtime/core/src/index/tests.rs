@@ -14,6 +14,7 @@ use crate::event::Event;
 use crate::event_pattern::EventPattern;
 use crate::id::{EventId, TenantId};
 use crate::intake_body::{Acceptance, from_execute, from_json};
+use crate::trace::TraceContext;
 
 fn tenant() -> TenantId {
     TenantId::new("default")
@@ -21,7 +22,7 @@ fn tenant() -> TenantId {
 
 fn acceptance() -> Acceptance {
     let now = "2026-01-01T00:00:00Z".parse().unwrap();
-    Acceptance { id: EventId::new(1, [0; 10]), tenant: tenant(), now, traceparent: None }
+    Acceptance { id: EventId::new(1, [0; 10]), tenant: tenant(), now, trace: TraceContext::default() }
 }
 
 /// A trigger with the scope and condition of `source`; its actions do not matter here.

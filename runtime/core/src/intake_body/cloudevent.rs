@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::draft::{Acceptance, Draft};
 use crate::event::Event;
 use crate::mistake::Mistake;
+use crate::trace::TraceContext;
 
 const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
 const OPTIONAL: [&str; 4] = ["datacontenttype", "dataschema", "subject", "time"];
@@ -55,8 +56,11 @@ fn event(mut draft: Draft, data: Value, acceptance: Acceptance) -> Result<Event,
     if !event_type.is_empty() {
         draft.check_type("type", &event_type);
     }
-    let traceparent =
-        acceptance.traceparent.clone().or_else(|| text("traceparent").filter(|t| is_traceparent(t)).map(str::to_owned));
+    // The request's is the current hop; the attributes are where the event began.
+    let trace = match &acceptance.trace.traceparent {
+        Some(_) => acceptance.trace.clone(),
+        None => TraceContext::of(text("traceparent"), text("tracestate")),
+    };
     // The draft is empty by now; from here on it holds what the common fields are read from.
     let mut common = Map::new();
     for (name, attribute) in [("source", "source"), ("timestamp", "time"), ("env", "env")] {
@@ -71,7 +75,7 @@ fn event(mut draft: Draft, data: Value, acceptance: Acceptance) -> Result<Event,
         _ => mistake,
     }));
     event.record = data;
-    event.traceparent = traceparent;
+    (event.traceparent, event.tracestate) = (trace.traceparent, trace.tracestate);
     event.metadata = metadata(&attributes);
     event.attributes = attributes;
     if draft.mistakes.is_empty() { Ok(event) } else { Err(draft.mistakes) }
@@ -157,13 +161,4 @@ fn is_json(content_type: &str) -> bool {
 fn metadata(attributes: &Map<String, Value>) -> Map<String, Value> {
     let told = |name: &str| REQUIRED.contains(&name) || matches!(name, "time" | "datacontenttype" | "env");
     attributes.iter().filter(|(name, _)| !told(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
-}
-
-/// W3C trace context: `00-<32 hex>-<16 hex>-<2 hex>` in lower case, no id all zeros.
-fn is_traceparent(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('-').collect();
-    let hex = |part: &str, length| part.len() == length && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    let [version, trace, parent, flags] = parts[..] else { return false };
-    let zeros = |part: &str| part.bytes().all(|b| b == b'0');
-    version == "00" && hex(trace, 32) && hex(parent, 16) && hex(flags, 2) && !zeros(trace) && !zeros(parent)
 }

@@ -9,6 +9,7 @@ use crate::event::{DEFAULT_ENV, Event};
 use crate::event_pattern::check_type;
 use crate::id::{EventId, TenantId};
 use crate::mistake::{Mistake, join};
+use crate::trace::TraceContext;
 
 /// The fields that every body may have.
 pub const COMMON: [&str; 5] = ["source", "env", "user", "metadata", "timestamp"];
@@ -25,8 +26,8 @@ pub struct Acceptance {
     pub tenant: TenantId,
     /// When.
     pub now: Timestamp,
-    /// The request's valid `traceparent`.
-    pub traceparent: Option<String>,
+    /// What of the request's trace context is valid.
+    pub trace: TraceContext,
 }
 
 /// The rest of a body, and the mistakes found in it so far.
@@ -140,7 +141,8 @@ impl Draft {
             attributes: Map::new(),
             timestamp,
             accepted_at: acceptance.now,
-            traceparent: acceptance.traceparent,
+            traceparent: acceptance.trace.traceparent,
+            tracestate: acceptance.trace.tracestate,
             causation: Vec::new(),
         }
     }

@@ -8,12 +8,13 @@ use super::{Acceptance, from_binary_cloudevent, from_cloudevent, from_execute, f
 use crate::event::{Event, Moment, Operation};
 use crate::id::{EventId, TenantId};
 use crate::mistake::Mistake;
+use crate::trace::TraceContext;
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 fn acceptance() -> Acceptance {
     let now = "2026-01-01T00:00:00Z".parse().unwrap();
-    Acceptance { id: EventId::new(1, [0; 10]), tenant: TenantId::new("default"), now, traceparent: None }
+    Acceptance { id: EventId::new(1, [0; 10]), tenant: TenantId::new("default"), now, trace: TraceContext::default() }
 }
 
 fn read(body: Value) -> Event {
@@ -204,11 +205,16 @@ fn a_structured_cloudevent_keeps_its_attributes() {
 #[test]
 fn the_traceparent_of_the_request_goes_before_the_events() {
     let current = "00-11111111111111111111111111111111-2222222222222222-01";
-    let acceptance = Acceptance { traceparent: Some(current.to_owned()), ..acceptance() };
-    assert_eq!(from_cloudevent(cloudevent(), acceptance).unwrap().traceparent.as_deref(), Some(current));
-    let mut odd = cloudevent();
-    odd["traceparent"] = "00-0-0-0".into();
-    assert_eq!(from_cloudevent(odd, self::acceptance()).unwrap().traceparent, None);
+    let acceptance = Acceptance { trace: TraceContext::of(Some(current), Some("now=1")), ..acceptance() };
+    let event = from_cloudevent(cloudevent(), acceptance).unwrap();
+    assert_eq!((event.traceparent.as_deref(), event.tracestate.as_deref()), (Some(current), Some("now=1")));
+    let mut begun = cloudevent();
+    begun["tracestate"] = "then=1".into();
+    let event = from_cloudevent(begun.clone(), self::acceptance()).unwrap();
+    assert_eq!((event.traceparent.as_deref(), event.tracestate.as_deref()), (Some(PARENT), Some("then=1")));
+    begun["traceparent"] = "00-0-0-0".into();
+    let event = from_cloudevent(begun, self::acceptance()).unwrap();
+    assert_eq!((event.traceparent, event.tracestate), (None, None));
 }
 
 #[test]

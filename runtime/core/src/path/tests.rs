@@ -31,6 +31,7 @@ fn event() -> Event {
         timestamp: "2024-05-06T07:08:09.1239+02:00".parse().unwrap(),
         accepted_at: "2024-05-06T07:08:09Z".parse().unwrap(),
         traceparent: None,
+        tracestate: None,
         causation: vec![],
     }
 }

@@ -30,7 +30,7 @@ const OF_THE_CONNECTION: &[&str] = &[
     "upgrade",
 ];
 /// Headers that every request carries.
-const OURS: &[&str] = &["idempotency-key", "traceparent", "webhook-id", "webhook-signature", "webhook-timestamp"];
+const OURS: &[&str] = &["idempotency-key", "traceparent", "tracestate", "webhook-id", "webhook-signature", "webhook-timestamp"];
 const OUR_PREFIX: &str = "triggerd-";
 
 /// A request that is ready to be sent, and what of it must not be shown.
@@ -180,7 +180,8 @@ fn standard_headers(cx: &Context, headers: &mut HeaderMap) -> Result<(), Failed>
     if cx.replay {
         set("triggerd-replay", "true")?;
     }
-    set("traceparent", &cx.traceparent())
+    set("traceparent", &cx.traceparent())?;
+    cx.event.tracestate.as_ref().map_or(Ok(()), |state| set("tracestate", state))
 }
 
 fn url(cx: &Context, text: &str, query: &Map<String, Value>) -> Result<Url, Failed> {

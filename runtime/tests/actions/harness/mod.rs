@@ -27,7 +27,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
-use triggerd::actions::{Context, Emit, Emitted, Registry, Services, Settings};
+use triggerd::actions::{Context, Emit, Emitted, Hop, Registry, Services, Settings};
 use triggerd::clock::Clock;
 use triggerd::components::Components;
 use triggerd::config::{Config, Net};
@@ -130,6 +130,7 @@ impl Bench {
             excerpt: Arc::default(),
             effect: Arc::default(),
             not_made: Arc::default(),
+            hop: Hop::new(&self.services.clock),
         }
     }
 
@@ -162,6 +163,7 @@ pub fn event(tenant: TenantId, now: Timestamp) -> Event {
         timestamp: now,
         accepted_at: now,
         traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
+        tracestate: None,
         causation: Vec::new(),
     }
 }

@@ -89,6 +89,7 @@ pub fn event_at(tenant: &TenantId, event_type: &str, at: Timestamp) -> Event {
         timestamp: at,
         accepted_at: at,
         traceparent: None,
+        tracestate: None,
         causation: Vec::new(),
     }
 }

@@ -59,6 +59,7 @@ fn event(record: Value) -> Event {
         timestamp: "2024-05-06T07:08:09Z".parse().unwrap(),
         accepted_at: "2024-05-06T07:08:09Z".parse().unwrap(),
         traceparent: None,
+        tracestate: None,
         causation: vec![],
     }
 }

@@ -46,6 +46,7 @@ fn order() -> Event {
         timestamp: "2025-10-09T08:53:20.5Z".parse().unwrap(),
         accepted_at: "2025-10-09T08:53:21Z".parse().unwrap(),
         traceparent: None,
+        tracestate: None,
         causation: Vec::new(),
     }
 }
