@@ -244,7 +244,8 @@ fn matching(node: Arc<Definitions>, count: usize, stop: Arc<AtomicBool>) -> std:
 
 fn event(i: usize) -> Event {
     let now = Timestamp::now();
-    let acceptance = Acceptance { id: EventId::new(0, [0; 10]), tenant: tenant(i), now, trace: TraceContext::default() };
+    let acceptance =
+        Acceptance { id: EventId::new(0, [0; 10]), tenant: tenant(i), now, trace: TraceContext::default() };
     let record = json!({"id": 1, "customer_id": i, "total": 250_000, "status": "confirmed", "items": [{"sku": "a"}]});
     from_json(json!({"operation": "insert", "table": "orders", "record": record}), acceptance).unwrap()
 }

@@ -12,6 +12,7 @@ use triggerd_core::plan;
 use crate::app::App;
 use crate::carried_on::CarriedOn;
 use crate::dispatch::{Job, Waiter};
+use crate::spans;
 use crate::store::{self, Append, AppendOutcome, Idempotency, NewRun};
 
 /// An event to be accepted.
@@ -120,9 +121,13 @@ struct Prepared {
 
 /// Matches and plans: the one place where intake calls the core.
 fn prepare(app: &Arc<App>, submission: Submission) -> (Append, Prepared) {
-    let event = submission.event;
+    let mut event = submission.event;
     debug_assert!(event.change.as_ref().is_none_or(|c| c.moment == Moment::After), "before-events are not kept");
+    let span = spans::matching(&mut event);
     let mut matches = app.definitions.index().matches(&event);
+    if let Some(span) = span {
+        spans::matched(&span, matches.len());
+    }
     if let Some(only) = &submission.only {
         matches.retain(|found| found.trigger.tag == *only);
     }

@@ -40,6 +40,7 @@ pub mod secrets;
 pub mod seeded;
 pub mod signals;
 pub mod sources;
+mod spans;
 pub mod storages;
 pub mod store;
 pub mod subscriptions;

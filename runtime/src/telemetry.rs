@@ -4,10 +4,13 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::util::SubscriberInitExt as _;
+use opentelemetry_sdk::trace::SdkTracer;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::config::{Config, LogFormat};
+use crate::spans;
 
 /// What durations are counted in: from a memory write to a slow third party, in seconds.
 const SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -30,6 +33,9 @@ pub enum Error {
     /// Something else in the process logs already.
     #[error("logs: {0}")]
     Logs(#[from] tracing_subscriber::util::TryInitError),
+    /// Spans cannot be exported.
+    #[error("`otlp_endpoint`: {0}")]
+    Spans(#[from] spans::Error),
     /// The recorder cannot be set up.
     #[error("metrics: {0}")]
     Metrics(#[from] BuildError),
@@ -38,17 +44,36 @@ pub enum Error {
 /// Starts both.
 pub fn start(config: &Config) -> Result<(), Error> {
     let filter = EnvFilter::try_new(&config.log.level)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match config.log.format {
-        LogFormat::Text => {
-            builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).finish().try_init()?
-        }
-        LogFormat::Json => builder.json().flatten_event(true).finish().try_init()?,
+    match spans::start(&config.telemetry)? {
+        None => start_logs(config.log.format, filter)?,
+        Some(tracer) => start_logs_and_spans(config.log.format, filter, tracer)?,
     }
     if config.metrics.enabled {
         start_metrics()?;
     }
     Ok(())
+}
+
+fn start_logs(format: LogFormat, filter: EnvFilter) -> Result<(), TryInitError> {
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.with_ansi(is_terminal()).finish().try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),
+    }
+}
+
+/// The same lines, filtered for themselves: spans are no matter of theirs.
+fn start_logs_and_spans(format: LogFormat, filter: EnvFilter, tracer: SdkTracer) -> Result<(), TryInitError> {
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match format {
+        LogFormat::Text => lines.with_ansi(is_terminal()).with_filter(filter).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
+    };
+    tracing_subscriber::registry().with(lines).with(spans::layer(tracer)).try_init()
+}
+
+fn is_terminal() -> bool {
+    std::io::IsTerminal::is_terminal(&std::io::stderr())
 }
 
 fn start_metrics() -> Result<(), Error> {

@@ -52,6 +52,7 @@ mod rotation;
 mod schemathesis;
 mod scopes;
 mod secrets;
+mod spans;
 mod subscriptions;
 mod sync;
 mod sync_docs;

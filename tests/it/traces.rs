@@ -39,9 +39,14 @@ async fn a_trace_goes_on_in_every_attempt_with_a_span_of_its_own() {
     let selector = json!({"type": "event_type", "value": "traced"});
     let subscription = json!({"event_selector": selector, "webhook_url": receiver.url("/subscribed")});
     home.post("/api/v1/subscriptions", subscription).await.expect(201);
-    let id = sent(&home, "traced", &[("traceparent", PARENT), ("tracestate", "rojo=1"), ("tracestate", "congo=t61")]).await;
+    let id =
+        sent(&home, "traced", &[("traceparent", PARENT), ("tracestate", "rojo=1"), ("tracestate", "congo=t61")]).await;
     let event = home.ended(&id).await;
-    assert_eq!((&event["traceparent"], &event["tracestate"]), (&json!(PARENT), &json!("rojo=1,congo=t61")), "{event:#}");
+    assert_eq!(
+        (&event["traceparent"], &event["tracestate"]),
+        (&json!(PARENT), &json!("rojo=1,congo=t61")),
+        "{event:#}"
+    );
     let mut seen = receiver.seen_at("/hook");
     seen.append(&mut receiver.seen_at("/subscribed"));
     assert_eq!(seen.len(), 3);
@@ -65,13 +70,17 @@ async fn what_is_not_valid_is_ignored() {
     let seen = receiver.wait_for("/hook", 2).await;
     assert!(seen.iter().all(|seen| seen.header("tracestate").is_empty()));
     let trace = event["event_id"].as_str().unwrap().replace('-', "");
-    assert!(seen[1].header("traceparent").starts_with(&format!("00-{trace}-")), "a trace that is named after the event");
+    assert!(
+        seen[1].header("traceparent").starts_with(&format!("00-{trace}-")),
+        "a trace that is named after the event"
+    );
 }
 
 #[tokio::test]
 async fn a_message_says_where_its_event_began_and_which_attempt_sent_it() {
     let home = home().await;
-    let publish = json!({"type": "broker.publish", "config": {"broker": "embedded:traces", "message": {}, "cloudEvents": true}});
+    let publish =
+        json!({"type": "broker.publish", "config": {"broker": "embedded:traces", "message": {}, "cloudEvents": true}});
     home.trigger(on("traced", "traced", json!([publish]))).await;
     home.ended(&sent(&home, "traced", &[("traceparent", PARENT), ("tracestate", "a=1")]).await).await;
     let list = home.get("/api/v1/brokers/embedded/topics/traces/messages").await.expect(200);

@@ -108,7 +108,9 @@ fn is_member(member: &str) -> bool {
             && part.as_bytes()[0].is_ascii_alphanumeric()
     };
     let is_key = match key.split_once('@') {
-        Some((tenant, system)) => is_part(tenant, 241) && is_part(system, 14) && system.as_bytes()[0].is_ascii_lowercase(),
+        Some((tenant, system)) => {
+            is_part(tenant, 241) && is_part(system, 14) && system.as_bytes()[0].is_ascii_lowercase()
+        }
         None => is_part(key, 256),
     };
     is_key && is_value
@@ -147,7 +149,10 @@ mod tests {
 
     #[test]
     fn a_trace_state_is_passed_on_as_it_came_or_not_at_all() {
-        assert_eq!(state("rojo=00f067aa0ba902b7,congo=t61rcWkgMzE").unwrap(), "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE");
+        assert_eq!(
+            state("rojo=00f067aa0ba902b7,congo=t61rcWkgMzE").unwrap(),
+            "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"
+        );
         assert_eq!(state(" a=1 ,\t, b@sys=x y ").unwrap(), "a=1,b@sys=x y");
         assert_eq!(state("0key=1,a_-*/=~").unwrap(), "0key=1,a_-*/=~");
         for bad in [

@@ -86,8 +86,12 @@ fn event(file: &Path) -> Result<Event, Vec<Mistake>> {
     let mut body = read(file)?;
     let moment = body.as_object_mut().and_then(|body| body.shift_remove("moment"));
     let now = NOW.parse().unwrap();
-    let acceptance =
-        Acceptance { id: EventId::new(0, [1; 10]), tenant: TenantId::new("default"), now, trace: TraceContext::default() };
+    let acceptance = Acceptance {
+        id: EventId::new(0, [1; 10]),
+        tenant: TenantId::new("default"),
+        now,
+        trace: TraceContext::default(),
+    };
     let mut event = from_json(body, acceptance)?;
     if let (Some(moment), Some(change)) = (moment, &mut event.change) {
         change.moment = if moment == "before" { Moment::Before } else { Moment::After };

@@ -118,15 +118,7 @@ impl Action for Publish {
                 attributes
             }
         };
-        let message = Message {
-            tag,
-            topic,
-            key,
-            headers,
-            attributes,
-            body,
-            delivery_id: cx.delivery_id.to_string(),
-        };
+        let message = Message { tag, topic, key, headers, attributes, body, delivery_id: cx.delivery_id.to_string() };
         outcome(cx.services.brokers.publish(cx.tenant(), &cx.event.env, message).await)
     }
 }

@@ -134,8 +134,12 @@ fn take(cx: &Context, answer: GuestAnswer, redactor: &Redactor) -> Outcome {
 
 /// The run goes on with the rows of the event that a transform let out, a body of `POST /api/v1/events`.
 fn transformed(cx: &Context, body: Value) -> Outcome {
-    let acceptance =
-        Acceptance { id: cx.event.id, tenant: cx.tenant().clone(), now: cx.event.accepted_at, trace: TraceContext::default() };
+    let acceptance = Acceptance {
+        id: cx.event.id,
+        tenant: cx.tenant().clone(),
+        now: cx.event.accepted_at,
+        trace: TraceContext::default(),
+    };
     match intake_body::from_json(body, acceptance) {
         Ok(event) => {
             let Event { record, previous_record, .. } = event;

@@ -101,11 +101,7 @@ impl GuestServices {
     }
 }
 
-fn headers_of(
-    cx: &ServiceContext,
-    tracestate: Option<&str>,
-    request: &HttpRequest,
-) -> Result<HeaderMap, ServiceError> {
+fn headers_of(cx: &ServiceContext, tracestate: Option<&str>, request: &HttpRequest) -> Result<HeaderMap, ServiceError> {
     let mut headers = HeaderMap::new();
     for (name, value) in &request.headers {
         let wrong = || ServiceError::permanent("HEADER_INVALID", format!("`{name}` is not a header that can be sent"));

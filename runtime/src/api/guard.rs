@@ -11,13 +11,16 @@ use futures_util::FutureExt as _;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use tracing::{Instrument as _, Span};
 
 use super::Api;
 use super::access_log::{self, Admitted};
 use super::problem::{Answer, ApiError};
 use super::routes::Need;
+use super::trace;
 use crate::access::{Caller, Denied, Verdict};
 use crate::config::AccessLog;
+use crate::spans;
 
 const TENANT: HeaderName = HeaderName::from_static("triggerd-tenant");
 /// The rest of a tenant's rate.
@@ -37,10 +40,32 @@ pub async fn guard(State(api): State<Api>, path: MatchedPath, request: Request, 
     };
     let under_way = api.counts.begin(method, route);
     // A panic is our fault and is answered like one; what it held is dropped, and the process goes on.
-    let admitted = AssertUnwindSafe(admit(&api, path, request, next)).catch_unwind().await;
+    let span = span_of(&api, method, route, &request);
+    let admitted = match &span {
+        None => AssertUnwindSafe(admit(&api, path, request, next)).catch_unwind().await,
+        // Boxed: it is for those who trace to pay for it.
+        Some(span) => {
+            let admitted = Box::pin(admit(&api, path, request, next)).instrument(span.clone());
+            AssertUnwindSafe(admitted).catch_unwind().await
+        }
+    };
     let response = admitted.unwrap_or_else(|_| ApiError::internal(&format!("a panic in {route}")).into_response());
     under_way.answered(response.status());
+    if let Some(span) = &span {
+        spans::answered(span, response.status());
+    }
     response
+}
+
+/// Where spans are exported; probes and scrapes begin no traces.
+fn span_of(api: &Api, method: &'static str, route: &'static str, request: &Request) -> Option<Span> {
+    if !spans::is_on() {
+        return None;
+    }
+    match api.needs.of(request.method(), route) {
+        None | Some(Need::Nothing | Need::Absent) => None,
+        Some(_) => spans::request(method, route, || trace::given(request.headers())),
+    }
 }
 
 /// Lets in who may, and leaves the access log what it wants to know of an answer.

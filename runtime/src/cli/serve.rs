@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::api::certificate::Certificate;
 use crate::app::App;
 use crate::config::{Config, Flags};
-use crate::{api, signals, telemetry};
+use crate::{api, signals, spans, telemetry};
 
 /// `triggerd serve`.
 #[derive(Args)]
@@ -51,6 +51,8 @@ impl Serve {
         let served = front.block_on(serve(config, engine.handle().clone()));
         // Whatever still runs there has been handed back.
         engine.shutdown_timeout(Duration::from_secs(1));
+        drop(front);
+        spans::end();
         served.map(|()| ExitCode::SUCCESS)
     }
 }

@@ -57,6 +57,8 @@ settings! {
     "tls_key" => server.tls_key;
     "cors_origins" => server.cors_origins;
     "access_log" => log.access;
+    "otlp_endpoint" => telemetry.otlp_endpoint;
+    "otlp_sample_ratio" => telemetry.otlp_sample_ratio;
     "server.header_timeout" => server.header_timeout;
     "server.body_timeout" => server.body_timeout;
     "server.drain_delay" => server.drain_delay;

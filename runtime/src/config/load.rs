@@ -10,6 +10,9 @@ use super::{Config, Environment, Flags};
 /// The file that is read from the working directory where no other is named.
 const DEFAULT_FILE: &str = "triggerd.toml";
 
+/// The variable that all programs take their collector's address from: of less weight than our own.
+const COLLECTOR: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+
 /// Variables that are no settings of the server: the file's name, the client's address and key, and what Kubernetes
 /// sets for a service that is called `triggerd`.
 const NO_SETTINGS: &[&str] = &["CONFIG", "URL", "KEY", "API_KEY", "TENANT"];
@@ -76,10 +79,19 @@ impl Config {
         if let Some((name, text)) = file {
             loaded.config.lay_file(name, text)?;
         }
+        let mut collector = None;
         for (name, value) in environment {
             if let Some(name) = name.strip_prefix(PREFIX) {
                 loaded.lay_variable(name, &value)?;
+            } else if name == COLLECTOR && !value.is_empty() {
+                collector = Some(value);
             }
+        }
+        if let Some(collector) = collector.filter(|_| loaded.config.telemetry.otlp_endpoint.is_none()) {
+            loaded
+                .config
+                .set("otlp_endpoint", &collector)
+                .map_err(|reason| invalid("environment", COLLECTOR, reason))?;
         }
         loaded.config.lay_flags(flags)?;
         loaded.config.check()?;
@@ -261,13 +273,14 @@ fn text_of(value: &toml::Value) -> Result<String, String> {
     match value {
         toml::Value::String(text) => Ok(text.clone()),
         toml::Value::Integer(number) => Ok(number.to_string()),
+        toml::Value::Float(number) => Ok(number.to_string()),
         toml::Value::Boolean(is) => Ok(is.to_string()),
         toml::Value::Array(items) if items.is_empty() => Ok("none".to_owned()),
         toml::Value::Array(items) => {
             let items: Result<Vec<String>, String> = items.iter().map(text_of).collect();
             Ok(items?.join(","))
         }
-        _ => Err("it takes a text, a whole number, `true`, `false` or a list of texts".to_owned()),
+        _ => Err("it takes a text, a number, `true`, `false` or a list of texts".to_owned()),
     }
 }
 
@@ -308,6 +321,20 @@ mod tests {
         assert_eq!(config.store.retention, Some(Duration::from_secs(2 * 86_400)));
         assert_eq!(config.intake.max_batch, 7);
         assert_eq!(config.log.format, super::super::LogFormat::Json);
+    }
+
+    #[test]
+    fn the_collector_that_all_programs_are_told_of_is_ours_unless_another_is_named() {
+        let shown = |environment: &[(&str, &str)]| {
+            let config = layered("", environment, &Flags::default()).unwrap().config;
+            config.telemetry.otlp_endpoint.map(|endpoint| endpoint.base().to_owned())
+        };
+        assert_eq!(shown(&[]), None);
+        let common = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://common:4318");
+        assert_eq!(shown(&[common]).as_deref(), Some("http://common:4318"));
+        assert_eq!(shown(&[("TRIGGERD_OTLP_ENDPOINT", "http://own:4318"), common]).as_deref(), Some("http://own:4318"));
+        let wrong = layered("", &[("OTEL_EXPORTER_OTLP_ENDPOINT", "common")], &Flags::default()).unwrap_err();
+        assert!(wrong.starts_with("environment: `OTEL_EXPORTER_OTLP_ENDPOINT`: `common` is no address"), "{wrong}");
     }
 
     #[test]

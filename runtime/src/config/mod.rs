@@ -16,7 +16,7 @@ pub use flags::Flags;
 pub use list::{KEYS, MANUAL, variable_of};
 pub use load::{Error, Loaded};
 pub use origins::Origins;
-pub use value::{AccessLog, Environment, LogFormat, Net, Pause, Secret};
+pub use value::{AccessLog, Endpoint, Environment, LogFormat, Net, Pause, Secret, Share};
 
 /// The effective configuration.
 #[derive(Clone, PartialEq, Debug)]
@@ -43,6 +43,8 @@ pub struct Config {
     pub log: Log,
     /// Metrics.
     pub metrics: Metrics,
+    /// Spans for OpenTelemetry.
+    pub telemetry: Telemetry,
 }
 
 /// The HTTP server.
@@ -220,6 +222,15 @@ pub struct Metrics {
     pub key_required: bool,
 }
 
+/// Spans for OpenTelemetry.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Telemetry {
+    /// The collector that they are exported to; none where there is none.
+    pub otlp_endpoint: Option<Endpoint>,
+    /// The share of traces that begin here which is exported; others are exported if their caller's are.
+    pub otlp_sample_ratio: Share,
+}
+
 const MIB: usize = 1024 * 1024;
 
 impl Default for Config {
@@ -278,6 +289,7 @@ impl Default for Config {
             },
             log: Log { format: LogFormat::Text, level: "info".to_owned(), access: AccessLog::Off },
             metrics: Metrics { enabled: true, key_required: false },
+            telemetry: Telemetry { otlp_endpoint: None, otlp_sample_ratio: Share(1.0) },
         }
     }
 }

@@ -97,6 +97,22 @@ impl AccessLog {
     }
 }
 
+/// The address of an HTTP service, without a path of its own kind.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Endpoint(String);
+
+impl Endpoint {
+    /// Without a slash at the end.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        self.0.trim_end_matches('/')
+    }
+}
+
+/// A part of all, from 0 to 1.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Share(pub f64);
+
 /// A duration that may be none at all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pause(pub Duration);
@@ -257,6 +273,30 @@ impl Setting for Duration {
     }
 }
 
+impl Setting for Endpoint {
+    fn read(text: &str) -> Result<Self, String> {
+        let uri: Option<http::Uri> = text.parse().ok();
+        let is_http = |uri: &http::Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.query().is_none();
+        match uri.filter(is_http) {
+            Some(_) => Ok(Self(text.to_owned())),
+            None => Err(format!("`{text}` is no address such as `http://127.0.0.1:4318`")),
+        }
+    }
+    fn show(&self) -> String {
+        self.0.clone()
+    }
+}
+
+impl Setting for Share {
+    fn read(text: &str) -> Result<Self, String> {
+        let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+        share.map(Self).ok_or_else(|| format!("`{text}` is no number from 0 to 1 such as `0.1`"))
+    }
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+
 /// As durations, and `0s`.
 impl Setting for Pause {
     fn read(text: &str) -> Result<Self, String> {
@@ -384,6 +424,14 @@ mod tests {
         for text in ["500ms", "30s", "5m", "36h", "90d"] {
             assert_eq!(Duration::read(text).unwrap().show(), text);
         }
+        for text in ["0", "1", "0.25"] {
+            assert_eq!(Share::read(text).unwrap().show(), text);
+        }
+        for bad in ["-1", "1.5", "NaN", "half"] {
+            assert!(Share::read(bad).is_err(), "{bad}");
+        }
+        assert_eq!(Endpoint::read("http://collector:4318/").unwrap().base(), "http://collector:4318");
+        assert!(Endpoint::read("collector:4318").is_err() && Endpoint::read("http://c/?x=1").is_err());
         for text in ["0s", "5s"] {
             assert_eq!(Pause::read(text).unwrap().show(), text);
         }

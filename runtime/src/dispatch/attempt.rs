@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
+use tracing::Instrument as _;
 use triggerd_core::definition::Action;
 use triggerd_core::outcome::{Failure, Outcome};
 use triggerd_core::run::{Attempt, AttemptOutcome, Effect};
@@ -17,6 +18,7 @@ use super::places::{self, Unavailable};
 use crate::actions::{Context, Excerpt, Hop};
 use crate::app::App;
 use crate::redact::Redactor;
+use crate::spans;
 use crate::store;
 
 /// How an attempt went.
@@ -44,6 +46,7 @@ pub(crate) async fn attempt(app: &Arc<App>, job: &mut Job, action: &Action, path
         (progress.last_attempt() + 1, progress.delivery_id)
     };
     let outputs = Arc::new(job.outputs());
+    let span = spans::attempt(action, path, number, delivery_id);
     let mut cx = Context {
         services: app.services.clone(),
         event: job.event.clone(),
@@ -59,14 +62,22 @@ pub(crate) async fn attempt(app: &Arc<App>, job: &mut Job, action: &Action, path
         excerpt: Arc::new(Mutex::new(Excerpt::default())),
         effect: Arc::default(),
         not_made: Arc::default(),
-        hop: Hop::new(&app.clock),
+        hop: span.as_ref().and_then(spans::place).map_or_else(|| Hop::new(&app.clock), Hop::within),
     };
-    let outcome = match perform(app, &mut cx, action).await {
+    let performed = match &span {
+        None => perform(app, &mut cx, action).await,
+        // Boxed: it is for those who trace to pay for it.
+        Some(span) => Box::pin(perform(app, &mut cx, action).instrument(span.clone())).await,
+    };
+    let outcome = match performed {
         Ok(outcome) => outcome,
         Err(Unmade::Failed(failure)) => Outcome::Dead(failure),
         Err(Unmade::NoPlace(why)) => return Tried::NoPlace(why),
     };
     let outcome = redacted(outcome, &cx.secrets);
+    if let Some(span) = &span {
+        spans::attempted(span, &outcome);
+    }
     let excerpt = std::mem::take(&mut *cx.excerpt.lock());
     let attempt = Attempt {
         attempt: number,

@@ -33,6 +33,7 @@ use futures_util::future::{BoxFuture, join_all};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 use triggerd_core::definition::Timing;
 use triggerd_core::event::Event;
 use triggerd_core::id::{RunId, TenantId};
@@ -40,6 +41,7 @@ use triggerd_core::plan::PlannedRun;
 use triggerd_core::run::Progress;
 
 use crate::app::App;
+use crate::spans;
 use crate::store::{NewRun, RunNext};
 
 pub(crate) use attempt::{Tried, attempt};
@@ -409,7 +411,12 @@ impl Dispatch {
 /// A run's walk. Boxed: a task is aligned to 128 bytes, which costs an allocator much more where it is large.
 fn walked(app: &Arc<App>, job: Job) -> BoxFuture<'static, ()> {
     let app = app.clone();
-    Box::pin(async move { walk::walk(&app, job).await })
+    let span = spans::run(&job.event, &job.trigger.tag, job.run);
+    let walk = async move { walk::walk(&app, job).await };
+    match span {
+        None => Box::pin(walk),
+        Some(span) => Box::pin(walk.instrument(span)),
+    }
 }
 
 fn lag_seconds(app: &App, job: &Job) -> f64 {

@@ -33,8 +33,12 @@ pub async fn transform(
     let answer = call(services, component, event, Export::Transform, json!({ "direction": direction })).await?;
     let GuestAnswer::Transform(body) = answer else { return Err(wrong(component, "no event")) };
     let Some(body) = body else { return Ok(None) };
-    let acceptance =
-        Acceptance { id: event.id, tenant: event.tenant.clone(), now: event.accepted_at, trace: TraceContext::default() };
+    let acceptance = Acceptance {
+        id: event.id,
+        tenant: event.tenant.clone(),
+        now: event.accepted_at,
+        trace: TraceContext::default(),
+    };
     let made = intake_body::from_json(body, acceptance)
         .map_err(|mistakes| wrong(component, &format!("no body of POST /api/v1/events: {}", mistakes[0])))?;
     match made.record {

@@ -21,6 +21,7 @@ use super::host::{Host, Prepared};
 use super::limits::{Limiter, Limits};
 use super::logs::{LogBook, LogLine};
 use super::services::{ServiceContext, Services};
+use crate::spans;
 
 /// A running guest lets others go first after so much CPU time.
 const YIELD_AFTER: Duration = Duration::from_millis(10);
@@ -92,6 +93,7 @@ pub struct CallReport {
 impl Host {
     /// Calls an export on a fresh instance. Never panics and never fails but in the report. Dropping the future ends the guest.
     pub async fn call(&self, prepared: &Arc<Prepared>, call: Call) -> CallReport {
+        let span = spans::guest(&call.component, call.export.world());
         let Call { component, export, invocation, capabilities, mut limits, services } = call;
         let context = Arc::new(service_context(&invocation, component));
         let slot = self.slots.take(&invocation.tenant).await;
@@ -126,7 +128,12 @@ impl Host {
         });
         prepared.habit.learn(meter.used());
         let (logs, logs_dropped) = log.close();
-        CallReport { result, logs, logs_dropped, duration: began.elapsed(), cpu: meter.used(), memory_peak }
+        let report =
+            CallReport { result, logs, logs_dropped, duration: began.elapsed(), cpu: meter.used(), memory_peak };
+        if let Some(span) = span {
+            spans::called(&span, report.cpu, report.memory_peak, report.result.is_err());
+        }
+        report
     }
 
     /// Runs a call on the guests' threads, having begun it here where it is likely to end soon. An error says what failed.

@@ -30,7 +30,8 @@ const OF_THE_CONNECTION: &[&str] = &[
     "upgrade",
 ];
 /// Headers that every request carries.
-const OURS: &[&str] = &["idempotency-key", "traceparent", "tracestate", "webhook-id", "webhook-signature", "webhook-timestamp"];
+const OURS: &[&str] =
+    &["idempotency-key", "traceparent", "tracestate", "webhook-id", "webhook-signature", "webhook-timestamp"];
 const OUR_PREFIX: &str = "triggerd-";
 
 /// A request that is ready to be sent, and what of it must not be shown.
