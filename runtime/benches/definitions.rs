@@ -91,6 +91,7 @@ async fn start(store: &Store, count: usize) -> Arc<Definitions> {
             tag: format!("large-order-{i}"),
             definition: Some((definition(*i, 100), PutMode::Replace)),
             now: Timestamp::now(),
+            witness: None,
         };
         store.change_triggers(some.iter().map(change).collect()).await.unwrap();
     }

@@ -14,6 +14,7 @@ use triggerd_core::outcome::Failure;
 
 use crate::access::Access;
 use crate::actions::{Emit, Emitted, Registry, Services, Settings};
+use crate::audit;
 use crate::clock::Clock;
 use crate::components::Components;
 use crate::config::{self, Config};
@@ -61,6 +62,8 @@ pub struct App {
     pub sources: Sources,
     /// What the metrics tell of the store.
     pub counted: Counted,
+    /// Who changed what.
+    pub audit: audit::Log,
     /// The data directory is this process'.
     _data_dir: Option<File>,
 }
@@ -168,6 +171,7 @@ impl App {
             _data_dir: data_dir,
             sources: Sources::default(),
             counted: Counted::default(),
+            audit: audit::Log::default(),
         }))
     }
 
@@ -181,6 +185,7 @@ impl App {
         let ended = CancellationToken::new();
         tokio::spawn(sweep::tend_leases(self.clone(), ended.clone()));
         tasks.spawn(sweep::retire(self.clone(), stop.clone()));
+        tasks.spawn(audit::keep(self.clone(), stop.clone()));
         tasks.spawn(sources::supervise(self.clone(), stop.clone()));
         if self.store.is_shared() {
             tasks.spawn(follow::follow(self.clone(), stop.clone()));

@@ -10,6 +10,7 @@ pub mod access;
 pub mod actions;
 pub mod api;
 pub mod app;
+pub mod audit;
 pub mod brokers;
 pub mod caches;
 pub mod carried_on;

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
+use crate::audit;
 use crate::dispatch::{Job, Place};
 use crate::installed;
 use crate::store::{self, Claimed};
@@ -192,6 +193,7 @@ pub async fn retire(app: Arc<App>, stop: CancellationToken) {
 async fn retire_once(app: &App, stop: &CancellationToken) -> Result<(), store::Error> {
     let now = app.clock.now();
     app.store.delete_expired(now).await?;
+    audit::retire(app, now, stop).await?;
     let before = app.config.store.retention.map(|retention| now - retention);
     if let Some(before) = before {
         app.store.sync_conflicts_retire(before).await?;

@@ -178,6 +178,11 @@ fn describe() {
         "When the server's certificate expires, in seconds since 1970"
     );
     describe_counter!("triggerd_tls_certificate_changes_total", "Changed certificates, by what became of them");
+    describe_counter!("triggerd_audit_lost_total", "Entries of the audit log that could not be kept");
+    describe_gauge!(
+        "triggerd_rate_limit_redis_up",
+        "Whether the Redis server of the rates answers; while it does not, they hold by the store or for each node"
+    );
     describe_gauge!("triggerd_build_info", "The version that runs");
 }
 

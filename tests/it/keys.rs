@@ -1,8 +1,9 @@
 //! Keys: made, shown once, expiring, revoked; and the rate that a tenant has.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Home, eventually, home};
+use crate::harness::{ADMIN_KEY, Home, Server, Settings, eventually, home};
 
 async fn key(home: &Home, body: Value) -> (String, String) {
     let made = home.post("/api/v1/keys", body).await.expect(201);
@@ -53,6 +54,87 @@ async fn an_expired_key_opens_nothing() {
     home.post("/api/v1/keys", json!({"scopes": ["events:read"], "expires_at": "2020-01-01T00:00:00Z"}))
         .await
         .problem(422);
+}
+
+#[tokio::test]
+async fn a_rotated_key_stays_good_for_the_overlap_and_its_successor_may_do_the_same() {
+    let home = home().await;
+    let wanted = json!({"name": "app", "scopes": ["events:read"], "rate_limit": 500});
+    let (id, secret) = key(&home, wanted).await;
+    let rotate = async |id: &str, body: Value| home.post(&format!("/api/v1/keys/{id}/rotate"), body).await;
+    let made = rotate(&id, json!({"overlap": "1h"})).await.expect(201);
+    assert_eq!(
+        (&made["name"], &made["scopes"], &made["rate_limit"]),
+        (&json!("app"), &json!(["events:read"]), &json!(500))
+    );
+    let (old, new) = (home.with_key(Some(&secret)), home.with_key(made["key"].as_str()));
+    for app in [&old, &new] {
+        app.get("/api/v1/inbox").await.expect(200);
+        app.post("/events", json!({"type": "x", "payload": {}})).await.problem(403);
+    }
+    let listed = home.get("/api/v1/keys").await.expect(200);
+    assert_eq!((&listed["keys"][0]["id"], &listed["keys"][0]["replaced_by"]), (&json!(id), &made["id"]), "{listed:#}");
+    let ends: jiff::Timestamp = listed["keys"][0]["expires_at"].as_str().unwrap().parse().unwrap();
+    let left = ends.duration_since(jiff::Timestamp::now()).as_secs();
+    assert!((3500..=3600).contains(&left), "{left} s");
+    rotate(&id, json!({})).await.problem(409);
+    rotate("0011223344556677", json!({})).await.problem(404);
+    let third = rotate(made["id"].as_str().unwrap(), json!({"overlap": "0s"})).await.expect(201);
+    new.get("/api/v1/inbox").await.problem(401);
+    home.with_key(third["key"].as_str()).get("/api/v1/inbox").await.expect(200);
+    old.get("/api/v1/inbox").await.expect(200);
+}
+
+#[tokio::test]
+async fn whoever_takes_the_new_key_in_time_is_never_refused() {
+    let home = home().await;
+    let (mut id, secret) = key(&home, json!({"scopes": ["events:read"]})).await;
+    let (told, current) = tokio::sync::watch::channel(home.with_key(Some(&secret)));
+    let callers = (0..4).map(|_| {
+        let current = current.clone();
+        tokio::spawn(async move {
+            let mut asked = 0_u32;
+            while current.has_changed().is_ok() {
+                let app = current.borrow().clone();
+                app.get("/api/v1/inbox?limit=1").await.expect(200);
+                asked += 1;
+            }
+            asked
+        })
+    });
+    let callers: Vec<_> = callers.collect();
+    for _ in 0..50 {
+        let made = home.post(&format!("/api/v1/keys/{id}/rotate"), json!({"overlap": "5s"})).await.expect(201);
+        id = made["id"].as_str().unwrap().to_owned();
+        told.send(home.with_key(made["key"].as_str())).unwrap();
+    }
+    drop(told);
+    for caller in callers {
+        assert!(caller.await.unwrap() > 0);
+    }
+}
+
+#[tokio::test]
+async fn bad_keys_are_counted_for_the_caller_that_a_trusted_proxy_names() {
+    let ask = async |server: &Server, key: &str, callers: &str| {
+        let api = server.api().with_key(Some(key));
+        api.send(api.request(Method::GET, "/api/v1/inbox").header("x-forwarded-for", callers)).await
+    };
+    let behind = Server::with(Settings::default().set("TRUSTED_PROXIES", "127.0.0.0/8"));
+    for _ in 0..10 {
+        ask(&behind, "trg_nonsense", "192.0.2.1").await.problem(401);
+    }
+    let refused = ask(&behind, "trg_nonsense", "192.0.2.1").await;
+    assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1, "{refused:#?}");
+    refused.problem(429);
+    ask(&behind, "trg_nonsense", "198.51.100.7, 192.0.2.1").await.problem(429);
+    ask(&behind, "trg_nonsense", "192.0.2.2").await.problem(401);
+    ask(&behind, ADMIN_KEY, "192.0.2.1").await.expect(200);
+    // Nobody is believed without: whatever the header says, it is this machine that asks.
+    let alone = Server::start();
+    for _ in 0..12 {
+        ask(&alone, "trg_nonsense", "192.0.2.1").await.problem(401);
+    }
 }
 
 #[tokio::test]

@@ -66,7 +66,12 @@ async fn what_is_changed_on_one_node_holds_on_all_within_a_second() {
     let made = one.post("/api/v1/keys", json!({"name": "k", "scopes": ["events:read"]})).await.expect(201);
     let with_key = crate::harness::Api::new(other.base(), made["key"].as_str());
     within_a_second("the key", async || with_key.get("/api/v1/inbox").await.status == 200).await;
-    one.send(one.request(Method::DELETE, &format!("/api/v1/keys/{}", made["id"].as_str().unwrap()))).await;
+    let path = format!("/api/v1/keys/{}/rotate", made["id"].as_str().unwrap());
+    let next = one.post(&path, json!({"overlap": "0s"})).await.expect(201);
+    within_a_second("its end", async || with_key.get("/api/v1/inbox").await.status == 401).await;
+    let with_key = crate::harness::Api::new(other.base(), next["key"].as_str());
+    within_a_second("its successor", async || with_key.get("/api/v1/inbox").await.status == 200).await;
+    one.send(one.request(Method::DELETE, &format!("/api/v1/keys/{}", next["id"].as_str().unwrap()))).await;
     within_a_second("its revocation", async || with_key.get("/api/v1/inbox").await.status == 401).await;
 
     one.send(one.request(Method::PUT, "/api/v1/secrets/s").json(&json!({"value": "v"}))).await;

@@ -6,8 +6,11 @@
 mod admin_key;
 mod bad_keys;
 pub mod key;
+mod limit;
+mod pot;
 mod quotas;
 mod rate;
+mod redis_pot;
 mod scope;
 mod share;
 
@@ -20,14 +23,20 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use jiff::Timestamp;
+use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 use triggerd_core::id::TenantId;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::store::{self, Store, StoredKey, StoredTenant};
+use crate::store::{self, Store, StoredKey, StoredTenant, Witness};
+
+use limit::Limit;
+use pot::Pot;
+use redis_pot::RedisPot;
 
 pub use admin_key::AdminKey;
+pub use limit::Verdicts;
 pub use quotas::Quotas;
 pub use rate::Verdict;
 pub use scope::{Scope, Scopes};
@@ -50,6 +59,9 @@ pub enum Error {
     /// The admin key's file cannot be read or written.
     #[error("the admin key: {0}")]
     AdminKey(#[from] io::Error),
+    /// The Redis server of the rates is not one that can be used.
+    #[error("`rate_limit_redis`: {0}")]
+    Redis(String),
 }
 
 /// All tenants and keys.
@@ -62,6 +74,8 @@ pub struct Access {
     tenants: DashMap<Arc<str>, Arc<Tenant>>,
     keys: DashMap<String, Arc<Key>>,
     started: Instant,
+    /// Where nodes take their rates from.
+    pot: Pot,
     bad_keys: bad_keys::BadKeys,
     /// Held while a tenant or a key changes, and while one is read anew: two requests cannot both find a name free, and what was
     /// read before a change does not come into force after it.
@@ -73,8 +87,7 @@ pub struct Tenant {
     /// Its name.
     pub id: TenantId,
     stored: ArcSwap<StoredTenant>,
-    rate: rate::Rate,
-    share: share::Share,
+    limit: Limit,
 }
 
 /// A key in force.
@@ -82,6 +95,32 @@ struct Key {
     stored: StoredKey,
     scopes: Scopes,
     tenant: Arc<Tenant>,
+    /// Its own, where it has one.
+    limit: Option<Arc<Limit>>,
+}
+
+/// A key as somebody wants it.
+#[derive(Default, PartialEq, Debug)]
+pub struct WantedKey {
+    /// For people.
+    pub name: String,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+    /// Requests per second with it; `None` is as many as its tenant has.
+    pub rate_limit: Option<u32>,
+}
+
+/// What became of a key that was to be replaced.
+#[derive(Debug)]
+pub enum Rotated {
+    /// The new one, and its text.
+    Made(StoredKey, String),
+    /// The tenant has no such key.
+    Absent,
+    /// Another has taken its place already.
+    Already,
 }
 
 /// Somebody who was let in.
@@ -113,12 +152,14 @@ impl Access {
     /// Reads all tenants and keys; makes the tenant `default` and the admin key where there are none yet.
     pub async fn load(store: Store, clock: Clock, config: &Config) -> Result<(Self, AdminKey), Error> {
         let admin = admin_key::load_or_make(config)?;
+        let redis = config.access.rate_limit_redis.as_ref().map(RedisPot::new).transpose().map_err(Error::Redis)?;
         let access = Self {
             admin_digest: key::digest(admin.key.expose()),
             rate_limit: config.access.rate_limit,
             tenants: DashMap::new(),
             keys: DashMap::new(),
             started: Instant::now(),
+            pot: Pot::new(store.clone(), redis),
             bad_keys: bad_keys::BadKeys::default(),
             change: tokio::sync::Mutex::default(),
             store,
@@ -179,7 +220,7 @@ impl Access {
         if bool::from(digest.ct_eq(&self.admin_digest)) {
             let tenant = self.tenant(tenant.unwrap_or(TenantId::DEFAULT)).ok_or(Denied::UnknownTenant)?;
             let id = tenant.id.clone();
-            return Ok(Caller { tenant: id, is_operator: true, limits: tenant, scopes: Scopes::ALL, key: None });
+            return Ok(Caller { tenant: id, is_operator: true, limits: tenant, key: None, scopes: Scopes::ALL });
         }
         let known = key::id_of(presented).and_then(|id| self.keys.get(id).map(|key| key.clone()));
         let wanted = known.as_ref().map_or(&NO_DIGEST, |key| &key.stored.digest);
@@ -202,32 +243,31 @@ impl Access {
         self.bad_keys.note(address, self.started.elapsed())
     }
 
-    /// Takes one request of the tenant's rate; `None` where it has no limit.
-    pub async fn take(&self, tenant: &Tenant) -> Option<Verdict> {
-        let here = tenant.rate.take(self.elapsed())?;
-        if !here.allowed || !self.store.is_shared() {
-            return Some(here);
-        }
-        match tenant.share.take(&self.store, tenant.id.as_str(), here).await {
-            Ok(verdict) => Some(verdict),
-            Err(error) => {
-                // The limit holds for each node then; what the request asks of the store will fail by itself.
-                tracing::debug!(%error, "The tenant's rate is not shared just now: {error}");
-                Some(here)
+    /// Takes one request of the caller's rates: the key's own, and its tenant's where that lets it.
+    pub async fn take(&self, caller: &Caller) -> Verdicts {
+        let mut verdicts = Verdicts::default();
+        if let Some(limit) = caller.own_limit() {
+            verdicts.key = limit.take(&self.pot, self.started).await;
+            if verdicts.refusal().is_some() {
+                return verdicts;
             }
         }
+        verdicts.tenant = caller.limits.limit.take(&self.pot, self.started).await;
+        verdicts
     }
 
-    /// Charges the tenant for `more` events of a request that was let in.
-    pub async fn charge(&self, tenant: &Tenant, more: u64) {
-        tenant.rate.charge(self.elapsed(), more);
-        if self.store.is_shared() && more > 0 {
-            tenant.share.charge(more).await;
+    /// Charges the caller for `more` events of a request that was let in.
+    pub async fn charge(&self, caller: &Caller, more: u64) {
+        if let Some(limit) = caller.own_limit() {
+            limit.charge(&self.pot, self.started, more).await;
         }
+        caller.limits.limit.charge(&self.pot, self.started, more).await;
     }
 
-    fn elapsed(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    /// Whether the Redis server of the rates answers; `None` where none is set.
+    #[must_use]
+    pub fn redis_is_up(&self) -> Option<bool> {
+        self.pot.redis_is_up()
     }
 
     /// A tenant by name.
@@ -248,7 +288,7 @@ impl Access {
     #[must_use]
     pub fn new_tenant(&self, id: TenantId) -> StoredTenant {
         let name = id.to_string();
-        let quotas = serde_json::Value::Object(serde_json::Map::new());
+        let quotas = Value::Object(serde_json::Map::new());
         StoredTenant { id, name, rate_limit: NO_OWN_LIMIT, quotas, created_at: self.clock.now() }
     }
 
@@ -268,6 +308,10 @@ impl Access {
     }
 
     async fn keep_tenant(&self, tenant: StoredTenant) -> Result<Arc<Tenant>, store::Error> {
+        Witness::note(|entry| {
+            entry.before = self.tenant(tenant.id.as_str()).map(|held| told_of_tenant(&held.stored()));
+            entry.after = Some(told_of_tenant(&tenant));
+        });
         self.store.put_tenant(tenant.clone()).await?;
         Ok(self.hold_tenant(tenant))
     }
@@ -293,26 +337,68 @@ impl Access {
     }
 
     /// Makes a key; the answer's text is shown once and kept nowhere.
-    pub async fn make_key(
+    pub async fn make_key(&self, tenant: &TenantId, wanted: WantedKey) -> Result<(StoredKey, String), store::Error> {
+        let (stored, key) = self.new_key(tenant, wanted);
+        Witness::note(|entry| entry.after = Some(told_of_key(&stored)));
+        self.store.put_key(stored.clone()).await?;
+        self.hold_key(stored.clone());
+        Ok((stored, key))
+    }
+
+    /// Makes a key in place of one that may do the same: that one ends at `until`, if it does not end before. It lasts until
+    /// `expires_at`, or for as long as the one before it was made for.
+    pub async fn rotate_key(
         &self,
         tenant: &TenantId,
-        name: String,
-        scopes: &[Scope],
+        id: &str,
+        until: Timestamp,
         expires_at: Option<Timestamp>,
-    ) -> Result<(StoredKey, String), store::Error> {
+    ) -> Result<Rotated, store::Error> {
+        let _one_at_a_time = self.change.lock().await;
+        let held = self.keys.get(id).filter(|key| key.stored.tenant == *tenant).map(|key| key.stored.clone());
+        let Some(mut old) = held else { return Ok(Rotated::Absent) };
+        let lasts = old.expires_at.map(|end| end.duration_since(old.created_at));
+        let (mut new, key) = self.new_key(tenant, WantedKey { name: old.name.clone(), ..WantedKey::default() });
+        new.scopes.clone_from(&old.scopes);
+        new.rate_limit = old.rate_limit;
+        new.expires_at = expires_at.or_else(|| lasts.map(|lasts| new.created_at + lasts));
+        Witness::note(|entry| {
+            entry.before = Some(told_of_key(&old));
+            entry.after = Some(told_of_key(&new));
+        });
+        if !self.store.replace_key(id, until, new.clone()).await? {
+            // Another node may have revoked it meanwhile, which is as good as having been here first.
+            return Ok(Rotated::Already);
+        }
+        old.replaced_by = Some(new.id.clone());
+        old.expires_at = Some(old.expires_at.map_or(until, |end| end.min(until)));
+        self.hold_key(new.clone());
+        self.hold_key(old);
+        Ok(Rotated::Made(new, key))
+    }
+
+    fn new_key(&self, tenant: &TenantId, wanted: WantedKey) -> (StoredKey, String) {
         let new = key::NewKey::generate();
         let stored = StoredKey {
             digest: key::digest(&new.key),
             id: new.id,
             tenant: tenant.clone(),
-            name,
-            scopes: scopes.iter().map(ToString::to_string).collect(),
+            name: wanted.name,
+            scopes: wanted.scopes.iter().map(ToString::to_string).collect(),
             created_at: self.clock.now(),
-            expires_at,
+            expires_at: wanted.expires_at,
+            rate_limit: wanted.rate_limit,
+            replaced_by: None,
         };
-        self.store.put_key(stored.clone()).await?;
-        self.hold_key(stored.clone());
-        Ok((stored, new.key))
+        (stored, new.key)
+    }
+
+    /// How many of the tenant's keys open something.
+    #[must_use]
+    pub fn live_keys(&self, tenant: &TenantId) -> u64 {
+        let now = self.clock.now();
+        let is_live = |key: &StoredKey| key.tenant == *tenant && key.expires_at.is_none_or(|end| now < end);
+        self.keys.iter().filter(|entry| is_live(&entry.stored)).count() as u64
     }
 
     /// Revokes a key; whether the tenant had it.
@@ -320,6 +406,9 @@ impl Access {
         let _one_at_a_time = self.change.lock().await;
         // Out of force first: a key that is being revoked opens nothing while the store commits.
         let held = self.keys.remove_if(id, |_, key| key.stored.tenant == *tenant);
+        if let Some((_, key)) = &held {
+            Witness::note(|entry| entry.before = Some(told_of_key(&key.stored)));
+        }
         let outcome = self.store.delete_key(tenant, id).await;
         if let (Err(_), Some((id, key))) = (&outcome, held) {
             self.keys.insert(id, key);
@@ -332,14 +421,10 @@ impl Access {
         let entry = self.tenants.entry(stored.id.0.clone());
         let held = entry.or_insert_with(|| {
             let id = stored.id.clone();
-            Arc::new(Tenant {
-                id,
-                rate: rate::Rate::new(rate),
-                share: share::Share::default(),
-                stored: ArcSwap::from_pointee(stored.clone()),
-            })
+            let limit = Limit::new(id.to_string(), rate);
+            Arc::new(Tenant { id, limit, stored: ArcSwap::from_pointee(stored.clone()) })
         });
-        held.rate.set(rate);
+        held.limit.set(rate);
         held.stored.store(Arc::new(stored));
         held.clone()
     }
@@ -350,8 +435,29 @@ impl Access {
             return;
         };
         let scopes = stored.scopes.iter().filter_map(|scope| Scope::parse(scope)).collect();
-        self.keys.insert(stored.id.clone(), Arc::new(Key { stored, scopes, tenant }));
+        // What was used of its rate stays used, whatever else is read anew of it.
+        let known = self.keys.get(&stored.id).and_then(|key| key.limit.clone());
+        let limit = stored.rate_limit.map(|rate| match known {
+            Some(known) => {
+                known.set(rate);
+                known
+            }
+            None => Arc::new(Limit::new(format!("{}/{}", stored.tenant, stored.id), rate)),
+        });
+        self.keys.insert(stored.id.clone(), Arc::new(Key { stored, scopes, tenant, limit }));
     }
+}
+
+/// What the audit log tells of a key.
+fn told_of_key(key: &StoredKey) -> Value {
+    json!({"key": key.id, "name": key.name, "scopes": key.scopes, "expires_at": key.expires_at.map(|at| format!("{at:.3}")),
+        "rate_limit": key.rate_limit})
+}
+
+/// What it tells of a tenant.
+fn told_of_tenant(tenant: &StoredTenant) -> Value {
+    let rate_limit = (tenant.rate_limit != NO_OWN_LIMIT).then_some(tenant.rate_limit);
+    json!({"tenant": tenant.id.as_str(), "name": tenant.name, "rate_limit": rate_limit, "quotas": tenant.quotas})
 }
 
 impl Tenant {
@@ -379,5 +485,9 @@ impl Caller {
     #[must_use]
     pub fn key_id(&self) -> &str {
         self.key.as_ref().map_or("admin", |key| &key.stored.id)
+    }
+
+    fn own_limit(&self) -> Option<&Limit> {
+        self.key.as_ref()?.limit.as_deref()
     }
 }

@@ -1,4 +1,4 @@
-//! A tenant's rate limit: a leaky bucket that holds one second's worth, in one atomic number.
+//! A rate limit on this node: a leaky bucket that holds one second's worth, in one atomic number.
 //!
 //! The number is the instant at which the bucket will be empty again (GCRA's theoretical arrival time). A batch is let
 //! in when there is room for one event and then owes for all of its events: it cannot starve on its size, and the
@@ -39,6 +39,12 @@ impl Rate {
     /// Changes the limit; what was used stays used.
     pub fn set(&self, per_second: u32) {
         self.per_second.store(per_second, Ordering::Relaxed);
+    }
+
+    /// Whether there is a limit.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        self.per_second.load(Ordering::Relaxed) > 0
     }
 
     /// Takes one; `None` where there is no limit. `now` is in nanoseconds and never goes back.

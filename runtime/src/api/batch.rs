@@ -91,7 +91,7 @@ pub async fn keep(
     }
     let items = split(media_type, bytes, api.app.config.intake.max_batch)?;
     // The request itself was charged as one event.
-    api.app.access.charge(&caller.limits, (items.len() as u64).saturating_sub(1)).await;
+    api.app.access.charge(caller, (items.len() as u64).saturating_sub(1)).await;
     let is_cloudevents = incoming::is_cloudevents_batch(media_type);
     let read = |item: &&[u8]| read(api, caller, item, is_cloudevents, trace.clone());
     let events: Vec<Result<Event, Vec<Mistake>>> = items.iter().map(read).collect();

@@ -14,7 +14,7 @@ use http::{HeaderValue, Request, Version};
 use tower::ServiceExt as _;
 use tower_http::cors::Cors;
 
-use super::guard::Peer;
+use super::peer::Peer;
 use super::request_id::RequestId;
 use super::{access_log, answer_headers, cors};
 use crate::clock::Clock;

@@ -1,6 +1,6 @@
 //! Stands before every route: finds out who calls, whether they may, and whether their rate allows it.
 
-use std::net::IpAddr;
+use std::fmt::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tracing::{Instrument as _, Span};
 
-use super::Api;
 use super::access_log::{self, Admitted};
+use super::peer::Peer;
 use super::problem::{Answer, ApiError};
-use super::routes::Need;
-use super::trace;
-use crate::access::{Caller, Denied, Verdict};
+use super::routes::{Need, Rule};
+use super::{Api, audit, trace};
+use crate::access::{Caller, Denied, Verdict, Verdicts};
 use crate::config::AccessLog;
 use crate::spans;
 
@@ -27,10 +27,6 @@ const TENANT: HeaderName = HeaderName::from_static("triggerd-tenant");
 pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// A tenant's rate.
 pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-
-/// Where a request came from; the server's loop puts it on every request.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer(pub IpAddr);
 
 /// The middleware of every route.
 pub async fn guard(State(api): State<Api>, path: MatchedPath, request: Request, next: Next) -> Response {
@@ -63,7 +59,7 @@ fn span_of(api: &Api, method: &'static str, route: &'static str, request: &Reque
         return None;
     }
     match api.needs.of(request.method(), route) {
-        None | Some(Need::Nothing | Need::Absent) => None,
+        None | Some(Rule { need: Need::Nothing | Need::Absent, .. }) => None,
         Some(_) => spans::request(method, route, || trace::given(request.headers())),
     }
 }
@@ -83,17 +79,11 @@ async fn admit(api: &Api, path: MatchedPath, request: Request, next: Next) -> Re
 }
 
 /// `asks`: where to leave who was let in.
-async fn let_in(
-    api: &Api,
-    path: &str,
-    mut request: Request,
-    next: Next,
-    asks: Option<&mut Option<Caller>>,
-) -> Response {
+async fn let_in(api: &Api, path: &str, request: Request, next: Next, asks: Option<&mut Option<Caller>>) -> Response {
     if percent_encoding::percent_decode_str(request.uri().path()).decode_utf8().is_err() {
         return ApiError::malformed("the path is not UTF-8").into_response();
     }
-    let Some(need) = api.needs.of(request.method(), path) else {
+    let Some(Rule { need, is_audited }) = api.needs.of(request.method(), path) else {
         return ApiError::internal(&format!("{} {path} is not in the list of routes", request.method()))
             .into_response();
     };
@@ -110,30 +100,33 @@ async fn let_in(
     if let Some(asks) = asks {
         *asks = Some(caller.clone());
     }
-    let verdict = api.app.access.take(&caller.limits).await;
-    let refusal = match verdict {
-        Some(verdict) if !verdict.allowed => Some(ApiError::too_many(verdict.limit, seconds(verdict.seconds))),
-        _ => may(&caller, need).err(),
+    let verdicts = api.app.access.take(&caller).await;
+    let mut response = match verdicts.refusal() {
+        Some((policy, verdict)) => ApiError::too_many(policy, verdict.limit, seconds(verdict.seconds)).into_response(),
+        // Boxed: only administrators' requests are, and the others are moved without room for it.
+        None if is_audited => Box::pin(audit::told(api, path, caller, need, request, next)).await,
+        None => answer(caller, need, request, next).await,
     };
-    let mut response = match refusal {
-        Some(error) => error.into_response(),
-        None => {
-            request.extensions_mut().insert(caller);
-            next.run(request).await
-        }
-    };
-    if let Some(verdict) = verdict {
-        tell_rate(response.headers_mut(), verdict);
-    }
+    tell_rates(response.headers_mut(), &verdicts);
     response
+}
+
+/// Has a request answered by its handler, if the caller may ask for it.
+pub async fn answer(caller: Caller, need: Need, mut request: Request, next: Next) -> Response {
+    if let Err(error) = may(&caller, need) {
+        return error.into_response();
+    }
+    request.extensions_mut().insert(caller);
+    next.run(request).await
 }
 
 fn identify(api: &Api, headers: &HeaderMap, peer: Option<Peer>) -> Answer<Caller> {
     let key = headers.get(AUTHORIZATION).map(bearer).transpose()?;
     let tenant = headers.get(TENANT).map(|name| name.to_str().unwrap_or_default());
     api.app.access.authenticate(key, tenant).map_err(|denied| match peer {
-        Some(Peer(address)) if denied == Denied::BadKey => {
-            api.app.access.note_bad_key(address).map_or(denied.into(), ApiError::too_many_bad_keys)
+        Some(peer) if denied == Denied::BadKey => {
+            let caller = peer.caller(headers, &api.app.config.server);
+            api.app.access.note_bad_key(caller).map_or(denied.into(), ApiError::too_many_bad_keys)
         }
         _ => denied.into(),
     })
@@ -161,10 +154,18 @@ fn may(caller: &Caller, need: Need) -> Answer<()> {
 }
 
 /// `RateLimit` and `RateLimit-Policy`, in the form of draft-ietf-httpapi-ratelimit-headers-10.
-fn tell_rate(headers: &mut HeaderMap, verdict: Verdict) {
-    let policy = format!("\"tenant\";q={};w=1", verdict.limit);
-    let limit = format!("\"tenant\";r={};t={}", verdict.remaining, verdict.seconds);
-    for (name, text) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, limit)] {
+fn tell_rates(headers: &mut HeaderMap, verdicts: &Verdicts) {
+    let (mut policies, mut limits) = (String::new(), String::new());
+    for (name, Verdict { limit, remaining, seconds, .. }) in verdicts.all() {
+        let comma = if policies.is_empty() { "" } else { ", " };
+        // Writing to a string cannot fail.
+        let _ = write!(policies, "{comma}\"{name}\";q={limit};w=1");
+        let _ = write!(limits, "{comma}\"{name}\";r={remaining};t={seconds}");
+    }
+    if policies.is_empty() {
+        return;
+    }
+    for (name, text) in [(RATE_LIMIT_POLICY, policies), (RATE_LIMIT, limits)] {
         headers.insert(name, HeaderValue::try_from(text).expect("digits and fixed letters are a header's value"));
     }
 }
@@ -203,8 +204,15 @@ mod tests {
     #[test]
     fn the_rate_is_told_in_the_draft_s_form() {
         let mut headers = HeaderMap::new();
-        tell_rate(&mut headers, Verdict { allowed: true, limit: 1000, remaining: 999, seconds: 1 });
+        tell_rates(&mut headers, &Verdicts::default());
+        assert!(headers.is_empty());
+        let tenant = Some(Verdict { allowed: true, limit: 1000, remaining: 999, seconds: 1 });
+        tell_rates(&mut headers, &Verdicts { tenant, key: None });
         assert_eq!(headers["ratelimit-policy"], "\"tenant\";q=1000;w=1");
         assert_eq!(headers["ratelimit"], "\"tenant\";r=999;t=1");
+        let key = Some(Verdict { allowed: true, limit: 5, remaining: 4, seconds: 1 });
+        tell_rates(&mut headers, &Verdicts { tenant, key });
+        assert_eq!(headers["ratelimit-policy"], "\"tenant\";q=1000;w=1, \"key\";q=5;w=1");
+        assert_eq!(headers["ratelimit"], "\"tenant\";r=999;t=1, \"key\";r=4;t=1");
     }
 }

@@ -50,6 +50,9 @@ struct Health {
     /// `stale`.
     #[serde(skip_serializing_if = "Option::is_none")]
     definitions: Option<&'static str>,
+    /// `/ready`, with `rate_limit_redis`: `redis`, or `fallback` while that does not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_limits: Option<&'static str>,
 }
 
 fn as_it_is(app: &App, status: &'static str) -> Json<Health> {
@@ -59,6 +62,7 @@ fn as_it_is(app: &App, status: &'static str) -> Json<Health> {
         version: env!("CARGO_PKG_VERSION"),
         durability: None,
         definitions: None,
+        rate_limits: None,
     })
 }
 
@@ -92,6 +96,7 @@ async fn ready(State(api): State<Api>) -> Answer<Json<Health>> {
     if app.store.is_shared() {
         health.definitions = Some(if app.freshness.behind(app).is_some() { "stale" } else { "current" });
     }
+    health.rate_limits = app.access.redis_is_up().map(|is_up| if is_up { "redis" } else { "fallback" });
     Ok(Json(health))
 }
 

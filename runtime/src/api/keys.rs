@@ -1,10 +1,11 @@
-//! API keys of a tenant: made, listed, revoked. A key's text is shown once.
+//! API keys of a tenant: made, listed, rotated, revoked. A key's text is shown once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, RawQuery, Request, State};
-use axum::routing::{delete, get};
+use axum::routing::{delete, get, post};
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -16,18 +17,22 @@ use super::instant::Instant;
 use super::params::{PAGING, Params};
 use super::problem::{Answer, ApiError, Problem};
 use super::{Router, body};
-use crate::access::{Caller, Scope};
+use crate::access::{Caller, Rotated, Scope, WantedKey};
 use crate::app::App;
+use crate::config;
 use crate::store::StoredKey;
 
 /// The OpenAPI fragment.
 #[derive(OpenApi)]
-#[openapi(paths(create, list, revoke), components(schemas(KeyView, KeyPage)))]
+#[openapi(paths(create, list, rotate, revoke), components(schemas(KeyView, KeyPage)))]
 pub struct Doc;
 
 /// The routes.
 pub fn routes() -> Router {
-    Router::new().route("/api/v1/keys", get(list).post(create)).route("/api/v1/keys/{id}", delete(revoke))
+    Router::new()
+        .route("/api/v1/keys", get(list).post(create))
+        .route("/api/v1/keys/{id}", delete(revoke))
+        .route("/api/v1/keys/{id}/rotate", post(rotate))
 }
 
 /// A key.
@@ -48,6 +53,10 @@ struct KeyView {
     created_at: Instant,
     /// When it ends.
     expires_at: Option<Instant>,
+    /// Requests and events per second with it, beside its tenant's limit; null is as many as that allows.
+    rate_limit: Option<u32>,
+    /// The id of the key that was made in its place, where it was rotated.
+    replaced_by: Option<String>,
 }
 
 /// A page of keys.
@@ -72,61 +81,71 @@ fn view(stored: StoredKey, key: Option<String>) -> KeyView {
         scopes: stored.scopes,
         created_at: stored.created_at.into(),
         expires_at: stored.expires_at.map(Instant),
+        rate_limit: stored.rate_limit,
+        replaced_by: stored.replaced_by,
     }
 }
 
-/// A key as somebody wants it.
-#[derive(Debug, PartialEq)]
-struct Wanted {
-    name: String,
-    scopes: Vec<Scope>,
-    expires_at: Option<Timestamp>,
-}
+/// How long a key that is rotated stays good where nothing is said of it, and at most.
+const OVERLAP: Duration = Duration::from_secs(24 * 3600);
+const LONGEST_OVERLAP: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// Make a key
 #[utoipa::path(
     post,
     path = "/api/v1/keys",
     tag = "keys",
-    request_body(content = Object, description = "`{name, scopes, expires_at}`; the scopes are needed"),
+    request_body(content = Object, description = "`{name, scopes, expires_at, rate_limit}`; the scopes are needed"),
     responses((status = 201, body = KeyView), (status = 409, body = Problem), (status = 422, body = Problem))
 )]
 async fn create(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Answer<(StatusCode, Json<KeyView>)> {
     let members = body::object(request, app.config.server.body_timeout).await?;
-    let wanted = Wanted::read(&members, app.clock.now()).map_err(ApiError::invalid)?;
-    let has = app.access.keys(&caller.tenant).len() as u64;
+    let wanted = read_key(&members, app.clock.now()).map_err(ApiError::invalid)?;
+    let has = app.access.live_keys(&caller.tenant);
     if let Some(most) = caller.limits.quotas().max_keys.filter(|most| has >= *most) {
         return Err(super::used_up(most, "keys"));
     }
-    let (stored, key) = app.access.make_key(&caller.tenant, wanted.name, &wanted.scopes, wanted.expires_at).await?;
+    let (stored, key) = app.access.make_key(&caller.tenant, wanted).await?;
     Ok((StatusCode::CREATED, Json(view(stored, Some(key)))))
 }
 
-impl Wanted {
-    fn read(members: &Map<String, Value>, now: Timestamp) -> Result<Self, Vec<Mistake>> {
-        let mut wanted = Self { name: String::new(), scopes: Vec::new(), expires_at: None };
-        let mut mistakes = Vec::new();
-        for (name, value) in members {
-            let pointer = join("", name);
-            match (name.as_str(), value) {
-                ("name", Value::String(text)) if text.len() <= 256 => wanted.name.clone_from(text),
-                ("name", _) => mistakes.push(Mistake::new(pointer, "a text of at most 256 bytes is needed")),
-                ("scopes", Value::Array(scopes)) => wanted.scopes = read_scopes(scopes, &mut mistakes),
-                ("scopes", _) => mistakes.push(Mistake::new(pointer, "a list of scopes is needed")),
-                ("expires_at" | "expiresAt", Value::Null) => {}
-                ("expires_at" | "expiresAt", value) => match value.as_str().and_then(|text| text.parse().ok()) {
-                    Some(at) if at > now => wanted.expires_at = Some(at),
-                    Some(_) => mistakes.push(Mistake::new(pointer, "it has passed already")),
-                    None => mistakes.push(Mistake::new(pointer, "an RFC 3339 time is needed")),
-                },
-                _ => mistakes.push(Mistake::unknown(pointer, "field", name, ["name", "scopes", "expires_at"])),
-            }
+const FIELDS: [&str; 4] = ["name", "scopes", "expires_at", "rate_limit"];
+
+fn read_key(members: &Map<String, Value>, now: Timestamp) -> Result<WantedKey, Vec<Mistake>> {
+    let mut wanted = WantedKey::default();
+    let mut mistakes = Vec::new();
+    for (name, value) in members {
+        let pointer = join("", name);
+        match (name.as_str(), value) {
+            ("name", Value::String(text)) if text.len() <= 256 => wanted.name.clone_from(text),
+            ("name", _) => mistakes.push(Mistake::new(pointer, "a text of at most 256 bytes is needed")),
+            ("scopes", Value::Array(scopes)) => wanted.scopes = read_scopes(scopes, &mut mistakes),
+            ("scopes", _) => mistakes.push(Mistake::new(pointer, "a list of scopes is needed")),
+            ("expires_at" | "expiresAt", value) => wanted.expires_at = read_end(value, pointer, now, &mut mistakes),
+            ("rate_limit" | "rateLimit", Value::Null) => {}
+            ("rate_limit" | "rateLimit", limit) => match limit.as_u64().and_then(|limit| u32::try_from(limit).ok()) {
+                Some(limit) if limit > 0 => wanted.rate_limit = Some(limit),
+                _ => mistakes.push(Mistake::new(pointer, "a whole number per second from 1 is needed, or null")),
+            },
+            _ => mistakes.push(Mistake::unknown(pointer, "field", name, FIELDS)),
         }
-        if wanted.scopes.is_empty() && mistakes.is_empty() {
-            mistakes.push(Mistake::new("/scopes", "at least one scope is needed"));
-        }
-        if mistakes.is_empty() { Ok(wanted) } else { Err(mistakes) }
     }
+    if wanted.scopes.is_empty() && mistakes.is_empty() {
+        mistakes.push(Mistake::new("/scopes", "at least one scope is needed"));
+    }
+    if mistakes.is_empty() { Ok(wanted) } else { Err(mistakes) }
+}
+
+fn read_end(value: &Value, pointer: String, now: Timestamp, mistakes: &mut Vec<Mistake>) -> Option<Timestamp> {
+    if value.is_null() {
+        return None;
+    }
+    match value.as_str().and_then(|text| text.parse().ok()) {
+        Some(at) if at > now => return Some(at),
+        Some(_) => mistakes.push(Mistake::new(pointer, "it has passed already")),
+        None => mistakes.push(Mistake::new(pointer, "an RFC 3339 time is needed")),
+    }
+    None
 }
 
 fn read_scopes(written: &[Value], mistakes: &mut Vec<Mistake>) -> Vec<Scope> {
@@ -169,6 +188,58 @@ async fn list(State(app): State<Arc<App>>, caller: Caller, RawQuery(query): RawQ
     Ok(Json(KeyPage { keys, total, cursor, has_more }))
 }
 
+/// Put a new key in place of one
+///
+/// It has the same name, scopes and limit. The one before it stays good for `overlap` (`24h` where nothing is said, `0s`: it ends at
+/// once), unless it ends before. The new one lasts until `expires_at`, or for as long as the one before it was made for.
+#[utoipa::path(
+    post, path = "/api/v1/keys/{id}/rotate", tag = "keys", params(("id" = String, Path)),
+    request_body(content = Option<Object>, description = "`{overlap, expires_at}`"),
+    responses((status = 201, body = KeyView), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem))
+)]
+async fn rotate(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    request: Request,
+) -> Answer<(StatusCode, Json<KeyView>)> {
+    let members = body::object(request, app.config.server.body_timeout).await?;
+    let now = app.clock.now();
+    let (overlap, expires_at) = read_rotation(&members, now).map_err(ApiError::invalid)?;
+    // For as long as both are good there is one more: that must not keep anybody from rotating.
+    let has = app.access.live_keys(&caller.tenant);
+    if let Some(most) = caller.limits.quotas().max_keys.filter(|most| has > *most) {
+        return Err(super::used_up(most, "keys"));
+    }
+    match app.access.rotate_key(&caller.tenant, &id, now + overlap, expires_at).await? {
+        Rotated::Made(stored, key) => Ok((StatusCode::CREATED, Json(view(stored, Some(key))))),
+        Rotated::Absent => Err(absent()),
+        Rotated::Already => Err(ApiError::conflict("the key was rotated before; rotate the one that took its place")),
+    }
+}
+
+fn read_rotation(members: &Map<String, Value>, now: Timestamp) -> Result<(Duration, Option<Timestamp>), Vec<Mistake>> {
+    let (mut overlap, mut expires_at, mut mistakes) = (OVERLAP, None, Vec::new());
+    for (name, value) in members {
+        let pointer = join("", name);
+        match name.as_str() {
+            "overlap" if value.is_null() => {}
+            "overlap" => match value.as_str().and_then(read_overlap) {
+                Some(read) if read <= LONGEST_OVERLAP => overlap = read,
+                Some(_) => mistakes.push(Mistake::new(pointer, "at most `90d`")),
+                None => mistakes.push(Mistake::new(pointer, "a duration such as `0s`, `30m`, `24h` or `7d` is needed")),
+            },
+            "expires_at" | "expiresAt" => expires_at = read_end(value, pointer, now, &mut mistakes),
+            _ => mistakes.push(Mistake::unknown(pointer, "field", name, ["overlap", "expires_at"])),
+        }
+    }
+    if mistakes.is_empty() { Ok((overlap, expires_at)) } else { Err(mistakes) }
+}
+
+fn read_overlap(text: &str) -> Option<Duration> {
+    if text == "0s" { Some(Duration::ZERO) } else { config::duration(text).ok() }
+}
+
 /// Revoke a key
 ///
 /// It opens nothing from then on.
@@ -178,7 +249,11 @@ async fn list(State(app): State<Arc<App>>, caller: Caller, RawQuery(query): RawQ
 )]
 async fn revoke(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> Answer<StatusCode> {
     let revoked = app.access.revoke_key(&caller.tenant, &id).await?;
-    if revoked { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::absent("key of this id")) }
+    if revoked { Ok(StatusCode::NO_CONTENT) } else { Err(absent()) }
+}
+
+fn absent() -> ApiError {
+    ApiError::absent("key of this id")
 }
 
 #[cfg(test)]
@@ -187,15 +262,15 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn read(body: Value) -> Result<Wanted, Vec<Mistake>> {
-        Wanted::read(body.as_object().unwrap(), Timestamp::UNIX_EPOCH)
+    fn read(body: Value) -> Result<WantedKey, Vec<Mistake>> {
+        read_key(body.as_object().unwrap(), Timestamp::UNIX_EPOCH)
     }
 
     #[test]
     fn a_key_is_read_with_its_scopes_and_its_end() {
-        let body =
-            json!({"name": "ci", "scopes": ["events:write", "events:write"], "expires_at": "2030-01-01T00:00:00Z"});
+        let body = json!({"name": "ci", "scopes": ["events:write", "events:write"], "expires_at": "2030-01-01T00:00:00Z", "rate_limit": 5});
         let wanted = read(body).unwrap();
+        assert_eq!(wanted.rate_limit, Some(5));
         assert_eq!(wanted.scopes, [Scope::EventsWrite]);
         assert_eq!(wanted.expires_at, Some("2030-01-01T00:00:00Z".parse().unwrap()));
     }
@@ -206,5 +281,17 @@ mod tests {
         let pointers: Vec<String> = mistakes.unwrap_err().into_iter().map(|mistake| mistake.pointer).collect();
         assert_eq!(pointers, ["/scopes/0", "/scopes/1", "/expires_at", "/nam"]);
         assert_eq!(read(json!({"scopes": []})).unwrap_err()[0].pointer, "/scopes");
+        assert_eq!(read(json!({"scopes": ["admin"], "rate_limit": 0})).unwrap_err()[0].pointer, "/rate_limit");
+    }
+
+    #[test]
+    fn an_overlap_is_a_duration_within_bounds() {
+        let read = |body: Value| read_rotation(body.as_object().unwrap(), Timestamp::UNIX_EPOCH);
+        assert_eq!(read(json!({})).unwrap(), (OVERLAP, None));
+        assert_eq!(read(json!({"overlap": "0s"})).unwrap().0, Duration::ZERO);
+        assert_eq!(read(json!({"overlap": "30m"})).unwrap().0, Duration::from_secs(1800));
+        for bad in [json!("91d"), json!("-1s"), json!(5), json!("soon")] {
+            assert_eq!(read(json!({"overlap": bad})).unwrap_err()[0].pointer, "/overlap");
+        }
     }
 }

@@ -12,6 +12,7 @@ use super::Router;
 use super::problem::{Answer, ApiError, Problem};
 use crate::app::App;
 use crate::resources::{Rotated, RotationError, Seals};
+use crate::store::Witness;
 
 /// The OpenAPI fragment.
 #[derive(OpenApi)]
@@ -48,5 +49,6 @@ async fn show(State(app): State<Arc<App>>) -> Json<Value> {
     responses((status = 200, description = "`{key, resealed, unreadable}`"), (status = 409, body = Problem)))]
 async fn rotate(State(app): State<Arc<App>>) -> Answer<Json<Value>> {
     let Rotated { key, resealed, unreadable } = app.services.resources.rotate().await?;
+    Witness::note(|entry| entry.after = Some(json!({"key": key, "resealed": resealed})));
     Ok(Json(json!({"key": key, "resealed": resealed, "unreadable": unreadable})))
 }

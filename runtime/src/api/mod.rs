@@ -6,6 +6,7 @@
 mod access_log;
 mod admission;
 mod answer_headers;
+mod audit;
 mod backfills;
 mod batch;
 mod body;
@@ -33,6 +34,7 @@ mod master_key;
 mod merge;
 mod openapi;
 mod params;
+mod peer;
 mod prefer;
 mod previews;
 mod problem;
@@ -134,6 +136,7 @@ fn resources() -> Vec<(Router, utoipa::openapi::OpenApi)> {
         (topics::routes(), topics::Doc::openapi()),
         (caches::routes(), caches::Doc::openapi()),
         (mailbox::routes(), mailbox::Doc::openapi()),
+        (audit::routes(), audit::Doc::openapi()),
         (tenants::routes(), tenants::Doc::openapi()),
         (keys::routes(), keys::Doc::openapi()),
         (master_key::routes(), master_key::Doc::openapi()),

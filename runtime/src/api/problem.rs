@@ -37,6 +37,8 @@ struct Inner {
     errors: Vec<Mistake>,
     code: Option<String>,
     rejection: Option<Rejection>,
+    /// The rate limit that was over.
+    violated: Option<&'static str>,
     retry_after: Option<Duration>,
     /// The rest of the request was not read: the connection cannot be used again.
     close: bool,
@@ -65,6 +67,9 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     rejection: Option<Rejection>,
+    /// The policies of `RateLimit-Policy` that refused the request: `tenant` or `key`.
+    #[serde(rename = "violated-policies", skip_serializing_if = "Option::is_none")]
+    violated_policies: Option<[&'static str; 1]>,
 }
 
 /// One fault of a body.
@@ -90,6 +95,7 @@ impl ApiError {
             errors: Vec::new(),
             code: None,
             rejection: None,
+            violated: None,
             retry_after: None,
             close: false,
         }))
@@ -176,10 +182,13 @@ impl ApiError {
         refused
     }
 
-    /// 429: the tenant's rate is used up.
-    pub fn too_many(limit: u32, retry_after: Duration) -> Self {
-        let detail = format!("over the tenant's limit of {limit} per second");
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests", detail).after(retry_after)
+    /// 429: the rate of the tenant or of the key is used up.
+    pub fn too_many(policy: &'static str, limit: u32, retry_after: Duration) -> Self {
+        let detail = format!("over the {policy}'s limit of {limit} per second");
+        let title = "Too many requests";
+        let mut refused = Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", title, detail);
+        refused.0.violated = Some(policy);
+        refused.after(retry_after)
     }
 
     /// 429: the address has sent too many bad keys.
@@ -244,9 +253,11 @@ fn request_id() -> Option<tracing::field::DisplayValue<RequestId>> {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let Inner { status, kind, title, detail, errors, code, rejection, retry_after, close } = *self.0;
+        let Inner { status, kind, title, detail, errors, code, rejection, violated, retry_after, close } = *self.0;
         let kind = format!("urn:triggerd:problem:{kind}");
-        let problem = Problem { kind, title, status: status.as_u16(), detail, errors, code, rejection };
+        let violated_policies = violated.map(|policy| [policy]);
+        let status_code = status.as_u16();
+        let problem = Problem { kind, title, status: status_code, detail, errors, code, rejection, violated_policies };
         let body = serde_json::to_vec(&problem).expect("strings and numbers always serialise");
         let mut response = (status, [(CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
         let headers = response.headers_mut();
@@ -335,8 +346,9 @@ mod tests {
 
     #[tokio::test]
     async fn who_is_turned_away_is_told_when_or_how_to_come_back() {
-        let (too_many, _) = parts(ApiError::too_many(5, Duration::from_millis(1200))).await;
+        let (too_many, body) = parts(ApiError::too_many("key", 5, Duration::from_millis(1200))).await;
         assert_eq!(too_many.headers[RETRY_AFTER], "2");
+        assert_eq!(body["violated-policies"], serde_json::json!(["key"]));
         let (no_key, body) = parts(Denied::NoKey.into()).await;
         assert!(no_key.headers.contains_key(WWW_AUTHENTICATE));
         assert!(body.get("errors").is_none());

@@ -105,7 +105,7 @@ async fn create(
     let is_one = written.is_object();
     let rows = rows(written)?;
     if rows.len() > 1 {
-        api.app.access.charge(&caller.limits, rows.len() as u64 - 1).await;
+        api.app.access.charge(&caller, rows.len() as u64 - 1).await;
     }
     let keys = params.get("on_conflict").unwrap_or_default().split(',').map(str::trim).filter(|key| !key.is_empty());
     let keys: Vec<String> = keys.map(str::to_owned).collect();

@@ -6,7 +6,9 @@ use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::routing::post;
 use http::StatusCode;
+use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use super::Router;
@@ -16,7 +18,7 @@ use super::{body, inbox};
 use crate::access::Caller;
 use crate::app::App;
 use crate::replay;
-use crate::store::EventFilter;
+use crate::store::{EventFilter, Witness};
 
 /// The OpenAPI fragment.
 #[derive(OpenApi)]
@@ -49,6 +51,7 @@ async fn one(
     Path(id): Path<String>,
 ) -> Answer<(StatusCode, Json<Replayed>)> {
     let runs = replay::event(&app, &caller.tenant, inbox::event_id(&id)?).await?.ok_or_else(inbox::absent)?;
+    Witness::note(|entry| entry.after = Some(json!({"runs": runs})));
     Ok((StatusCode::ACCEPTED, Json(Replayed { runs })))
 }
 
@@ -69,8 +72,24 @@ async fn one(
 )]
 async fn many(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Answer<(StatusCode, Json<Replayed>)> {
     let filter = filter(&app, request).await?;
+    let asked = told(&filter);
+    Witness::note(|entry| entry.after = Some(json!({"filter": asked})));
     let runs = replay::events(&app, &caller.tenant, &filter).await?;
+    Witness::note(|entry| entry.after = Some(json!({"filter": asked, "runs": runs})));
     Ok((StatusCode::ACCEPTED, Json(Replayed { runs })))
+}
+
+/// A filter for the audit log.
+fn told(filter: &EventFilter) -> Value {
+    let at = |instant: Option<Timestamp>| instant.map(|at| format!("{at:.3}"));
+    let mut told = json!({
+        "event_type": filter.event_type, "status": filter.status, "source": filter.source, "table": filter.table,
+        "trigger": filter.trigger, "start_time": at(filter.start), "end_time": at(filter.end),
+    });
+    if let Some(told) = told.as_object_mut() {
+        told.retain(|_, value| !value.is_null());
+    }
+    told
 }
 
 async fn filter(app: &App, request: Request) -> Answer<EventFilter> {

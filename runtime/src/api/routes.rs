@@ -31,6 +31,8 @@ pub struct Route {
     pub need: Need,
     /// It exists in development alone.
     pub development: bool,
+    /// It neither sends data nor only looks: what is asked for is told in the audit log.
+    pub is_audited: bool,
 }
 
 const WRITE_EVENTS: Need = Need::Any(&[EventsWrite]);
@@ -52,9 +54,9 @@ pub const ROUTES: &[Route] = &[
     open("/metrics"),
     get("/api/v1/openapi.json", Need::Any(&Scope::ALL)),
 
-    post("/events", WRITE_EVENTS),
-    post("/api/v1/events", WRITE_EVENTS),
-    post("/api/v1/events/batch", WRITE_EVENTS),
+    data(Method::POST, "/events", WRITE_EVENTS),
+    data(Method::POST, "/api/v1/events", WRITE_EVENTS),
+    data(Method::POST, "/api/v1/events/batch", WRITE_EVENTS),
     get("/api/v1/events/stream", READ_EVENTS),
     get("/api/v1/events/{id}", READ_EVENTS),
     post("/api/v1/events/{id}/replay", WRITE_EVENTS),
@@ -76,7 +78,7 @@ pub const ROUTES: &[Route] = &[
     patch("/api/v1/{kind}/{tag}", WRITE_RESOURCES),
     delete("/api/v1/{kind}/{tag}", WRITE_RESOURCES),
     post("/api/v1/{kind}/{tag}/check", WRITE_RESOURCES),
-    post("/api/v1/notifications/{tag}/messages/{name}/preview", READ_RESOURCES),
+    look("/api/v1/notifications/{tag}/messages/{name}/preview", READ_RESOURCES),
 
     get("/api/v1/syncs/{tag}/status", READ_RESOURCES),
     post("/api/v1/syncs/{tag}/verify", WRITE_RESOURCES),
@@ -93,13 +95,13 @@ pub const ROUTES: &[Route] = &[
 
     get("/api/v1/triggers", READ_TRIGGERS),
     post("/api/v1/triggers", WRITE_TRIGGERS),
-    post("/api/v1/triggers/validate", READ_TRIGGERS),
+    look("/api/v1/triggers/validate", READ_TRIGGERS),
     get("/api/v1/triggers/{tag}", READ_TRIGGERS),
     put("/api/v1/triggers/{tag}", WRITE_TRIGGERS),
     patch("/api/v1/triggers/{tag}", WRITE_TRIGGERS),
     delete("/api/v1/triggers/{tag}", WRITE_TRIGGERS),
-    post("/api/v1/triggers/{tag}/test", READ_TRIGGERS),
-    post("/api/v1/triggers/{tag}/backtest", READ_EVENTS),
+    look("/api/v1/triggers/{tag}/test", READ_TRIGGERS),
+    look("/api/v1/triggers/{tag}/backtest", READ_EVENTS),
     get("/api/v1/triggers/{tag}/backfill", READ_TRIGGERS),
     post("/api/v1/triggers/{tag}/backfill", WRITE_TRIGGERS),
     delete("/api/v1/triggers/{tag}/backfill", WRITE_TRIGGERS),
@@ -111,11 +113,11 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/databases/{tag}/capture", READ_RESOURCES),
     get("/api/v1/databases/{db}/tables/{table}/triggers", READ_TRIGGERS),
     put("/api/v1/databases/{db}/tables/{table}/triggers/{tag}", WRITE_TRIGGERS),
-    post("/api/v1/execute", WRITE_EVENTS),
+    data(Method::POST, "/api/v1/execute", WRITE_EVENTS),
     get("/api/v1/databases/{db}/tables/{table}/records", READ_EVENTS),
-    post("/api/v1/databases/{db}/tables/{table}/records", WRITE_EVENTS),
-    patch("/api/v1/databases/{db}/tables/{table}/records", WRITE_EVENTS),
-    delete("/api/v1/databases/{db}/tables/{table}/records", WRITE_EVENTS),
+    data(Method::POST, "/api/v1/databases/{db}/tables/{table}/records", WRITE_EVENTS),
+    data(Method::PATCH, "/api/v1/databases/{db}/tables/{table}/records", WRITE_EVENTS),
+    data(Method::DELETE, "/api/v1/databases/{db}/tables/{table}/records", WRITE_EVENTS),
 
     get("/api/v1/components", READ_COMPONENTS),
     get("/api/v1/components/{name}", READ_COMPONENTS),
@@ -132,6 +134,8 @@ pub const ROUTES: &[Route] = &[
     post("/api/v1/subscriptions/{id}/rotate-secret", WRITE_SUBSCRIPTIONS),
     post("/api/v1/subscriptions/{id}/test", WRITE_SUBSCRIPTIONS),
 
+    get("/api/v1/audit", ADMIN),
+
     post("/api/v1/tenants", Need::Operator),
     get("/api/v1/tenants", Need::Operator),
     get("/api/v1/tenants/{id}", Need::Operator),
@@ -139,6 +143,7 @@ pub const ROUTES: &[Route] = &[
     post("/api/v1/keys", ADMIN),
     get("/api/v1/keys", ADMIN),
     delete("/api/v1/keys/{id}", ADMIN),
+    post("/api/v1/keys/{id}/rotate", ADMIN),
 
     get("/api/v1/master-key", Need::Operator),
     post("/api/v1/master-key/rotate", Need::Operator),
@@ -147,47 +152,67 @@ pub const ROUTES: &[Route] = &[
     development(Method::POST, "/admin/test-subscription", Need::Operator),
 ];
 
-const fn route(method: Method, path: &'static str, need: Need) -> Route {
-    Route { method, path, need, development: false }
+const fn route(method: Method, path: &'static str, need: Need, is_audited: bool) -> Route {
+    Route { method, path, need, development: false, is_audited }
 }
 
 const fn open(path: &'static str) -> Route {
-    route(Method::GET, path, Need::Nothing)
+    route(Method::GET, path, Need::Nothing, false)
 }
 
 const fn get(path: &'static str, need: Need) -> Route {
-    route(Method::GET, path, need)
+    route(Method::GET, path, need, false)
 }
 
 const fn post(path: &'static str, need: Need) -> Route {
-    route(Method::POST, path, need)
+    route(Method::POST, path, need, true)
 }
 
 const fn put(path: &'static str, need: Need) -> Route {
-    route(Method::PUT, path, need)
+    route(Method::PUT, path, need, true)
 }
 
 const fn patch(path: &'static str, need: Need) -> Route {
-    route(Method::PATCH, path, need)
+    route(Method::PATCH, path, need, true)
 }
 
 const fn delete(path: &'static str, need: Need) -> Route {
-    route(Method::DELETE, path, need)
+    route(Method::DELETE, path, need, true)
+}
+
+/// A route that takes events or rows in.
+const fn data(method: Method, path: &'static str, need: Need) -> Route {
+    route(method, path, need, false)
+}
+
+/// A post that only looks.
+const fn look(path: &'static str, need: Need) -> Route {
+    route(Method::POST, path, need, false)
 }
 
 const fn development(method: Method, path: &'static str, need: Need) -> Route {
-    Route { method, path, need, development: true }
+    let is_audited = matches!(need, Need::Operator);
+    Route { method, path, need, development: true, is_audited }
 }
 
 /// The list, by path, as this process's configuration has it.
 #[derive(Debug)]
-pub struct Needs(HashMap<&'static str, Vec<(Method, Need)>>);
+pub struct Needs(HashMap<&'static str, Vec<(Method, Rule)>>);
+
+/// What holds for requests of a route.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rule {
+    /// What a caller needs.
+    pub need: Need,
+    /// Whether it is told of in the audit log.
+    pub is_audited: bool,
+}
 
 impl Needs {
     /// The list without what is switched off, and with `/metrics` closed where that is wanted.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        let mut needs: HashMap<&'static str, Vec<(Method, Need)>> = HashMap::new();
+        let mut needs: HashMap<&'static str, Vec<(Method, Rule)>> = HashMap::new();
         for route in ROUTES {
             let closed = route.path == "/metrics" && config.metrics.key_required;
             let need = match route.development {
@@ -195,7 +220,8 @@ impl Needs {
                 _ if closed => Need::Operator,
                 _ => route.need,
             };
-            needs.entry(route.path).or_default().push((route.method.clone(), need));
+            let rule = Rule { need, is_audited: route.is_audited };
+            needs.entry(route.path).or_default().push((route.method.clone(), rule));
         }
         Self(needs)
     }
@@ -208,9 +234,9 @@ impl Needs {
 
     /// What a request of a matched path needs; `None` where the list has forgotten it. `HEAD` goes as `GET`.
     #[must_use]
-    pub fn of(&self, method: &Method, path: &str) -> Option<Need> {
+    pub fn of(&self, method: &Method, path: &str) -> Option<Rule> {
         let method = if method == Method::HEAD { &Method::GET } else { method };
-        self.0.get(path)?.iter().find(|(known, _)| known == method).map(|(_, need)| *need)
+        self.0.get(path)?.iter().find(|(known, _)| known == method).map(|(_, rule)| *rule)
     }
 }
 
@@ -222,7 +248,7 @@ mod tests {
     #[test]
     fn what_is_for_development_is_not_there_in_production() {
         let mut config = Config::default();
-        let need = |config: &Config| Needs::new(config).of(&Method::POST, "/admin/test-customer");
+        let need = |config: &Config| Needs::new(config).of(&Method::POST, "/admin/test-customer").map(|rule| rule.need);
         assert_eq!(need(&config), Some(Need::Operator));
         config.environment = Environment::Production;
         assert_eq!(need(&config), Some(Need::Absent));
@@ -233,6 +259,7 @@ mod tests {
         let needs = Needs::new(&Config::default());
         assert_eq!(needs.of(&Method::GET, "/api/v1/forgotten"), None);
         assert_eq!(needs.of(&Method::DELETE, "/api/v1/inbox"), None);
-        assert_eq!(needs.of(&Method::HEAD, "/api/v1/inbox"), Some(READ_EVENTS));
+        let inbox = Rule { need: READ_EVENTS, is_audited: false };
+        assert_eq!(needs.of(&Method::HEAD, "/api/v1/inbox"), Some(inbox));
     }
 }

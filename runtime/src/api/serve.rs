@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::certificate::{Certificate, HTTP2};
 use super::front::{Front, Line};
-use super::guard::Peer;
+use super::peer::Peer;
 use crate::app::App;
 use crate::config::Server;
 use crate::telemetry;

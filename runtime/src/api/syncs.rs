@@ -27,7 +27,7 @@ use crate::store::SyncConflict;
 use crate::syncs::{self, Plan, Report};
 
 /// One JSON value a line.
-const NDJSON: &str = "application/x-ndjson";
+pub(super) const NDJSON: &str = "application/x-ndjson";
 
 /// The OpenAPI fragment.
 #[derive(OpenApi)]
@@ -84,7 +84,7 @@ async fn verify(
 }
 
 /// Whether the caller wants to be told line by line.
-fn accepts_lines(headers: &HeaderMap) -> bool {
+pub(super) fn accepts_lines(headers: &HeaderMap) -> bool {
     let named = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     named.flat_map(|text| text.split(',')).any(|one| one.split(';').next().is_some_and(|one| one.trim() == NDJSON))
 }

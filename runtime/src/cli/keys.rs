@@ -23,6 +23,20 @@ pub enum Key {
         /// When it ends (RFC 3339); never without.
         #[arg(long)]
         expires_at: Option<String>,
+        /// Requests per second with it; as many as the tenant has without.
+        #[arg(long)]
+        rate_limit: Option<u32>,
+    },
+    /// Make a new key in place of one, which stays good for a while; the new one is shown once.
+    Rotate {
+        /// Its id, as `key list` shows it.
+        id: String,
+        /// How long the one before it stays good: `0s`, `30m`, `24h`, `7d`.
+        #[arg(long, default_value = "24h")]
+        overlap: String,
+        /// When the new one ends (RFC 3339); without, it lasts as long as the one before it was made for.
+        #[arg(long)]
+        expires_at: Option<String>,
     },
     /// List keys.
     List,
@@ -39,12 +53,15 @@ impl Key {
     /// Runs the command.
     pub async fn run(self, client: &Client, output: Output) -> anyhow::Result<ExitCode> {
         match self {
-            Self::Create { name, scopes, expires_at } => {
-                let mut body = json!({"name": name, "scopes": scopes});
-                if let Some(at) = expires_at {
-                    body["expires_at"] = at.into();
-                }
+            Self::Create { name, scopes, expires_at, rate_limit } => {
+                let body = json!({"name": name, "scopes": scopes, "expires_at": expires_at, "rate_limit": rate_limit});
                 let made = client.expect(client.request(Method::POST, "/api/v1/keys").json(&body)).await?;
+                output.done(made["key"].as_str().unwrap_or_default(), &made);
+            }
+            Self::Rotate { id, overlap, expires_at } => {
+                let body = json!({"overlap": overlap, "expires_at": expires_at});
+                let path = format!("/api/v1/keys/{id}/rotate");
+                let made = client.expect(client.request(Method::POST, &path).json(&body)).await?;
                 output.done(made["key"].as_str().unwrap_or_default(), &made);
             }
             Self::List => {
@@ -57,6 +74,7 @@ impl Key {
                         ("scopes", "scopes"),
                         ("created", "created_at"),
                         ("expires", "expires_at"),
+                        ("replaced by", "replaced_by"),
                     ],
                 );
             }

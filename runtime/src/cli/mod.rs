@@ -1,6 +1,7 @@
 //! The command line: one file per command, each a few calls of the HTTP API but for `serve`, `bench` and `doctor`.
 
 mod apply;
+mod audit;
 mod bench;
 mod client;
 mod components;
@@ -78,9 +79,11 @@ enum Command {
     /// Begin something new.
     #[command(subcommand)]
     New(new_action::New),
-    /// API keys: create, list, revoke.
+    /// API keys: create, list, rotate, revoke.
     #[command(subcommand)]
     Key(keys::Key),
+    /// List who changed what, newest first.
+    Audit(audit::Audit),
     /// Measure this machine: starts a server of its own, loads it, reports.
     Bench(bench::Bench),
     /// Look for what is wrong with a data directory, its configuration and the server.
@@ -132,6 +135,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Replay(replay) => replay.run(&client, output).await,
             Command::Component(component) => component.run(&client, output).await,
             Command::Key(key) => key.run(&client, output).await,
+            Command::Audit(audit) => audit.run(&client, output).await,
             Command::Sync(sync) => sync.run(&client, output).await,
             Command::Serve(_) | Command::Config(_) | Command::Openapi | Command::New(_) | Command::Bench(_) => {
                 unreachable!("answered above, without a client")

@@ -41,12 +41,16 @@ settings! {
     "store_url" => store.url;
     "storage_dir" => store.storage_dir;
     "retention" => store.retention;
+    "audit_retention" => store.audit_retention;
     "max_sync_conflicts" => store.max_sync_conflicts;
     "admin_key" => access.admin_key;
     "master_key" => access.master_key;
     "master_key_previous" => access.master_key_previous;
     "rate_limit" => access.rate_limit;
+    "rate_limit_redis" => access.rate_limit_redis;
     "allow_nets" => egress.allow_nets;
+    "trusted_proxies" => server.trusted_proxies;
+    "forwarded_header" => server.forwarded_header;
     "max_event_bytes" => intake.max_event_bytes;
     "max_batch" => intake.max_batch;
     "max_batch_bytes" => intake.max_batch_bytes;

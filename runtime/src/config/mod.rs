@@ -16,7 +16,7 @@ pub use flags::Flags;
 pub use list::{KEYS, MANUAL, variable_of};
 pub use load::{Error, Loaded};
 pub use origins::Origins;
-pub use value::{AccessLog, Endpoint, Environment, LogFormat, Net, Pause, Secret, Share};
+pub use value::{AccessLog, Endpoint, Environment, Forwarded, LogFormat, Net, Pause, Secret, Share};
 
 /// The effective configuration.
 #[derive(Clone, PartialEq, Debug)]
@@ -70,6 +70,10 @@ pub struct Server {
     pub tls_key: Option<PathBuf>,
     /// The origins whose pages may use the API in browsers.
     pub cors_origins: Origins,
+    /// Proxies that are believed whom they were called by.
+    pub trusted_proxies: Vec<Net>,
+    /// The header in which they tell.
+    pub forwarded_header: Forwarded,
 }
 
 /// The files of the server's certificate.
@@ -101,6 +105,8 @@ pub struct Store {
     pub storage_dir: Option<PathBuf>,
     /// Finished events older than this are deleted, and conflicts of syncs that were resolved; `None` keeps them.
     pub retention: Option<Duration>,
+    /// Entries of the audit log older than this are deleted; `None` keeps them.
+    pub audit_retention: Option<Duration>,
     /// Conflicts that are kept of each sync.
     pub max_sync_conflicts: u32,
     /// Connections that commit groups of writes. PostgreSQL only, as those that follow.
@@ -125,6 +131,8 @@ pub struct Access {
     /// Requests per second of every tenant without a limit of its own; `Some(0)` is unlimited. `None`: 1000 for
     /// tenants made over the API, no limit for `default`.
     pub rate_limit: Option<u32>,
+    /// The Redis server that nodes take their rates from; else the store that they share.
+    pub rate_limit_redis: Option<Secret>,
 }
 
 /// Bounds of what comes in.
@@ -248,19 +256,28 @@ impl Default for Config {
                 tls_cert: None,
                 tls_key: None,
                 cors_origins: Origins::None,
+                trusted_proxies: Vec::new(),
+                forwarded_header: Forwarded::XForwardedFor,
             },
             store: Store {
                 data_dir: PathBuf::from("./data"),
                 url: None,
                 storage_dir: None,
                 retention: Some(days(90)),
+                audit_retention: Some(days(365)),
                 max_sync_conflicts: 10_000,
                 writers: 2,
                 connections: 8,
                 notify: true,
                 allow_degraded: false,
             },
-            access: Access { admin_key: None, master_key: None, master_key_previous: None, rate_limit: None },
+            access: Access {
+                admin_key: None,
+                master_key: None,
+                master_key_previous: None,
+                rate_limit: None,
+                rate_limit_redis: None,
+            },
             intake: Intake {
                 max_event_bytes: MIB,
                 max_batch: 10_000,
@@ -322,6 +339,11 @@ impl Config {
     pub fn data_dir(&self) -> &std::path::Path {
         &self.store.data_dir
     }
+}
+
+/// A duration as settings are written: `500ms`, `30s`, `5m`, `24h`, `90d`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    value::Setting::read(text)
 }
 
 fn days(n: u64) -> Duration {

@@ -117,6 +117,15 @@ pub struct Share(pub f64);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pause(pub Duration);
 
+/// The header in which a proxy tells whom it was called by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Forwarded {
+    /// `X-Forwarded-For`.
+    XForwardedFor,
+    /// `Forwarded` of RFC 7239.
+    Forwarded,
+}
+
 /// A range of addresses (`10.0.0.0/8`, `::1/128`); a bare address is a range of one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Net {
@@ -350,6 +359,22 @@ impl Setting for AccessLog {
             Self::Off => "off".to_owned(),
             Self::Errors => "errors".to_owned(),
             Self::All => "all".to_owned(),
+        }
+    }
+}
+
+impl Setting for Forwarded {
+    fn read(text: &str) -> Result<Self, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "x-forwarded-for" => Ok(Self::XForwardedFor),
+            "forwarded" => Ok(Self::Forwarded),
+            _ => Err(format!("`{text}` is neither `x-forwarded-for` nor `forwarded`")),
+        }
+    }
+    fn show(&self) -> String {
+        match self {
+            Self::XForwardedFor => "x-forwarded-for".to_owned(),
+            Self::Forwarded => "forwarded".to_owned(),
         }
     }
 }

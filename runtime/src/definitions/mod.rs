@@ -25,7 +25,7 @@ use triggerd_core::index::Index;
 use triggerd_core::mistake::Mistake;
 
 use crate::components::Components;
-use crate::store::{self, PutMode, PutOutcome, Store, StoredTrigger, TriggerChange};
+use crate::store::{self, PutMode, PutOutcome, Store, StoredTrigger, TriggerChange, Witness};
 use change::Queue;
 use in_force::InForce;
 
@@ -85,8 +85,13 @@ impl Definitions {
     ) -> Result<PutOutcome, Error> {
         let draft = self.check(tenant, &definition).await?;
         let tag = draft.tag.to_string();
-        let change =
-            TriggerChange { tenant: tenant.clone(), tag: tag.clone(), definition: Some((definition, mode)), now };
+        let change = TriggerChange {
+            tenant: tenant.clone(),
+            tag: tag.clone(),
+            definition: Some((definition, mode)),
+            now,
+            witness: Witness::current(),
+        };
         match self.changes.make(&self.in_force, change, Some(draft)).await? {
             PutOutcome::Exists => Err(Error::Exists(tag)),
             outcome => Ok(outcome),
@@ -95,7 +100,8 @@ impl Definitions {
 
     /// Takes a trigger out of force. Its versions stay readable for the runs that began with them.
     pub async fn delete(&self, tenant: &TenantId, tag: &str, now: Timestamp) -> Result<(), Error> {
-        let change = TriggerChange { tenant: tenant.clone(), tag: tag.to_owned(), definition: None, now };
+        let (tenant, witness) = (tenant.clone(), Witness::current());
+        let change = TriggerChange { tenant, tag: tag.to_owned(), definition: None, now, witness };
         match self.changes.make(&self.in_force, change, None).await? {
             PutOutcome::Absent => Err(Error::Absent(format!("trigger `{tag}`"))),
             _ => Ok(()),

@@ -97,7 +97,7 @@ async fn a_start_reads_all_pages_and_leaves_out_what_no_longer_compiles() {
         if n == 1_500 {
             definition["actions"][0]["type"] = json!("gone.with.a.release");
         }
-        TriggerChange { tenant: me.clone(), tag, definition: Some((definition, PutMode::Create)), now }
+        TriggerChange { tenant: me.clone(), tag, definition: Some((definition, PutMode::Create)), now, witness: None }
     };
     for from in [0, 500, 1_000, 1_500, 2_000] {
         store.change_triggers((from..from + 500).map(change).collect()).await.unwrap();

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use triggerd_core::id::{TenantId, is_tag};
 use triggerd_core::mistake::Mistake;
 use triggerd_core::outcome::Failure;
@@ -49,7 +49,7 @@ pub use syncs::{
 use crate::clock::Clock;
 use crate::connections::Connections;
 use crate::secrets::Vault;
-use crate::store::{self, Store, StoredResource};
+use crate::store::{self, Store, StoredResource, Witness};
 
 /// All kinds of resources, by name.
 pub const KINDS: &[Kind] = &[
@@ -266,11 +266,19 @@ impl Resources {
     pub async fn delete(&self, tenant: &TenantId, kind: &str, tag: &str) -> Result<bool, Error> {
         let kind = Kind::named(kind).ok_or_else(|| Error::UnknownKind(kind.to_owned()))?;
         let _one_at_a_time = self.changing.lock().await;
+        self.note_before(tenant, kind, tag);
         let deleted = self.store.delete_resource(tenant, kind.name, tag).await?;
         self.change(|all| {
             all.remove(&(tenant.clone(), kind.name, tag.to_owned()));
         });
         Ok(deleted)
+    }
+
+    /// Tells of what is there before it is changed.
+    fn note_before(&self, tenant: &TenantId, kind: &'static Kind, tag: &str) {
+        if let Some(known) = self.stored(tenant, kind.name, tag) {
+            Witness::note(|entry| entry.before = Some(json!({"version": known.version})));
+        }
     }
 
     /// The tenant's resources that name a secret, as `KIND/TAG`.
@@ -395,6 +403,7 @@ impl Resources {
         } else {
             sealing::seal_passwords(&self.vault, tenant, kind.name, tag, settings)
         };
+        self.note_before(tenant, kind, tag);
         let (stored, created) = self.store.put_resource(tenant, kind.name, tag, settings, self.clock.now()).await?;
         let shown = kind.shown(&stored);
         self.change(|all| {

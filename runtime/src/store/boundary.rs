@@ -11,9 +11,10 @@ use triggerd_core::sync::Side;
 use uuid::Uuid;
 
 use super::{
-    ChangeKind, Changes, Claimed, Error, EventFilter, Idempotency, NewRun, Page, PageRequest, PutOutcome, Resealed,
-    RowDigest, Run, StateValue, StoredComponent, StoredEvent, StoredKey, StoredResource, StoredTenant, StoredTrigger,
-    SyncConflict, SyncOverflow, SyncRow, SyncSettled, TopicMessage, TriggerChange, TriggerEvents, postgres, sqlite,
+    AuditEntry, AuditFilter, AuditOutcome, ChangeKind, Changes, Claimed, Error, EventFilter, Idempotency, NewRun, Page,
+    PageRequest, PutOutcome, Resealed, RowDigest, Run, StateValue, StoredComponent, StoredEvent, StoredKey,
+    StoredResource, StoredTenant, StoredTrigger, SyncConflict, SyncOverflow, SyncRow, SyncSettled, TopicMessage,
+    TriggerChange, TriggerEvents, postgres, sqlite,
 };
 
 /// What is kept. Cheap to clone. Its last clone's end closes it; [`Store::close`] also waits for that.
@@ -405,6 +406,25 @@ calls! {
     /// Stores a tenant: a new one, or new limits of one that is there, whose `created_at` stays.
     fn put_tenant(tenant: StoredTenant) -> ();
 
+    // The audit log
+
+    /// Keeps entries that no transaction took along; one that is there already stays as it is.
+    fn audit(entries: Vec<AuditEntry>) -> ();
+
+    /// Says of an entry what came of its request after it was kept.
+    fn audit_correct(entry: Uuid, outcome: AuditOutcome, status: u16) -> ();
+
+    /// A tenant's entries, newest first, from before `before` on, and how many there are in all: of very many, how many at least.
+    fn audit_entries(
+        tenant: &TenantId,
+        filter: &AuditFilter,
+        before: Option<Uuid>,
+        limit: u32,
+    ) -> (Vec<AuditEntry>, u64);
+
+    /// Retention: forgets entries from before `before`, `limit` at most; answers with how many.
+    fn audit_retire(before: Timestamp, limit: u32) -> u64;
+
     // API keys
 
     /// Every tenant's keys: read once at start.
@@ -415,6 +435,10 @@ calls! {
 
     /// Stores a new key; an id that exists is a conflict.
     fn put_key(key: StoredKey) -> ();
+
+    /// Stores a new key in place of the tenant's key `id`, which ends at `until` if it does not end before; `false` where there is none
+    /// of that id, or another has taken its place already.
+    fn replace_key(id: &str, until: Timestamp, new: StoredKey) -> bool;
 
     /// Deletes a tenant's key; `false` where it has none of that id.
     fn delete_key(tenant: &TenantId, id: &str) -> bool;

@@ -14,6 +14,7 @@ mod rota;
 mod rows;
 mod sqlite;
 mod stored;
+mod witness;
 
 use std::sync::Arc;
 
@@ -30,6 +31,8 @@ pub use stored::{
     PutMode, PutOutcome, Resealed, RowDigest, StateValue, StoredComponent, StoredKey, StoredResource, StoredTenant,
     StoredTrigger, SyncConflict, SyncOverflow, SyncRow, SyncSettled, TopicMessage, TriggerChange,
 };
+
+pub use witness::{AuditEntry, AuditFilter, AuditOutcome, Witness};
 
 /// A place in the inbox: an event's time and number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

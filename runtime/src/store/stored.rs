@@ -6,6 +6,8 @@ use triggerd_core::id::TenantId;
 use triggerd_core::sync::Base;
 use uuid::Uuid;
 
+use super::witness::Witness;
+
 /// Names a row of a table.
 pub type RowDigest = [u8; 16];
 
@@ -29,6 +31,8 @@ pub struct TriggerChange {
     pub definition: Option<(Value, PutMode)>,
     /// When.
     pub now: Timestamp,
+    /// What is told of it in the audit log, in the same transaction.
+    pub witness: Option<Witness>,
 }
 
 /// What became of a [`TriggerChange`].
@@ -198,6 +202,10 @@ pub struct StoredKey {
     pub created_at: Timestamp,
     /// When it ends.
     pub expires_at: Option<Timestamp>,
+    /// Requests per second with it; `None` is as many as its tenant has.
+    pub rate_limit: Option<u32>,
+    /// The id of the key that was made in its place.
+    pub replaced_by: Option<String>,
 }
 
 /// A message of an embedded topic.

@@ -52,6 +52,7 @@ macro_rules! promises {
                 of_many_that_compare_and_set_one_wins
                 what_sources_remember_is_swapped_for_what_it_was_alone
                 tenants_and_keys_are_kept
+                an_audit_entry_is_kept_with_its_change_or_not_at_all
                 a_topic_has_offsets_without_gaps_and_a_delivery_once
                 a_quota_is_taken_up_to_its_limit_in_each_window;
             syncs:

@@ -5,29 +5,52 @@ use std::process::{Child, Command, Stdio};
 use super::ports::free_port;
 use super::wait::eventually;
 
-/// A running Redis server. Dropping it ends it.
+/// A Redis server. Dropping it ends it.
 pub struct Redis {
-    child: Child,
+    child: Option<Child>,
     port: u16,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Redis {
     /// Starts one that takes connections.
     pub async fn start() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
-        let port = free_port();
+        let mut redis = Self { child: None, port: free_port(), dir };
+        redis.up().await;
+        redis
+    }
+
+    /// Starts it again, at the same port and with nothing in it.
+    pub async fn up(&mut self) {
         let child = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
-            .arg(dir.path())
+            .args([
+                "--port",
+                &self.port.to_string(),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+                "--dir",
+            ])
+            .arg(self.dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap_or_else(|error| panic!("redis-server cannot be started ({error}); `cargo xtask test` installs it"));
-        let redis = Self { child, port, _dir: dir };
-        eventually(|| async { redis.connect().await.map(|_| ()).map_err(|error| error.to_string()) }).await;
-        redis
+        self.child = Some(child);
+        eventually(|| async { self.connect().await.map(|_| ()).map_err(|error| error.to_string()) }).await;
+    }
+
+    /// Ends it.
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 
     pub fn url(&self) -> String {
@@ -49,7 +72,6 @@ impl Redis {
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.stop();
     }
 }

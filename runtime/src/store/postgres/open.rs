@@ -19,10 +19,10 @@ use super::node::Node;
 use super::statement::Texts;
 use super::wake::Wake;
 use super::writer::{Op, Writer};
-use super::{connect, durability, migrate, partitions};
+use super::{connect, durability, migrate, partitions, tables};
 use crate::clock::Clock;
 use crate::store::rota::Rota;
-use crate::store::{Durability, Error, Options};
+use crate::store::{AuditEntry, Durability, Error, Options, Witness};
 
 /// How many operations wait before callers do: a second's worth, so that memory stays bounded.
 const QUEUE: usize = 8192;
@@ -183,7 +183,23 @@ impl Store {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
     {
-        let done = self.write(work).await?;
+        self.write_told(work, |_, _| {}).await
+    }
+
+    /// Like [`Store::write_change`], and `tell` adds to the audit entry that goes along what the work came to.
+    pub(super) async fn write_told<T, F>(&self, work: F, tell: fn(&T, &mut AuditEntry)) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
+    {
+        let done = match Witness::current().and_then(|witness| Some((witness.clone(), witness.entry()?))) {
+            None => self.write(work).await?,
+            Some((witness, entry)) => {
+                let done = self.write(move |conn| Box::pin(tables::audit::with(conn, work, entry, tell))).await?;
+                witness.kept();
+                done
+            }
+        };
         self.node.wake.changed();
         Ok(done)
     }

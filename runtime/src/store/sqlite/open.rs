@@ -14,12 +14,12 @@ use sqlx::{ConnectOptions, Connection, Sqlite};
 use tokio::sync::{mpsc, oneshot};
 use triggerd_core::id::TenantId;
 
-use super::migrate;
 use super::writer::{Call, Op, Writer};
+use super::{migrate, tables};
 use crate::clock::Clock;
 use crate::seeded::Fault;
 use crate::store::rota::Rota;
-use crate::store::{ChangeKind, Changes, Error, Options, lock};
+use crate::store::{AuditEntry, ChangeKind, Changes, Error, Options, Witness, lock};
 
 /// How many operations wait before callers do: a second's worth, so that memory stays bounded.
 const QUEUE: usize = 8192;
@@ -135,7 +135,22 @@ impl Store {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
     {
-        self.write(work).await
+        self.write_told(work, |_, _| {}).await
+    }
+
+    /// Like [`Store::write_change`], and `tell` adds to the audit entry that goes along what the work came to.
+    pub(super) async fn write_told<T, F>(&self, work: F, tell: fn(&T, &mut AuditEntry)) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
+    {
+        let Some((witness, entry)) = Witness::current().and_then(|witness| Some((witness.clone(), witness.entry()?)))
+        else {
+            return self.write(work).await;
+        };
+        let done = self.write(move |conn| Box::pin(tables::audit::with(conn, work, entry, tell))).await?;
+        witness.kept();
+        Ok(done)
     }
 
     /// Like [`Store::write`] for work that writes with a single statement, which is all or nothing by itself.

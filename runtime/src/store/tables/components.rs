@@ -1,7 +1,7 @@
 //! Components: their versions and their bytes, the latter once per digest.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row};
 use triggerd_core::id::TenantId;
 
@@ -22,37 +22,40 @@ impl Store {
         now: Timestamp,
     ) -> Result<(StoredComponent, bool), Error> {
         let (tenant, name, digest) = (tenant.clone(), name.to_owned(), digest.to_owned());
-        self.write_change(move |conn| {
-            Box::pin(async move {
-                changed(conn, ChangeKind::Component, &tenant, &name).await?;
-                if let Some(latest) = latest(conn, &tenant, &name).await?
-                    && latest.digest == digest
-                {
-                    return Ok((latest, false));
-                }
-                sqlx::query(
-                    "INSERT INTO component_code (tenant, digest, bytes) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-                )
-                .bind(tenant.as_str())
-                .bind(digest.as_str())
-                .bind(bytes)
-                .execute(&mut *conn)
-                .await?;
-                let row = sqlx::query(
-                    "INSERT INTO component_versions (tenant, name, version, digest, description, created_at) \
+        self.write_told(
+            move |conn| {
+                Box::pin(async move {
+                    changed(conn, ChangeKind::Component, &tenant, &name).await?;
+                    if let Some(latest) = latest(conn, &tenant, &name).await?
+                        && latest.digest == digest
+                    {
+                        return Ok((latest, false));
+                    }
+                    sqlx::query(
+                        "INSERT INTO component_code (tenant, digest, bytes) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+                    )
+                    .bind(tenant.as_str())
+                    .bind(digest.as_str())
+                    .bind(bytes)
+                    .execute(&mut *conn)
+                    .await?;
+                    let row = sqlx::query(
+                        "INSERT INTO component_versions (tenant, name, version, digest, description, created_at) \
                      SELECT $1, $2, coalesce(max(version), 0) + 1, $3, $4, $5 FROM component_versions \
                      WHERE tenant = $1 AND name = $2 RETURNING name, version, digest, description, created_at",
-                )
-                .bind(tenant.as_str())
-                .bind(name)
-                .bind(digest)
-                .bind(description.to_string())
-                .bind(now.as_millisecond())
-                .fetch_one(conn)
-                .await?;
-                Ok((decode(&row)?, true))
-            })
-        })
+                    )
+                    .bind(tenant.as_str())
+                    .bind(name)
+                    .bind(digest)
+                    .bind(description.to_string())
+                    .bind(now.as_millisecond())
+                    .fetch_one(conn)
+                    .await?;
+                    Ok((decode(&row)?, true))
+                })
+            },
+            |(stored, _), entry| entry.after = Some(json!({"version": stored.version, "digest": stored.digest})),
+        )
         .await
     }
 

@@ -4,6 +4,7 @@
 //! Parameters are written `$n`, which both take; a number that a column is compared with is bound as `i64`, a digest or an
 //! id as bytes.
 
+pub(in crate::store) mod audit;
 mod backfill_seen;
 mod component_state;
 mod components;

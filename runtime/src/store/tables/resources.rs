@@ -1,7 +1,7 @@
 //! Resources: named connections and secrets, settings as JSON.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row};
 use triggerd_core::id::TenantId;
 
@@ -21,7 +21,8 @@ impl Store {
         now: Timestamp,
     ) -> Result<(StoredResource, bool), Error> {
         let (tenant, kind, tag) = (tenant.clone(), kind.to_owned(), tag.to_owned());
-        self.write_change(move |conn| {
+        self.write_told(
+            move |conn| {
             Box::pin(async move {
                 changed(conn, ChangeKind::Resource, &tenant, &format!("{kind}/{tag}")).await?;
                 let row = sqlx::query(
@@ -41,7 +42,9 @@ impl Store {
                 let created = stored.version == 1;
                 Ok((stored, created))
             })
-        })
+            },
+            |(stored, _), entry| entry.after = Some(json!({"version": stored.version})),
+        )
         .await
     }
 

@@ -3,21 +3,22 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row};
 use triggerd_core::id::TenantId;
 
 use super::dialect::WANTED;
 use super::triggers::{decode, wanted};
-use super::{Connection, Store, all_changed, rows};
-use crate::store::{ChangeKind, Error, PutMode, PutOutcome, StoredTrigger, TriggerChange};
+use super::{Connection, Store, all_changed, audit, rows};
+use crate::store::{AuditEntry, ChangeKind, Error, PutMode, PutOutcome, StoredTrigger, TriggerChange};
 
 impl Store {
     pub async fn change_triggers(&self, changes: Vec<TriggerChange>) -> Result<Vec<PutOutcome>, Error> {
         if changes.is_empty() {
             return Ok(Vec::new());
         }
-        self.write_change(move |conn| {
+        let witnesses: Vec<_> = changes.iter().map(|change| change.witness.clone()).collect();
+        let outcomes = self.write_change(move |conn| {
             Box::pin(async move {
                 let named: Vec<_> = changes.iter().map(|change| (&change.tenant, change.tag.as_str())).collect();
                 all_changed(conn, ChangeKind::Trigger, &named).await?;
@@ -26,10 +27,19 @@ impl Store {
                 let done: Vec<_> = changes.iter().zip(&outcomes).collect();
                 end(conn, &done).await?;
                 insert(conn, &done).await?;
+                let told = done.iter().filter_map(|(change, outcome)| told(change, outcome, &latest)).collect();
+                audit::keep(conn, told).await?;
                 Ok(outcomes)
             })
-        })
-        .await
+        });
+        let outcomes = outcomes.await?;
+        for (witness, outcome) in witnesses.iter().zip(&outcomes) {
+            // Of what changes nothing no entry was kept: that is left to whoever asked for it.
+            if let (Some(witness), true) = (witness, changes_something(outcome)) {
+                witness.kept();
+            }
+        }
+        Ok(outcomes)
     }
 }
 
@@ -72,6 +82,25 @@ fn outcome(change: &TriggerChange, latest: &Latest) -> PutOutcome {
         (Some((definition, _)), Some(live)) if live.definition == *definition => PutOutcome::Unchanged(live.clone()),
         (Some((definition, _)), Some(live)) => PutOutcome::Replaced(next(definition, live.created_at)),
     }
+}
+
+fn changes_something(outcome: &PutOutcome) -> bool {
+    matches!(outcome, PutOutcome::Created(_) | PutOutcome::Replaced(_) | PutOutcome::Deleted)
+}
+
+/// The entry that tells of a change, with the versions before and after it.
+fn told(change: &TriggerChange, outcome: &PutOutcome, latest: &Latest) -> Option<AuditEntry> {
+    let mut entry = change.witness.as_ref().filter(|_| changes_something(outcome))?.entry()?;
+    let found = latest.get(&(change.tenant.clone(), change.tag.clone()));
+    let live = found.filter(|(_, in_force)| *in_force).map(|(stored, _)| stored.version);
+    entry.before = live.map(|version| json!({"trigger": change.tag, "version": version}));
+    entry.after = match outcome {
+        PutOutcome::Created(stored) | PutOutcome::Replaced(stored) => {
+            Some(json!({"trigger": change.tag, "version": stored.version}))
+        }
+        _ => None,
+    };
+    Some(entry)
 }
 
 /// Ends the versions in force of those that are replaced or deleted.

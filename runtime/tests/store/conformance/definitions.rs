@@ -9,7 +9,8 @@ use super::fixtures::*;
 pub async fn each_change_of_a_trigger_is_a_version(Place { store, .. }: Place) {
     let me = tenant();
     let change = async |tag: &str, definition, second| {
-        let change = TriggerChange { tenant: me.clone(), tag: tag.to_owned(), definition, now: t(second) };
+        let change =
+            TriggerChange { tenant: me.clone(), tag: tag.to_owned(), definition, now: t(second), witness: None };
         store.change_triggers(vec![change]).await.unwrap().remove(0)
     };
     let put = async |definition, mode, second| change("a", Some((definition, mode)), second).await;
@@ -43,8 +44,15 @@ pub async fn many_triggers_are_changed_at_once_and_read_in_pages(Place { store, 
         tag: tag.to_owned(),
         definition: Some((json!({"n": n}), PutMode::Replace)),
         now: t(n),
+        witness: None,
     };
-    let gone = |tag: &str| TriggerChange { tenant: me.clone(), tag: tag.to_owned(), definition: None, now: t(9) };
+    let gone = |tag: &str| TriggerChange {
+        tenant: me.clone(),
+        tag: tag.to_owned(),
+        definition: None,
+        now: t(9),
+        witness: None,
+    };
     let first = store.change_triggers(vec![put(&me, "a", 1), put(&me, "b", 1), put(&other, "a", 1)]).await.unwrap();
     assert!(first.iter().all(|outcome| matches!(outcome, PutOutcome::Created(stored) if stored.version == 1)));
     let next = vec![put(&me, "a", 2), gone("b"), put(&other, "a", 1), gone("c"), put(&me, "d", 3)];

@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 use serde_json::json;
-use triggerd::store::{StoredKey, StoredTenant};
+use triggerd::store::{AuditEntry, AuditFilter, AuditOutcome, StoredKey, StoredTenant, Witness};
 use triggerd_core::id::TenantId;
+use uuid::Uuid;
 
 use super::fixtures::*;
 
@@ -92,14 +93,107 @@ pub async fn tenants_and_keys_are_kept(Place { store, .. }: Place) {
         scopes: vec!["events:write".to_owned()],
         created_at: t(1),
         expires_at: Some(t(100)),
+        rate_limit: Some(7),
+        replaced_by: None,
     };
     store.put_key(key.clone()).await.unwrap();
     assert!(is_conflict(store.put_key(key.clone()).await));
     assert_eq!(store.keys(&acme.id).await.unwrap(), std::slice::from_ref(&key));
-    assert_eq!(store.keys_all().await.unwrap(), [key]);
+    assert_eq!(store.keys_all().await.unwrap(), std::slice::from_ref(&key));
     assert!(store.keys(&tenant()).await.unwrap().is_empty());
+    let next = StoredKey { id: "k2".to_owned(), digest: [8; 32], created_at: t(2), expires_at: None, ..key.clone() };
+    assert!(
+        !store.replace_key("k1", t(50), StoredKey { tenant: tenant(), ..next.clone() }).await.unwrap(),
+        "another tenant's"
+    );
+    assert!(store.replace_key("k1", t(50), next.clone()).await.unwrap());
+    let replaced = StoredKey { expires_at: Some(t(50)), replaced_by: Some("k2".to_owned()), ..key };
+    assert_eq!(store.keys(&acme.id).await.unwrap(), [replaced.clone(), next.clone()]);
+    let third = StoredKey { id: "k3".to_owned(), ..next };
+    assert!(!store.replace_key("k1", t(60), third).await.unwrap(), "it has been replaced already");
+    assert_eq!(store.keys(&acme.id).await.unwrap()[0], replaced);
     assert!(!store.delete_key(&tenant(), "k1").await.unwrap(), "another tenant's");
     assert!(store.delete_key(&acme.id, "k1").await.unwrap());
+}
+
+fn entry(n: u128, tenant: &TenantId) -> AuditEntry {
+    AuditEntry {
+        id: Uuid::from_u128(n),
+        tenant: tenant.clone(),
+        at: t(i64::try_from(n).unwrap()),
+        key: "k".to_owned(),
+        peer: "192.0.2.1".to_owned(),
+        method: "PUT".to_owned(),
+        route: "/a/{tag}".to_owned(),
+        path: format!("/a/{n}"),
+        outcome: AuditOutcome::Done,
+        status: None,
+        before: None,
+        after: None,
+    }
+}
+
+pub async fn an_audit_entry_is_kept_with_its_change_or_not_at_all(Place { store, .. }: Place) {
+    let me = tenant();
+    let all = async |filter: AuditFilter| store.audit_entries(&me, &filter, None, 10).await.unwrap();
+    let key = |id: &str| StoredKey {
+        id: id.to_owned(),
+        tenant: me.clone(),
+        name: String::new(),
+        digest: [7; 32],
+        scopes: Vec::new(),
+        created_at: t(1),
+        expires_at: None,
+        rate_limit: None,
+        replaced_by: None,
+    };
+    let witness = Witness::new(entry(1, &me));
+    let (first, second) = witness
+        .clone()
+        .of(async {
+            let first = store.put_key(key("a")).await;
+            // The entry has been kept: nothing further is.
+            (first, store.put_key(key("b")).await)
+        })
+        .await;
+    assert!(first.is_ok() && second.is_ok() && witness.entry().is_none());
+    let witness = Witness::new(entry(2, &me));
+    assert!(is_conflict(witness.clone().of(store.put_key(key("a"))).await));
+    assert!(witness.entry().is_some(), "what failed is not told of as done");
+    assert_eq!(all(AuditFilter::default()).await, (vec![entry(1, &me)], 1));
+
+    let settings = || json!({"kind": "memory"});
+    let put = store.put_resource(&me, "caches", "c", settings(), t(2));
+    Witness::new(entry(3, &me)).of(put).await.unwrap();
+    store.audit(vec![entry(3, &me), entry(4, &me), entry(5, &TenantId::new("other"))]).await.unwrap();
+    store.audit_correct(Uuid::from_u128(4), AuditOutcome::Refused, 409).await.unwrap();
+    let (found, total) = all(AuditFilter::default()).await;
+    assert_eq!(total, 3);
+    let refused = AuditEntry { outcome: AuditOutcome::Refused, status: Some(409), ..entry(4, &me) };
+    assert_eq!(found[0], refused);
+    assert_eq!(found[1], AuditEntry { after: Some(json!({"version": 1})), ..entry(3, &me) }, "it stays as it was kept");
+    let filters = [
+        AuditFilter { outcome: Some(AuditOutcome::Refused), ..AuditFilter::default() },
+        AuditFilter { path: Some("/a/4".to_owned()), ..AuditFilter::default() },
+        AuditFilter { start: Some(t(4)), ..AuditFilter::default() },
+    ];
+    for filter in filters {
+        assert_eq!(all(filter.clone()).await, (vec![refused.clone()], 1), "{filter:?}");
+    }
+    let filters = [
+        AuditFilter { key: Some("x".to_owned()), ..AuditFilter::default() },
+        AuditFilter { method: Some("POST".to_owned()), ..AuditFilter::default() },
+        AuditFilter { path: Some("/".to_owned()), ..AuditFilter::default() },
+        AuditFilter { end: Some(t(1)), ..AuditFilter::default() },
+    ];
+    for filter in filters {
+        assert_eq!(all(filter.clone()).await, (Vec::new(), 0), "{filter:?}");
+    }
+    let before = store.audit_entries(&me, &AuditFilter::default(), Some(Uuid::from_u128(3)), 10).await.unwrap();
+    assert_eq!(before, (vec![entry(1, &me)], 3));
+    assert_eq!(store.audit_retire(t(4), 1).await.unwrap(), 1);
+    assert_eq!(store.audit_retire(t(4), 10).await.unwrap(), 1);
+    assert_eq!(all(AuditFilter::default()).await, (vec![refused], 1));
 }
 
 pub async fn a_topic_has_offsets_without_gaps_and_a_delivery_once(Place { store, .. }: Place) {
