@@ -25,6 +25,7 @@ use crate::follow::{self, Freshness};
 use crate::installed;
 use crate::intake;
 use crate::nodes;
+use crate::quotas;
 use crate::sources::{self, Place, Sources};
 use crate::store::{self, Store};
 use crate::sweep;
@@ -186,6 +187,8 @@ impl App {
         tokio::spawn(sweep::tend_leases(self.clone(), ended.clone()));
         tasks.spawn(sweep::retire(self.clone(), stop.clone()));
         tasks.spawn(audit::keep(self.clone(), stop.clone()));
+        tasks.spawn(quotas::keep(self.clone(), stop.clone()));
+        tasks.spawn(quotas::count_events(self.clone(), stop.clone()));
         tasks.spawn(sources::supervise(self.clone(), stop.clone()));
         if self.store.is_shared() {
             tasks.spawn(follow::follow(self.clone(), stop.clone()));

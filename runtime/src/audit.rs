@@ -141,8 +141,10 @@ async fn commit(app: &App, group: &mut Vec<Waiting>, stop: &CancellationToken) -
     loop {
         let Err(error) = write(app, group).await else {
             app.audit.waiting.fetch_sub(group.len(), Ordering::Relaxed);
-            // Nobody may wait any more.
-            group.drain(..).for_each(|waiting| drop(waiting.kept.send(())));
+            for waiting in group.drain(..) {
+                // Nobody may wait any more.
+                let _ = waiting.kept.send(());
+            }
             return true;
         };
         tracing::warn!(%error, "{} entries of the audit log wait: {error}", app.audit.waiting.load(Ordering::Relaxed));

@@ -16,9 +16,12 @@ use triggerd_core::mistake::{Mistake, join, nearest};
 use triggerd_core::outcome::Failure;
 
 use crate::actions::{GuestServices, Services};
+use crate::clock::Clock;
 use crate::resources::Resources;
 use crate::store::{self, Store, StoredComponent};
-use crate::wasm::{Call, CallReport, Capabilities, Export, GuestAnswer, Host, Invocation, Limits, Prepared, Refusal};
+use crate::wasm::{
+    Call, CallReport, Capabilities, CpuQuotas, Export, GuestAnswer, Host, Invocation, Limits, Prepared, Refusal,
+};
 
 /// The resource kind that a component's own settings (capabilities, limits) are kept under.
 pub(crate) const SETTINGS: &str = "components";
@@ -68,6 +71,8 @@ pub struct Components {
     loaded: DashMap<(TenantId, String), Arc<Loaded>>,
     /// One load at a time per process: a stampede of runs after a start compiles each component once.
     loading: tokio::sync::Mutex<()>,
+    /// What guests of tenants with a quota have used.
+    pub cpu: CpuQuotas,
 }
 
 /// Why an upload or a change was refused.
@@ -94,7 +99,8 @@ impl Components {
     /// No component is loaded before it is called for the first time.
     #[must_use]
     pub fn new(store: Store, host: Arc<Host>, limits: Limits, condition_cpu: Duration) -> Self {
-        Self { store, host, limits, condition_cpu, loaded: DashMap::new(), loading: tokio::sync::Mutex::default() }
+        let (loaded, loading) = (DashMap::new(), tokio::sync::Mutex::default());
+        Self { store, host, limits, condition_cpu, loaded, loading, cpu: CpuQuotas::new(Clock::system()) }
     }
 
     /// Everything is read anew when it is needed.
@@ -312,7 +318,14 @@ impl Components {
             limits: trial.limits,
             services: Arc::new(GuestServices::new(services.clone(), event.clone(), delivery_id)),
         };
-        self.host.call(&loaded.prepared, call).await
+        self.call(&event.tenant, &loaded.prepared, call).await
+    }
+
+    /// Calls a guest, and counts what it uses for its tenant.
+    pub async fn call(&self, tenant: &TenantId, prepared: &Arc<Prepared>, call: Call) -> CallReport {
+        let report = self.host.call(prepared, call).await;
+        self.cpu.charge(tenant, report.cpu);
+        report
     }
 
     /// Mistakes in a trigger's references to components: unknown ones, and ones that do not export what is asked.

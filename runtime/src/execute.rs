@@ -4,9 +4,11 @@
 //! writer waits. A failure or a rejection refuses the write.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
+use triggerd_core::condition::Condition;
 use triggerd_core::definition::{Action, Trigger};
 use triggerd_core::event::Event;
 use triggerd_core::id::RunId;
@@ -101,7 +103,7 @@ fn job_of(app: &App, event: &Arc<Event>, trigger: Arc<Trigger>) -> Job {
 async fn run(app: &Arc<App>, job: &mut Job) -> Result<(), Failure> {
     let trigger = job.trigger.clone();
     if let Some(condition) = &trigger.condition
-        && !verdict::of(app, job, condition).await?
+        && !holds(app, job, condition).await?
     {
         return Ok(());
     }
@@ -114,9 +116,23 @@ async fn run(app: &Arc<App>, job: &mut Job) -> Result<(), Failure> {
     Ok(())
 }
 
+async fn holds(app: &Arc<App>, job: &Job, condition: &Condition) -> Result<bool, Failure> {
+    match verdict::wait(app, job, condition) {
+        Some(wait) => Err(over_quota(wait)),
+        None => verdict::of(app, job, condition).await,
+    }
+}
+
+/// A writer waits: it is told, instead of being kept waiting for the next minute.
+fn over_quota(wait: Duration) -> Failure {
+    let message =
+        format!("the tenant's quota of Wasm CPU time is used up; guests run again in {} s", wait.as_secs() + 1);
+    Failure::new("QUOTA_WASM_CPU", message)
+}
+
 async fn act(app: &Arc<App>, job: &mut Job, action: &Action, path: &str) -> Result<(), Failure> {
     if let Some(condition) = &action.condition
-        && !verdict::of(app, job, condition).await?
+        && !holds(app, job, condition).await?
     {
         let progress = job.progress_of(path, action);
         progress.status = ActionState::Skipped;
@@ -129,6 +145,7 @@ async fn act(app: &Arc<App>, job: &mut Job, action: &Action, path: &str) -> Resu
             let message = format!("this destination keeps failing; it is tried again in {} s", wait.as_secs() + 1);
             Failure::new("CIRCUIT_OPEN", message)
         }
+        Tried::NoPlace(Unavailable::Quota(wait)) => over_quota(wait),
         Tried::Ended { attempt, outcome, effect } => {
             let chance = app.clock.chance();
             let decision = record::settle(job.progress_of(path, action), action, *attempt, outcome, chance);

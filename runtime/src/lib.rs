@@ -33,6 +33,7 @@ pub mod intake;
 pub mod mail;
 pub mod nodes;
 pub mod not_matched;
+pub mod quotas;
 pub mod record;
 pub mod redact;
 pub mod replay;

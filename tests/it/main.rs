@@ -46,6 +46,7 @@ mod nodes;
 mod ordering;
 mod overload;
 mod pooled;
+mod quotas;
 mod rates;
 mod records;
 mod resources_in_use;

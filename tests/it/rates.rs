@@ -42,7 +42,8 @@ async fn a_key_has_a_rate_of_its_own_beside_its_tenants() {
     let (slow, other) = (home.with_key(made["key"].as_str()), home.with_scopes(&["events:read"]).await);
     let first = slow.get("/api/v1/inbox").await;
     assert_eq!(first.header("ratelimit-policy"), "\"tenant\";q=500;w=1, \"key\";q=5;w=1");
-    assert_eq!(first.header("ratelimit"), "\"tenant\";r=499;t=1, \"key\";r=4;t=1");
+    assert!(first.header("ratelimit").starts_with("\"tenant\";r=49"), "{first:#?}");
+    assert!(first.header("ratelimit").ends_with(";t=1, \"key\";r=4;t=1"), "{first:#?}");
     let passed = let_in(std::slice::from_ref(&slow), Duration::from_secs(2)).await;
     assert!(is_about(passed, 5, 2), "{passed} in 2 s");
     let refused = eventually(|| async {

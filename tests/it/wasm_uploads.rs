@@ -118,7 +118,7 @@ async fn a_tenant_has_no_more_components_than_its_quota() {
     let quotas = json!({"quotas": {"max_components": 1}});
     home.server().api().patch(&format!("/api/v1/tenants/{}", home.tenant), quotas).await.expect(200);
     home.component("first", guest("hostile")).await;
-    let problem = home.upload("second", guest("hostile")).await.problem(409);
+    let problem = home.upload("second", guest("hostile")).await.problem(403);
     assert!(problem["detail"].as_str().unwrap().contains("quota of 1 components"), "{problem}");
     home.upload("first", guest("lead-score")).await.expect(201);
 }

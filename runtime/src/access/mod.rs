@@ -6,6 +6,7 @@
 mod admin_key;
 mod bad_keys;
 pub mod key;
+mod keys;
 mod limit;
 mod pot;
 mod quotas;
@@ -13,6 +14,7 @@ mod rate;
 mod redis_pot;
 mod scope;
 mod share;
+mod stored_events;
 
 use std::collections::HashSet;
 use std::io;
@@ -22,7 +24,6 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 use triggerd_core::id::TenantId;
@@ -34,8 +35,10 @@ use crate::store::{self, Store, StoredKey, StoredTenant, Witness};
 use limit::Limit;
 use pot::Pot;
 use redis_pot::RedisPot;
+use stored_events::StoredEvents;
 
 pub use admin_key::AdminKey;
+pub use keys::{Rotated, WantedKey};
 pub use limit::Verdicts;
 pub use quotas::Quotas;
 pub use rate::Verdict;
@@ -88,6 +91,8 @@ pub struct Tenant {
     pub id: TenantId,
     stored: ArcSwap<StoredTenant>,
     limit: Limit,
+    /// How many events it has stored, where it may have so many and no more.
+    pub events: StoredEvents,
 }
 
 /// A key in force.
@@ -97,30 +102,6 @@ struct Key {
     tenant: Arc<Tenant>,
     /// Its own, where it has one.
     limit: Option<Arc<Limit>>,
-}
-
-/// A key as somebody wants it.
-#[derive(Default, PartialEq, Debug)]
-pub struct WantedKey {
-    /// For people.
-    pub name: String,
-    /// What it may do.
-    pub scopes: Vec<Scope>,
-    /// When it ends.
-    pub expires_at: Option<Timestamp>,
-    /// Requests per second with it; `None` is as many as its tenant has.
-    pub rate_limit: Option<u32>,
-}
-
-/// What became of a key that was to be replaced.
-#[derive(Debug)]
-pub enum Rotated {
-    /// The new one, and its text.
-    Made(StoredKey, String),
-    /// The tenant has no such key.
-    Absent,
-    /// Another has taken its place already.
-    Already,
 }
 
 /// Somebody who was let in.
@@ -252,8 +233,13 @@ impl Access {
                 return verdicts;
             }
         }
-        verdicts.tenant = caller.limits.limit.take(&self.pot, self.started).await;
+        verdicts.tenant = self.take_of(&caller.limits).await.tenant;
         verdicts
+    }
+
+    /// Takes one request of a tenant's rate: of one that came without a key.
+    pub async fn take_of(&self, tenant: &Tenant) -> Verdicts {
+        Verdicts { key: None, tenant: tenant.limit.take(&self.pot, self.started).await }
     }
 
     /// Charges the caller for `more` events of a request that was let in.
@@ -282,6 +268,13 @@ impl Access {
         let mut all: Vec<Arc<Tenant>> = self.tenants.iter().map(|entry| entry.value().clone()).collect();
         all.sort_by(|a, b| a.id.cmp(&b.id));
         all
+    }
+
+    /// Those that have a quota of anything, in no order.
+    #[must_use]
+    pub fn tenants_with_quotas(&self) -> Vec<Arc<Tenant>> {
+        let has_one = |tenant: &Arc<Tenant>| tenant.quotas() != Quotas::default();
+        self.tenants.iter().filter(|entry| has_one(entry.value())).map(|entry| entry.value().clone()).collect()
     }
 
     /// A tenant that is not stored yet: no limit of its own, no quotas.
@@ -313,7 +306,12 @@ impl Access {
             entry.after = Some(told_of_tenant(&tenant));
         });
         self.store.put_tenant(tenant.clone()).await?;
-        Ok(self.hold_tenant(tenant))
+        let held = self.hold_tenant(tenant);
+        if let Some(most) = held.events.most() {
+            let mark = held.events.mark();
+            held.events.correct(mark, self.store.count_events(&held.id, most.saturating_add(1)).await?);
+        }
+        Ok(held)
     }
 
     /// The events per second that hold for a stored tenant; 0 is no limit.
@@ -327,134 +325,23 @@ impl Access {
         }
     }
 
-    /// The tenant's keys, oldest first.
-    #[must_use]
-    pub fn keys(&self, tenant: &TenantId) -> Vec<StoredKey> {
-        let of_tenant = self.keys.iter().filter(|entry| entry.stored.tenant == *tenant);
-        let mut keys: Vec<StoredKey> = of_tenant.map(|entry| entry.stored.clone()).collect();
-        keys.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
-        keys
-    }
-
-    /// Makes a key; the answer's text is shown once and kept nowhere.
-    pub async fn make_key(&self, tenant: &TenantId, wanted: WantedKey) -> Result<(StoredKey, String), store::Error> {
-        let (stored, key) = self.new_key(tenant, wanted);
-        Witness::note(|entry| entry.after = Some(told_of_key(&stored)));
-        self.store.put_key(stored.clone()).await?;
-        self.hold_key(stored.clone());
-        Ok((stored, key))
-    }
-
-    /// Makes a key in place of one that may do the same: that one ends at `until`, if it does not end before. It lasts until
-    /// `expires_at`, or for as long as the one before it was made for.
-    pub async fn rotate_key(
-        &self,
-        tenant: &TenantId,
-        id: &str,
-        until: Timestamp,
-        expires_at: Option<Timestamp>,
-    ) -> Result<Rotated, store::Error> {
-        let _one_at_a_time = self.change.lock().await;
-        let held = self.keys.get(id).filter(|key| key.stored.tenant == *tenant).map(|key| key.stored.clone());
-        let Some(mut old) = held else { return Ok(Rotated::Absent) };
-        let lasts = old.expires_at.map(|end| end.duration_since(old.created_at));
-        let (mut new, key) = self.new_key(tenant, WantedKey { name: old.name.clone(), ..WantedKey::default() });
-        new.scopes.clone_from(&old.scopes);
-        new.rate_limit = old.rate_limit;
-        new.expires_at = expires_at.or_else(|| lasts.map(|lasts| new.created_at + lasts));
-        Witness::note(|entry| {
-            entry.before = Some(told_of_key(&old));
-            entry.after = Some(told_of_key(&new));
-        });
-        if !self.store.replace_key(id, until, new.clone()).await? {
-            // Another node may have revoked it meanwhile, which is as good as having been here first.
-            return Ok(Rotated::Already);
-        }
-        old.replaced_by = Some(new.id.clone());
-        old.expires_at = Some(old.expires_at.map_or(until, |end| end.min(until)));
-        self.hold_key(new.clone());
-        self.hold_key(old);
-        Ok(Rotated::Made(new, key))
-    }
-
-    fn new_key(&self, tenant: &TenantId, wanted: WantedKey) -> (StoredKey, String) {
-        let new = key::NewKey::generate();
-        let stored = StoredKey {
-            digest: key::digest(&new.key),
-            id: new.id,
-            tenant: tenant.clone(),
-            name: wanted.name,
-            scopes: wanted.scopes.iter().map(ToString::to_string).collect(),
-            created_at: self.clock.now(),
-            expires_at: wanted.expires_at,
-            rate_limit: wanted.rate_limit,
-            replaced_by: None,
-        };
-        (stored, new.key)
-    }
-
-    /// How many of the tenant's keys open something.
-    #[must_use]
-    pub fn live_keys(&self, tenant: &TenantId) -> u64 {
-        let now = self.clock.now();
-        let is_live = |key: &StoredKey| key.tenant == *tenant && key.expires_at.is_none_or(|end| now < end);
-        self.keys.iter().filter(|entry| is_live(&entry.stored)).count() as u64
-    }
-
-    /// Revokes a key; whether the tenant had it.
-    pub async fn revoke_key(&self, tenant: &TenantId, id: &str) -> Result<bool, store::Error> {
-        let _one_at_a_time = self.change.lock().await;
-        // Out of force first: a key that is being revoked opens nothing while the store commits.
-        let held = self.keys.remove_if(id, |_, key| key.stored.tenant == *tenant);
-        if let Some((_, key)) = &held {
-            Witness::note(|entry| entry.before = Some(told_of_key(&key.stored)));
-        }
-        let outcome = self.store.delete_key(tenant, id).await;
-        if let (Err(_), Some((id, key))) = (&outcome, held) {
-            self.keys.insert(id, key);
-        }
-        outcome
-    }
-
     fn hold_tenant(&self, stored: StoredTenant) -> Arc<Tenant> {
         let rate = self.effective_rate(&stored);
         let entry = self.tenants.entry(stored.id.0.clone());
         let held = entry.or_insert_with(|| {
             let id = stored.id.clone();
             let limit = Limit::new(id.to_string(), rate);
-            Arc::new(Tenant { id, limit, stored: ArcSwap::from_pointee(stored.clone()) })
+            let events = StoredEvents::default();
+            Arc::new(Tenant { id, limit, events, stored: ArcSwap::from_pointee(stored.clone()) })
         });
         held.limit.set(rate);
+        held.events.limit(Quotas::of(&stored.quotas).max_events);
         held.stored.store(Arc::new(stored));
         held.clone()
     }
-
-    fn hold_key(&self, stored: StoredKey) {
-        let Some(tenant) = self.tenant(stored.tenant.as_str()) else {
-            tracing::error!(key.id = %stored.id, tenant = %stored.tenant, "Key {} belongs to no tenant and opens nothing", stored.id);
-            return;
-        };
-        let scopes = stored.scopes.iter().filter_map(|scope| Scope::parse(scope)).collect();
-        // What was used of its rate stays used, whatever else is read anew of it.
-        let known = self.keys.get(&stored.id).and_then(|key| key.limit.clone());
-        let limit = stored.rate_limit.map(|rate| match known {
-            Some(known) => {
-                known.set(rate);
-                known
-            }
-            None => Arc::new(Limit::new(format!("{}/{}", stored.tenant, stored.id), rate)),
-        });
-        self.keys.insert(stored.id.clone(), Arc::new(Key { stored, scopes, tenant, limit }));
-    }
 }
 
-/// What the audit log tells of a key.
-fn told_of_key(key: &StoredKey) -> Value {
-    json!({"key": key.id, "name": key.name, "scopes": key.scopes, "expires_at": key.expires_at.map(|at| format!("{at:.3}")),
-        "rate_limit": key.rate_limit})
-}
-
-/// What it tells of a tenant.
+/// What the audit log tells of a tenant.
 fn told_of_tenant(tenant: &StoredTenant) -> Value {
     let rate_limit = (tenant.rate_limit != NO_OWN_LIMIT).then_some(tenant.rate_limit);
     json!({"tenant": tenant.id.as_str(), "name": tenant.name, "rate_limit": rate_limit, "quotas": tenant.quotas})

@@ -86,7 +86,7 @@ impl Action for Custom {
             limits: loaded.limits.clone(),
             services: services.clone(),
         };
-        let report = cx.services.components.host().call(&loaded.prepared, call).await;
+        let report = cx.services.components.call(cx.tenant(), &loaded.prepared, call).await;
         let redactor = cx.redactor(&services.given());
         note(&cx, &loaded, &input, &report, &redactor);
         match report.result {

@@ -95,6 +95,7 @@ pub async fn keep(
     let is_cloudevents = incoming::is_cloudevents_batch(media_type);
     let read = |item: &&[u8]| read(api, caller, item, is_cloudevents, trace.clone());
     let events: Vec<Result<Event, Vec<Mistake>>> = items.iter().map(read).collect();
+    api.take_events(caller, events.iter().flatten().count())?;
     submit(api, events, claim).await
 }
 

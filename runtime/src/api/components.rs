@@ -161,6 +161,10 @@ async fn invoke(
         "COMPONENT_NOT_FOUND" => ApiError::absent(&format!("component `{name}`")),
         _ => ApiError::unprocessable(failure.message),
     })?;
+    if let Some(wait) = api.app.components.cpu.wait(&caller.tenant) {
+        let detail = "the tenant's quota of Wasm CPU time is used up for this minute".to_owned();
+        return Err(ApiError::over_quota_for_now("QUOTA_WASM_CPU", detail, wait));
+    }
     let mut capabilities = loaded.capabilities.clone();
     if let Some(granted) = call.get("capabilities") {
         let granted = Capabilities::parse(granted)

@@ -114,6 +114,7 @@ async fn accept(State(api): State<Api>, caller: Caller, request: Request) -> Ans
     }
     let acceptance = acceptance(&api, &caller.tenant, trace);
     let event = incoming::read(&parts.headers, &media_type, &bytes, acceptance)?;
+    api.take_events(&caller, 1)?;
     keep(&api, event, claim, wait).await
 }
 

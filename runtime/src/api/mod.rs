@@ -60,6 +60,7 @@ mod views;
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::FromRef;
 use axum::middleware::from_fn_with_state;
@@ -165,6 +166,9 @@ pub fn router(app: Arc<App>, stop: CancellationToken) -> axum::Router {
         .with_state(api)
 }
 
+/// When events may fit again that a tenant has too many of.
+const EVENTS_RETRY: Duration = Duration::from_secs(60);
+
 /// 404 of a path that leads nowhere.
 fn no_such_path() -> ApiError {
     ApiError::absent("such path; GET /api/v1/openapi.json lists them")
@@ -185,6 +189,14 @@ impl Api {
         Err(used_up(most, "triggers"))
     }
 
+    /// Counts events that are about to be stored against the tenant's quota.
+    fn take_events(&self, caller: &Caller, count: usize) -> Result<(), ApiError> {
+        caller.limits.events.take(count as u64).map_err(|most| {
+            let detail = format!("the tenant's quota of {most} stored events is used up; retention makes room");
+            ApiError::over_quota_for_now("QUOTA_EVENTS", detail, EVENTS_RETRY)
+        })
+    }
+
     /// Whether the tenant may have a component `name`: a new one only below its quota.
     async fn check_component_quota(&self, caller: &Caller, name: &str) -> Result<(), ApiError> {
         let Some(most) = caller.limits.quotas().max_components else { return Ok(()) };
@@ -194,6 +206,6 @@ impl Api {
     }
 }
 
-fn used_up(most: u64, what: &str) -> ApiError {
-    ApiError::conflict(format!("the tenant's quota of {most} {what} is used up"))
+fn used_up(most: u64, what: &'static str) -> ApiError {
+    ApiError::over_quota(what, format!("the tenant's quota of {most} {what} is used up"))
 }

@@ -20,6 +20,9 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 /// How long a caller is asked to wait for a store that cannot write.
 const STORE_RETRY: Duration = Duration::from_secs(5);
 
+/// The title of what is over a quota.
+const QUOTA: &str = "The tenant's quota is used up";
+
 /// The title of 404.
 const NOT_FOUND: &str = "There is no such thing";
 
@@ -189,6 +192,21 @@ impl ApiError {
         let mut refused = Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", title, detail);
         refused.0.violated = Some(policy);
         refused.after(retry_after)
+    }
+
+    /// 403: the tenant has as many of `what` as it may have.
+    pub fn over_quota(what: &'static str, detail: String) -> Self {
+        let code = match what {
+            "triggers" => "QUOTA_TRIGGERS",
+            "components" => "QUOTA_COMPONENTS",
+            _ => "QUOTA_KEYS",
+        };
+        Self::new(StatusCode::FORBIDDEN, "quota-exceeded", QUOTA, detail).with_code(code)
+    }
+
+    /// 429: the tenant has as much of something as it may have just now.
+    pub fn over_quota_for_now(code: &'static str, detail: String, retry_after: Duration) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "quota-exceeded", QUOTA, detail).with_code(code).after(retry_after)
     }
 
     /// 429: the address has sent too many bad keys.

@@ -41,7 +41,7 @@ pub struct TenantView {
     name: String,
     /// Requests and events per second; 0 is no limit.
     rate_limit: u32,
-    /// Further limits: `max_triggers`, `max_components`, `max_keys`.
+    /// Further limits: `max_triggers`, `max_components`, `max_keys`, `max_events`, `max_concurrency`, `wasm_cpu_per_minute`.
     quotas: Value,
     /// When it was made.
     created_at: Instant,

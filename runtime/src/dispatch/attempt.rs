@@ -108,6 +108,10 @@ impl From<Failure> for Unmade {
 }
 
 async fn perform(app: &Arc<App>, cx: &mut Context, action: &Action) -> Result<Outcome, Unmade> {
+    let is_guest = action.kind == "custom";
+    if is_guest && let Some(wait) = app.components.cpu.wait(cx.tenant()) {
+        return Err(Unmade::NoPlace(Unavailable::Quota(wait)));
+    }
     let config = render(app, cx, action)?;
     let ready = app.registry.ready(action.kind, cx, config)?;
     let place = match &ready.destination {
@@ -115,6 +119,10 @@ async fn perform(app: &Arc<App>, cx: &mut Context, action: &Action) -> Result<Ou
             Some(places::enter(&app.dispatch.destinations, cx.tenant(), destination).await.map_err(Unmade::NoPlace)?)
         }
         None => None,
+    };
+    let _alone = match is_guest {
+        true => places::enter_alone(&app.dispatch.destinations, cx.tenant()).await,
+        false => None,
     };
     // The wait for a place is not the attempt's.
     cx.deadline = tokio::time::Instant::now() + Duration::from_millis(action.timeout_ms);

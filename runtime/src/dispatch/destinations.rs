@@ -63,7 +63,15 @@ pub struct Told {
 struct State {
     total: usize,
     tenants: HashMap<TenantId, usize>,
+    /// Those that may have fewer than all others.
+    caps: HashMap<TenantId, Cap>,
     destinations: HashMap<(TenantId, String), Destination>,
+}
+
+/// What a tenant may have by its own quota.
+struct Cap {
+    most: usize,
+    freed: Arc<Notify>,
 }
 
 struct Destination {
@@ -99,7 +107,7 @@ pub struct Shown {
 /// Why there is no place.
 #[derive(Debug)]
 pub enum Full {
-    /// The destination works but is at its share: wait for this.
+    /// The destination works but is at its share, or the tenant is at its own quota: wait for this.
     Busy(Arc<Notify>),
     /// The destination is stuck, or the tenant or the node is at its cap: come back later.
     Later,
@@ -116,6 +124,33 @@ pub struct Place {
     begun: u64,
     verdict: Verdict,
     pressed: bool,
+}
+
+/// A place of a tenant's quota alone; dropping it frees it.
+pub struct Alone {
+    destinations: Arc<Destinations>,
+    tenant: TenantId,
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        self.destinations.state.lock().leave(&self.tenant);
+    }
+}
+
+impl State {
+    fn leave(&mut self, tenant: &TenantId) {
+        self.total = self.total.saturating_sub(1);
+        if let Some(of_tenant) = self.tenants.get_mut(tenant) {
+            *of_tenant = of_tenant.saturating_sub(1);
+            if *of_tenant == 0 {
+                self.tenants.remove(tenant);
+            }
+        }
+        if let Some(cap) = self.caps.get(tenant) {
+            cap.freed.notify_one();
+        }
+    }
 }
 
 impl Place {
@@ -140,6 +175,9 @@ impl Destinations {
         let of_tenant = state.tenants.get(tenant).copied().unwrap_or(0);
         if state.total >= self.caps.total || of_tenant >= self.caps.per_tenant {
             return Err(Full::Later);
+        }
+        if let Some(cap) = state.caps.get(tenant).filter(|cap| of_tenant >= cap.most) {
+            return Err(Full::Busy(cap.freed.clone()));
         }
         let key = (tenant.clone(), destination.to_owned());
         let entry = state.destinations.entry(key.clone()).or_insert_with(|| Destination::idle(now, &self.caps));
@@ -167,6 +205,34 @@ impl Destinations {
             verdict: Verdict::Nothing,
             pressed: false,
         })
+    }
+
+    /// Takes a place for an attempt that goes to no destination, where its tenant may have only so many.
+    pub fn enter_alone(self: &Arc<Self>, tenant: &TenantId) -> Result<Option<Alone>, Arc<Notify>> {
+        let mut state = self.state.lock();
+        let of_tenant = state.tenants.get(tenant).copied().unwrap_or(0);
+        match state.caps.get(tenant) {
+            None => return Ok(None),
+            Some(cap) if of_tenant >= cap.most => return Err(cap.freed.clone()),
+            Some(_) => {}
+        }
+        state.total += 1;
+        *state.tenants.entry(tenant.clone()).or_insert(0) += 1;
+        Ok(Some(Alone { destinations: self.clone(), tenant: tenant.clone() }))
+    }
+
+    /// These tenants may have so many attempts in flight, and all others as many as there are.
+    pub fn cap(&self, caps: &HashMap<TenantId, usize>) {
+        let mut state = self.state.lock();
+        if caps.is_empty() && state.caps.is_empty() {
+            return;
+        }
+        // Whoever waits looks again: there may be more places now.
+        state.caps.values().for_each(|cap| cap.freed.notify_waiters());
+        state.caps.retain(|tenant, _| caps.contains_key(tenant));
+        for (tenant, most) in caps {
+            state.caps.entry(tenant.clone()).or_insert_with(|| Cap { most: *most, freed: Arc::default() }).most = *most;
+        }
     }
 
     /// What is to be told other nodes from now on.
@@ -312,13 +378,7 @@ impl Drop for Place {
         let now = self.destinations.ms(Instant::now());
         let mut state = self.destinations.state.lock();
         let state = &mut *state;
-        state.total = state.total.saturating_sub(1);
-        if let Some(of_tenant) = state.tenants.get_mut(&self.key.0) {
-            *of_tenant = of_tenant.saturating_sub(1);
-            if *of_tenant == 0 {
-                state.tenants.remove(&self.key.0);
-            }
-        }
+        state.leave(&self.key.0);
         if let Some(entry) = state.destinations.get_mut(&self.key) {
             entry.in_flight = entry.in_flight.saturating_sub(1);
             entry.moved = Instant::now();

@@ -8,7 +8,7 @@ use triggerd_core::breaker::Verdict;
 use triggerd_core::id::TenantId;
 use triggerd_core::outcome::Outcome;
 
-use super::destinations::{Destinations, Full, Place};
+use super::destinations::{Alone, Destinations, Full, Place};
 use crate::actions::{self, Settle};
 
 /// Why there was no place for an attempt.
@@ -18,6 +18,20 @@ pub(crate) enum Unavailable {
     Full,
     /// The destination has failed too often; it may be tried again after this.
     Open(Duration),
+    /// The tenant's guests have used their CPU time; they may run again after this.
+    Quota(Duration),
+}
+
+/// A place of the tenant's quota for an attempt that goes to no destination; waited for.
+pub(super) async fn enter_alone(destinations: &Arc<Destinations>, tenant: &TenantId) -> Option<Alone> {
+    loop {
+        match destinations.enter_alone(tenant) {
+            Ok(place) => return place,
+            Err(freed) => {
+                let _ = tokio::time::timeout(Duration::from_secs(2), freed.notified()).await;
+            }
+        }
+    }
 }
 
 /// A place in flight, waited for where the destination works.
@@ -51,7 +65,7 @@ impl actions::Places for Places {
         Box::pin(async move {
             let place = enter(&self.0, tenant, destination).await.map_err(|why| match why {
                 Unavailable::Full => None,
-                Unavailable::Open(wait) => Some(wait),
+                Unavailable::Open(wait) | Unavailable::Quota(wait) => Some(wait),
             })?;
             let settle: Settle = Box::new(|outcome| place.settle(verdict(outcome), is_pressed(outcome)));
             Ok(settle)

@@ -2,12 +2,18 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use triggerd_core::condition::Condition;
 use triggerd_core::outcome::Failure;
 
 use super::job::Job;
 use crate::app::App;
+
+/// How long the condition has to wait because the tenant's guests have used their CPU time.
+pub(crate) fn wait(app: &App, job: &Job, condition: &Condition) -> Option<Duration> {
+    if condition.components().is_empty() { None } else { app.components.cpu.wait(&job.event.tenant) }
+}
 
 /// Whether the condition holds for the job's event.
 pub(crate) async fn of(app: &Arc<App>, job: &Job, condition: &Condition) -> Result<bool, Failure> {

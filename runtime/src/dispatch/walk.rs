@@ -98,6 +98,10 @@ async fn steps(app: &Arc<App>, job: &mut Job) -> Result<(), Stop> {
 async fn gate(app: &Arc<App>, job: &mut Job) -> Result<bool, Stop> {
     let trigger = job.trigger.clone();
     let Some(condition) = trigger.condition.as_ref().filter(|c| !c.components().is_empty()) else { return Ok(true) };
+    if let Some(wait) = verdict::wait(app, job, condition) {
+        let after = wait + COME_BACK.mul_f64(app.clock.chance());
+        return Err(Stop::Release { after, queue: job.queue.take() });
+    }
     if verdict::of(app, job, condition).await.map_err(Stop::Failed)? {
         return Ok(true);
     }
@@ -156,7 +160,7 @@ async fn act(app: &Arc<App>, job: &mut Job, action: &Action, path: &str) -> Resu
             let after = match why {
                 Unavailable::Full => COME_BACK.mul_f64(0.5 + app.clock.chance()),
                 // Not all at once when the wait is over: the first is the probe, and the others learn from it.
-                Unavailable::Open(wait) => wait + COME_BACK.mul_f64(app.clock.chance()),
+                Unavailable::Open(wait) | Unavailable::Quota(wait) => wait + COME_BACK.mul_f64(app.clock.chance()),
             };
             return Err(Stop::Release { after, queue: queue_of(action) });
         }
@@ -179,10 +183,14 @@ async fn unwanted(app: &Arc<App>, job: &mut Job, action: &Action, path: &str) ->
     {
         return Err(Stop::Release { after: Duration::ZERO, queue: Some(queue) });
     }
-    if let Some(condition) = &action.condition
-        && !verdict::of(app, job, condition).await.map_err(Stop::Failed)?
-    {
-        return Ok(Some("condition"));
+    if let Some(condition) = &action.condition {
+        if let Some(wait) = verdict::wait(app, job, condition) {
+            let after = wait + COME_BACK.mul_f64(app.clock.chance());
+            return Err(Stop::Release { after, queue: queue_of(action) });
+        }
+        if !verdict::of(app, job, condition).await.map_err(Stop::Failed)? {
+            return Ok(Some("condition"));
+        }
     }
     Ok((!attempt::within_quota(app, job, action, path).await?).then_some("quota"))
 }

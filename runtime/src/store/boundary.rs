@@ -354,6 +354,21 @@ calls! {
         expires_at: Timestamp,
     ) -> bool;
 
+    /// Adds to a count of the tenant's window; what it comes to. It is forgotten at `expires_at`.
+    fn quota_add(
+        tenant: &TenantId,
+        what: &str,
+        window_start: Timestamp,
+        more: u64,
+        expires_at: Timestamp,
+    ) -> u64;
+
+    /// How many events of the tenant are stored; of more than `most` there are at least so many.
+    fn count_events(tenant: &TenantId, most: u64) -> u64;
+
+    /// How many nodes there are that are alive.
+    fn node_count() -> u64;
+
     // Sources
 
     /// What is remembered under a key.

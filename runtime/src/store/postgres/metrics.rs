@@ -32,6 +32,10 @@ impl Store {
         self.number("(SELECT count(*) FROM dead_letters)").await
     }
 
+    pub async fn node_count(&self) -> Result<u64, Error> {
+        self.number("(SELECT count(*) FROM nodes WHERE lease_until > clock_timestamp())").await
+    }
+
     /// Runs that this node holds, and those that other nodes said they hold.
     async fn running(&self) -> Result<u64, Error> {
         let mut conn = self.reader().await?;

@@ -36,6 +36,11 @@ impl Store {
         self.number("SELECT count(*) FROM runs WHERE state = 'failed'".to_owned()).await
     }
 
+    /// This process.
+    pub async fn node_count(&self) -> Result<u64, Error> {
+        Ok(1)
+    }
+
     async fn number(&self, sql: String) -> Result<u64, Error> {
         let mut conn = self.reader().await?;
         let number: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&mut *conn).await?;
