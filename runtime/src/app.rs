@@ -189,6 +189,7 @@ impl App {
         tasks.spawn(audit::keep(self.clone(), stop.clone()));
         tasks.spawn(quotas::keep(self.clone(), stop.clone()));
         tasks.spawn(quotas::count_events(self.clone(), stop.clone()));
+        tasks.spawn(sweep::index_events(self.clone(), stop.clone()));
         tasks.spawn(sources::supervise(self.clone(), stop.clone()));
         if self.store.is_shared() {
             tasks.spawn(follow::follow(self.clone(), stop.clone()));

@@ -26,6 +26,8 @@ const TEND: Duration = Duration::from_secs(2);
 const SET_MS: i64 = 500;
 /// How often retention is looked at.
 const RETIRE: Duration = Duration::from_secs(60);
+/// How often the inbox's index is brought up to date.
+const INDEX: Duration = Duration::from_secs(1);
 /// Events let go in one transaction.
 const RETIRE_SLICE: u32 = 500;
 
@@ -205,6 +207,24 @@ async fn retire_once(app: &App, stop: &CancellationToken) -> Result<(), store::E
         tokio::task::yield_now().await;
     }
     Ok(())
+}
+
+/// Keeps what the inbox finds events by up to date, until `stop`.
+pub async fn index_events(app: Arc<App>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(INDEX);
+    while tick(&mut ticks, &stop).await {
+        loop {
+            match app.store.index_events().await {
+                // Between the steps the writer serves everybody else.
+                Ok(true) if !stop.is_cancelled() => tokio::task::yield_now().await,
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::error!(%error, "The inbox's index is left as it is, trying again: {error}");
+                    break;
+                }
+            }
+        }
+    }
 }
 
 async fn tick(ticks: &mut tokio::time::Interval, stop: &CancellationToken) -> bool {

@@ -33,8 +33,10 @@ pub fn routes() -> Router {
 struct InboxPage {
     /// The events, newest first.
     events: Vec<EventView>,
-    /// How many there are on all pages.
+    /// How many there are on all pages; where that cannot be counted in a moment, how many there are at least.
     total: u64,
+    /// Whether `total` is all of them.
+    total_is_exact: bool,
     /// Where the next page begins.
     cursor: Option<String>,
     /// Whether there is one.
@@ -64,6 +66,7 @@ async fn list(State(app): State<Arc<App>>, caller: Caller, RawQuery(query): RawQ
     Ok(Json(InboxPage {
         events: page.items.iter().map(EventView::from).collect(),
         total: page.total,
+        total_is_exact: page.total_is_exact,
         has_more: page.cursor.is_some(),
         cursor: page.cursor,
     }))

@@ -70,6 +70,9 @@ calls! {
     /// The inbox: newest first.
     fn events(tenant: &TenantId, filter: &EventFilter, page: &PageRequest) -> Page<StoredEvent>;
 
+    /// Brings what the inbox finds events by up to date, one step: called again as long as it answers `true`, and now and then.
+    fn index_events() -> bool;
+
     /// Events of a time range, oldest first, from the one after `after` on: a backtest reads them page by page.
     fn events_between(
         tenant: &TenantId,

@@ -35,7 +35,7 @@ pub use stored::{
 pub use witness::{AuditEntry, AuditFilter, AuditOutcome, Witness};
 
 /// A place in the inbox: an event's time and number.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Position {
     /// When the event was accepted, in milliseconds since 1970.
     pub accepted_at: i64,
@@ -265,6 +265,8 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// How many there are on all pages; in a store too large to count in a moment, how many there are at least.
     pub total: u64,
+    /// Whether that is all of them.
+    pub total_is_exact: bool,
     /// Opaque; present where there is more.
     pub cursor: Option<String>,
 }

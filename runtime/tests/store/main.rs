@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod conformance;
+mod inbox_index;
 #[path = "../../../tests/it/harness/ports.rs"]
 mod ports;
 mod postgres;

@@ -1,13 +1,31 @@
-//! Events: forgotten after the retention time.
+//! Events: listed, and forgotten after the retention time.
 
 use jiff::Timestamp;
 use sqlx::AssertSqlSafe;
+use triggerd_core::id::TenantId;
 
 use super::dialect::RUNS_OF_E;
 use super::{Store, partitions};
-use crate::store::Error;
+use crate::store::{Error, EventFilter, Page, PageRequest, Position, StoredEvent};
 
 impl Store {
+    pub async fn events(
+        &self,
+        tenant: &TenantId,
+        filter: &EventFilter,
+        page: &PageRequest,
+    ) -> Result<Page<StoredEvent>, Error> {
+        let top = Position::of_cursor(page.cursor.as_deref())?;
+        let (items, next) = self.scanned(tenant, filter, top, page.limit.clamp(1, 1000) as usize).await?;
+        let (total, total_is_exact) = self.count_scanned(tenant, filter).await?;
+        Ok(Page { items, total, total_is_exact, cursor: next.map(Position::cursor) })
+    }
+
+    /// The inbox's index is all that there is.
+    pub async fn index_events(&self) -> Result<bool, Error> {
+        Ok(false)
+    }
+
     pub async fn delete_events_before(&self, before: Timestamp, limit: u32) -> Result<u64, Error> {
         let before = before.as_millisecond();
         let limit = i64::from(limit.clamp(1, 10_000));

@@ -59,7 +59,7 @@ impl Store {
         let items = rows.iter().filter_map(|row| decode::sound(item(row))).collect::<Result<_, Error>>()?;
         let row = dead("count(*) AS n", tenant, filter).build().fetch_one(&mut *conn).await?;
         let cursor = last.filter(|_| more).map(|id| id.simple().to_string());
-        Ok(Page { items, total: decode::unsigned(&row, "n")?, cursor })
+        Ok(Page { items, total: decode::unsigned(&row, "n")?, total_is_exact: true, cursor })
     }
 
     pub async fn drop_dead_letter(&self, tenant: &TenantId, id: RunId) -> Result<bool, Error> {

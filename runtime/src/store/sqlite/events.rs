@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, Row};
 use super::dialect::RUNS_OF_E;
 use super::open::Store;
 use super::rows::run_range;
+use super::segments;
 use crate::store::Error;
 
 impl Store {
@@ -57,6 +58,7 @@ async fn delete(conn: &mut SqliteConnection, seqs: &[i64]) -> Result<u64, Error>
     .fetch_all(&mut *conn)
     .await?;
     let gone = deleted.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i64>, _>>()?;
+    segments::mark(conn, &gone).await?;
     for part in gone.chunk_by(|a, b| a + 1 == *b) {
         let (Some(first), Some(last)) = (part.first(), part.last()) else {
             continue;

@@ -3,6 +3,7 @@
 //! One file per table below; `writer.rs` tells how writes are kept, `hot.rs` what the hot path costs.
 
 mod batch;
+mod bits;
 mod checkpoint;
 mod claims;
 mod decode;
@@ -11,8 +12,10 @@ mod events;
 pub(super) mod fault;
 mod hot;
 mod idempotency;
+mod inbox;
 pub mod inspect;
 mod lanes;
+mod looks;
 mod metrics;
 mod migrate;
 mod open;
@@ -20,6 +23,8 @@ mod raw;
 mod replay;
 mod rows;
 mod runs;
+mod search;
+mod segments;
 #[path = "../tables/mod.rs"]
 mod tables;
 mod work;

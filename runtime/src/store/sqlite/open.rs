@@ -14,6 +14,7 @@ use sqlx::{ConnectOptions, Connection, Sqlite};
 use tokio::sync::{mpsc, oneshot};
 use triggerd_core::id::TenantId;
 
+use super::looks::Looks;
 use super::writer::{Call, Op, Writer};
 use super::{migrate, tables};
 use crate::clock::Clock;
@@ -29,6 +30,7 @@ const QUEUE: usize = 8192;
 pub struct Store {
     ops: mpsc::Sender<Op>,
     readers: SqlitePool,
+    pub(super) looks: Arc<Looks>,
     pub(super) clock: Clock,
     pub(super) rota: Arc<Rota>,
 }
@@ -59,13 +61,15 @@ impl Store {
             .name("store-writer".to_owned())
             .spawn(move || runtime.block_on(writer.run(queue)))
             .map_err(|e| Error::Unavailable(format!("cannot start the writer's thread: {e}")))?;
-        Ok(Self { ops, readers, clock: options.clock, rota: Arc::default() })
+        let looks = Arc::new(Looks::new(path));
+        Ok(Self { ops, readers, looks, clock: options.clock, rota: Arc::default() })
     }
 
     /// Waits until everything asked for is on the disk, checkpoints and lets go of the data directory. What is
     /// asked for afterwards is answered `Unavailable`.
     pub async fn close(&self) -> Result<(), Error> {
         self.readers.close().await;
+        self.looks.close().await;
         let (answer, done) = oneshot::channel();
         if self.ops.send(Op::Close(answer)).await.is_err() {
             return Ok(());

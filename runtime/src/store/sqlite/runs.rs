@@ -9,8 +9,8 @@ use triggerd_core::id::{EventId, RunId, TenantId};
 
 use super::decode::{self, RUN_COLUMNS};
 use super::open::Store;
-use super::rows;
 use super::tables::filter::dead;
+use super::{rows, segments};
 use crate::store::position::no_cursor;
 use crate::store::{Error, EventFilter, NewRun, Page, PageRequest, Run};
 
@@ -62,7 +62,7 @@ impl Store {
         let items = rows.iter().filter_map(|row| decode::sound(item(row))).collect::<Result<_, Error>>()?;
         let row = dead("count(*) AS n", tenant, filter).build().fetch_one(&mut *conn).await?;
         let cursor = last.filter(|_| more).map(|seq| format!("{seq:x}"));
-        Ok(Page { items, total: decode::unsigned(&row, "n")?, cursor })
+        Ok(Page { items, total: decode::unsigned(&row, "n")?, total_is_exact: true, cursor })
     }
 
     pub async fn drop_dead_letter(&self, tenant: &TenantId, id: RunId) -> Result<bool, Error> {
@@ -122,9 +122,9 @@ impl Store {
                 sqlx::query("UPDATE events SET run_count = run_count + ? WHERE seq = ?")
                     .bind(runs.len() as i64)
                     .bind(seq)
-                    .execute(conn)
+                    .execute(&mut *conn)
                     .await?;
-                Ok(())
+                segments::mark(conn, &[seq]).await
             })
         })
         .await

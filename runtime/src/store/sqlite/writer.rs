@@ -194,6 +194,7 @@ impl Writer {
         max_bytes: Option<u64>,
     ) -> Result<Self, Error> {
         super::claims::release_all(&mut conn).await?;
+        super::segments::forget_open(&mut conn).await?;
         if max_bytes.is_some() {
             limit_size(&mut conn, max_bytes).await?;
         }

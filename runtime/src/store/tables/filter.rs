@@ -32,21 +32,19 @@ pub(in crate::store) fn push(sql: &mut QueryBuilder<Db>, filter: &EventFilter) {
     if let Some(end) = filter.end {
         sql.push(" AND e.accepted_at < ").push_bind(end.as_millisecond());
     }
+    if let Some(status) = filter.status {
+        sql.push(status_is(status));
+    }
+}
+
+/// What a status asks of `events AS e`, after `AND`.
+pub(in crate::store) fn status_is(status: EventStatus) -> String {
     let any = |with: &str| format!("EXISTS (SELECT 1 FROM {RUNS_OF_E} AND {with})");
     let (failed, unfinished) = (any(FAILED), any(UNFINISHED));
-    match filter.status {
-        None => {}
-        Some(EventStatus::Unmatched) => {
-            sql.push(" AND e.run_count = 0");
-        }
-        Some(EventStatus::Failed) => {
-            sql.push(" AND e.run_count > 0 AND ").push(failed);
-        }
-        Some(EventStatus::Pending) => {
-            sql.push(" AND e.run_count > 0 AND ").push(unfinished).push(" AND NOT ").push(failed);
-        }
-        Some(EventStatus::Delivered) => {
-            sql.push(" AND e.run_count > 0 AND NOT ").push(unfinished).push(" AND NOT ").push(failed);
-        }
+    match status {
+        EventStatus::Unmatched => " AND e.run_count = 0".to_owned(),
+        EventStatus::Failed => format!(" AND e.run_count > 0 AND {failed}"),
+        EventStatus::Pending => format!(" AND e.run_count > 0 AND {unfinished} AND NOT {failed}"),
+        EventStatus::Delivered => format!(" AND e.run_count > 0 AND NOT {unfinished} AND NOT {failed}"),
     }
 }

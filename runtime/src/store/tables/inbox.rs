@@ -15,12 +15,13 @@ use triggerd_core::id::{EventId, TenantId};
 use super::decode::at_if_any;
 use super::dialect::{self, LISTED, RUNS_OF_E};
 use super::{Connection, Db, DbRow, Store, decode, filter, places};
-use crate::store::{Error, EventFilter, EventStatus, Page, PageRequest, Position, StoredEvent, TriggerEvents};
+use crate::store::{Error, EventFilter, EventStatus, Position, StoredEvent, TriggerEvents};
 
 /// Events that one slice of a scan looks at.
 const SLICE: i64 = 20_000;
-/// How long a page may look for its items, and then for their total.
+/// How long a page may look for its items, and then count all that there are.
 const SCAN_LIMIT: Duration = Duration::from_millis(400);
+const COUNT_LIMIT: Duration = Duration::from_millis(100);
 /// Ids that are asked for at once.
 const ASKED: usize = 500;
 /// Events that are looked at in one go for a trigger's, and those that are handed out of them.
@@ -39,15 +40,16 @@ impl Store {
         row.as_ref().map(decode_event).transpose()
     }
 
-    pub async fn events(
+    /// A page that only a scan can find, and where the next one begins.
+    pub(in crate::store) async fn scanned(
         &self,
         tenant: &TenantId,
         filter: &EventFilter,
-        page: &PageRequest,
-    ) -> Result<Page<StoredEvent>, Error> {
+        top: Position,
+        limit: usize,
+    ) -> Result<(Vec<StoredEvent>, Option<Position>), Error> {
         let mut conn = self.reader().await?;
-        let limit = page.limit.clamp(1, 1000) as usize;
-        let mut scan = Scan::from(Position::of_cursor(page.cursor.as_deref())?);
+        let mut scan = Scan::from(top, filter, SCAN_LIMIT);
         let mut rows = Vec::new();
         while rows.len() <= limit && scan.is_on() {
             let (top, low) = scan.next_slice(&mut conn, tenant).await?;
@@ -55,15 +57,32 @@ impl Store {
             sql.push(" ORDER BY e.accepted_at DESC, e.seq DESC LIMIT ").push_bind((limit + 1 - rows.len()) as i64);
             rows.extend(sql.build().fetch_all(&mut *conn).await?);
         }
-        let cursor = if rows.len() > limit {
+        let next = if rows.len() > limit {
             rows.truncate(limit);
-            rows.last().map(position).transpose()?.map(Position::cursor)
+            rows.last().map(position).transpose()?
         } else {
-            scan.rest().map(Position::cursor)
+            scan.rest()
         };
         let items = rows.iter().filter_map(|row| decode::sound(decode_event(row))).collect::<Result<_, _>>()?;
-        let total = count(&mut conn, tenant, filter).await?;
-        Ok(Page { items, total, cursor })
+        Ok((items, next))
+    }
+
+    /// How many events there are of this filter; with `false`, how many were found until time ran out.
+    pub(in crate::store) async fn count_scanned(
+        &self,
+        tenant: &TenantId,
+        filter: &EventFilter,
+    ) -> Result<(u64, bool), Error> {
+        let mut conn = self.reader().await?;
+        let mut total = 0;
+        let mut scan = Scan::from(Position::TOP, filter, COUNT_LIMIT);
+        while scan.is_on() {
+            let (top, low) = scan.next_slice(&mut conn, tenant).await?;
+            let row =
+                slice("count(*) AS n FROM events AS e", tenant, filter, top, low).build().fetch_one(&mut *conn).await?;
+            total += decode::unsigned(&row, "n")?;
+        }
+        Ok((total, scan.rest().is_none()))
     }
 
     pub async fn events_between(
@@ -160,22 +179,26 @@ impl Store {
 /// The way of a scan through the inbox index.
 struct Scan {
     top: Position,
+    /// Below this the filter lets nothing through.
+    bottom: Position,
     ends: Instant,
 }
 
 impl Scan {
-    fn from(top: Position) -> Self {
-        Self { top, ends: Instant::now() + SCAN_LIMIT }
+    fn from(top: Position, filter: &EventFilter, limit: Duration) -> Self {
+        let top = filter.end.map_or(top, |end| top.min(Position::before(end)));
+        let bottom = filter.start.map_or(Position::BOTTOM, Position::before);
+        Self { top, bottom, ends: Instant::now() + limit }
     }
 
     /// Whether there is more to look at, and time for it.
     fn is_on(&self) -> bool {
-        self.top != Position::BOTTOM && Instant::now() < self.ends
+        self.top > self.bottom && Instant::now() < self.ends
     }
 
     /// Where the scan stopped before it had looked at everything.
     fn rest(&self) -> Option<Position> {
-        (self.top != Position::BOTTOM).then_some(self.top)
+        (self.top > self.bottom).then_some(self.top)
     }
 
     /// The next slice: below the first position, down to and with the second.
@@ -205,24 +228,11 @@ fn slice(what: &str, tenant: &TenantId, filter: &EventFilter, top: Position, low
     sql
 }
 
-/// How many events there are of this filter; how many were found, where time runs out.
-async fn count(conn: &mut Connection, tenant: &TenantId, filter: &EventFilter) -> Result<u64, Error> {
-    let mut total = 0;
-    let mut scan = Scan::from(Position::TOP);
-    while scan.is_on() {
-        let (top, low) = scan.next_slice(conn, tenant).await?;
-        let row =
-            slice("count(*) AS n FROM events AS e", tenant, filter, top, low).build().fetch_one(&mut *conn).await?;
-        total += decode::unsigned(&row, "n")?;
-    }
-    Ok(total)
-}
-
-fn position(row: &DbRow) -> Result<Position, Error> {
+pub(in crate::store) fn position(row: &DbRow) -> Result<Position, Error> {
     Ok(Position { accepted_at: row.try_get("accepted_at")?, seq: row.try_get("seq")? })
 }
 
-fn decode_event(row: &DbRow) -> Result<StoredEvent, Error> {
+pub(in crate::store) fn decode_event(row: &DbRow) -> Result<StoredEvent, Error> {
     let status = match (row.try_get::<i64, _>("run_count")?, row.try_get::<Option<i64>, _>("worst")?) {
         (0, _) => EventStatus::Unmatched,
         (_, Some(2)) => EventStatus::Failed,

@@ -12,7 +12,7 @@ pub(in crate::store) mod decode;
 pub(in crate::store) mod filter;
 mod hot;
 pub(in crate::store) mod idempotency;
-mod inbox;
+pub(in crate::store) mod inbox;
 mod keys;
 mod quotas;
 mod replay;
