@@ -74,7 +74,7 @@ async fn rounds(store: &Store, what: &str) -> f64 {
                 let update = RunUpdate {
                     id: claimed.run.id,
                     epoch: claimed.run.epoch,
-                    progress: Arc::new(Progress { actions: Vec::new() }),
+                    progress: Arc::new(Progress::default()),
                     next: RunNext::Delivered,
                 };
                 let store = store.clone();

@@ -122,5 +122,10 @@ fn delivered(id: RunId) -> RunUpdate {
         first_of_round: 1,
         attempts: vec![attempt],
     };
-    RunUpdate { id, epoch: 1, progress: Arc::new(Progress { actions: vec![action] }), next: RunNext::Delivered }
+    RunUpdate {
+        id,
+        epoch: 1,
+        progress: Arc::new(Progress { actions: vec![action], rounds: Vec::new() }),
+        next: RunNext::Delivered,
+    }
 }

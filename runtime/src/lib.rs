@@ -49,6 +49,7 @@ pub mod subscriptions;
 pub mod sweep;
 pub mod syncs;
 pub mod telemetry;
+pub mod timeline;
 pub mod trial;
 pub mod turns;
 pub mod usage;

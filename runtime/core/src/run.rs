@@ -51,7 +51,25 @@ pub enum ActionState {
 pub struct Progress {
     /// One for each action that was begun or skipped, in order; a fallback's follow the action they replace.
     pub actions: Vec<ActionProgress>,
+    /// How it ended before each replay, oldest first; the latest of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rounds: Vec<Round>,
 }
+
+/// A run's end that a replay took back.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Round {
+    /// When it had ended.
+    pub ended_at: Timestamp,
+    /// Why it was a dead letter; it was delivered without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_code: Option<String>,
+    /// When it was asked for again.
+    pub replayed_at: Timestamp,
+}
+
+/// Ends that are remembered of a run that is replayed again and again.
+const ROUNDS: usize = 20;
 
 /// What is known of one action.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -146,9 +164,14 @@ pub enum AttemptOutcome {
 }
 
 impl Progress {
-    /// The same actions, to be done again: what a replay begins with. Attempts and delivery ids are kept;
-    /// with `everything` delivered actions are done again too, else only from the first one that failed.
-    pub fn reset(&mut self, everything: bool) {
+    /// The same actions, to be done again after this end: what a replay begins with. Attempts and delivery ids are kept; of a
+    /// run that was delivered all actions are done again, of a dead letter only from the first one that failed.
+    pub fn reset(&mut self, ended: Round) {
+        let everything = ended.error_code.is_none();
+        if self.rounds.len() == ROUNDS {
+            self.rounds.remove(0);
+        }
+        self.rounds.push(ended);
         for action in &mut self.actions {
             let ended_well = matches!(action.status, ActionState::Delivered | ActionState::Skipped);
             if everything || !ended_well {

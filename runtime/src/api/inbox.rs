@@ -13,14 +13,14 @@ use utoipa::OpenApi;
 use super::Router;
 use super::params::{FILTERS, PAGING, Params, page_error};
 use super::problem::{Answer, ApiError, Problem};
-use super::views::{EventDetails, EventView, RunView};
+use super::views::{EventDetails, EventView, MomentView, RunView};
 use crate::access::Caller;
 use crate::app::App;
-use crate::not_matched;
+use crate::{not_matched, timeline};
 
 /// The OpenAPI fragment.
 #[derive(OpenApi)]
-#[openapi(paths(list, show), components(schemas(InboxPage, EventView, RunView)))]
+#[openapi(paths(list, show), components(schemas(InboxPage, EventView, RunView, MomentView)))]
 pub struct Doc;
 
 /// The routes.
@@ -74,24 +74,29 @@ async fn list(State(app): State<Arc<App>>, caller: Caller, RawQuery(query): RawQ
 
 /// Show an event with its runs
 ///
-/// `not_matched` explains why triggers of the event's table or type did not match.
+/// `not_matched` explains why triggers and subscriptions of the event's table or type did not match; `timeline` tells what
+/// happened, in order: `MomentView`.
 #[utoipa::path(
     get,
     path = "/api/v1/events/{id}",
     tag = "events",
     params(("id" = String, Path, description = "The event's id")),
-    responses((status = 200, description = "The event, `runs` and `not_matched`", body = Object), (status = 404, body = Problem))
+    responses((status = 200, description = "The event, `runs`, `not_matched` and `timeline`", body = Object), (status = 404, body = Problem))
 )]
 async fn show(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> Answer<Json<Value>> {
     let id = event_id(&id)?;
     let stored = app.store.event(&caller.tenant, id).await?.ok_or_else(absent)?;
     let runs = app.store.runs_of(&caller.tenant, id).await?;
+    let stored = stored.with(&runs);
     let not_matched = not_matched::of(&app, &stored.event, &runs).await?;
+    let timeline: Vec<MomentView> = timeline::of(&stored.event, &runs).into_iter().map(MomentView::from).collect();
     let runs: Vec<RunView> = runs.into_iter().map(RunView::from).collect();
     let parts = [
         to_value(&EventView::from(&stored))?,
         to_value(&EventDetails::from(&*stored.event))?,
-        serde_json::json!({"runs": to_value(&runs)?, "not_matched": to_value(&not_matched)?}),
+        serde_json::json!({
+            "runs": to_value(&runs)?, "not_matched": to_value(&not_matched)?, "timeline": to_value(&timeline)?,
+        }),
     ];
     let members = parts.into_iter().filter_map(|part| match part {
         Value::Object(members) => Some(members),

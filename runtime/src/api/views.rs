@@ -8,6 +8,7 @@ use triggerd_core::run::{ActionProgress, ActionState, Attempt, AttemptOutcome, R
 
 use super::instant::Instant;
 use crate::store::{EventStatus, Run, StoredEvent};
+use crate::timeline::Moment;
 
 /// An event in a list.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -55,6 +56,38 @@ pub struct EventDetails {
     /// The events that led to it, oldest first.
     #[schema(value_type = Vec<String>)]
     pub causation: Vec<EventId>,
+}
+
+/// Something that happened to an event.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct MomentView {
+    /// When.
+    pub timestamp: Instant,
+    /// `accepted`; of a run `started`, `attempt`, `delivered`, `dead_lettered` or `replayed`.
+    pub what: &'static str,
+    /// The run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uuid")]
+    pub run_id: Option<RunId>,
+    /// The run's trigger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<String>,
+    /// The action that was tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    /// The try's number, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// How long it took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+    /// How it ended: `delivered`, `retry`, `failed` or `lost`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub outcome: Option<AttemptOutcome>,
+    /// Why it failed, or why the run became a dead letter: a stable code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_code: Option<String>,
 }
 
 /// A run.
@@ -144,6 +177,24 @@ impl From<&StoredEvent> for EventView {
             timestamp: event.accepted_at.into(),
             delivery_attempts: stored.delivery_attempts,
             last_delivery_timestamp: stored.last_delivery.map(Instant),
+        }
+    }
+}
+
+impl From<Moment> for MomentView {
+    fn from(moment: Moment) -> Self {
+        let (run_id, trigger) = moment.run.unzip();
+        let tried = moment.tried.as_ref();
+        Self {
+            timestamp: moment.at.into(),
+            what: moment.what.as_str(),
+            run_id,
+            trigger: trigger.map(|tag| tag.to_string()),
+            attempt: tried.map(|tried| tried.attempt),
+            duration_ms: tried.map(|tried| tried.duration_ms),
+            outcome: tried.map(|tried| tried.outcome),
+            action: moment.tried.map(|tried| tried.action),
+            error_code: moment.error_code,
         }
     }
 }

@@ -216,6 +216,28 @@ pub struct StoredEvent {
     pub last_delivery: Option<Timestamp>,
 }
 
+impl StoredEvent {
+    /// What became of it by these runs of it, which were read after it: what is shown together is to fit together.
+    #[must_use]
+    pub fn with(self, runs: &[Run]) -> Self {
+        let any = |states: &[RunState]| runs.iter().any(|run| states.contains(&run.state));
+        let status = match self.status {
+            EventStatus::Unmatched if runs.is_empty() => EventStatus::Unmatched,
+            _ if any(&[RunState::Failed]) => EventStatus::Failed,
+            _ if any(&[RunState::Pending, RunState::Running]) => EventStatus::Pending,
+            _ => EventStatus::Delivered,
+        };
+        let tallies: Vec<_> = runs.iter().map(|run| rows::tally(&run.progress)).collect();
+        let last = tallies.iter().filter_map(|(_, last)| *last).max();
+        Self {
+            status,
+            delivery_attempts: tallies.iter().map(|(attempts, _)| attempts.unsigned_abs()).sum(),
+            last_delivery: last.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+            ..self
+        }
+    }
+}
+
 /// What became of an event.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -112,7 +112,7 @@ impl UpdateRow {
 }
 
 /// How many attempts there were, and when the last of them ended.
-fn tally(progress: &Progress) -> (i64, Option<i64>) {
+pub(super) fn tally(progress: &Progress) -> (i64, Option<i64>) {
     let ended = |a: &triggerd_core::run::Attempt| {
         a.started_at.as_millisecond().saturating_add(i64::try_from(a.duration_ms).unwrap_or(i64::MAX))
     };

@@ -48,6 +48,8 @@ macro_rules! promises {
                 many_triggers_are_changed_at_once_and_read_in_pages
                 each_upload_of_a_component_is_a_version
                 resources_are_put_read_and_deleted;
+            statuses:
+                a_status_follows_from_the_runs_whatever_is_done_to_them;
             small:
                 component_state_compares_sets_and_expires
                 of_many_that_compare_and_set_one_wins

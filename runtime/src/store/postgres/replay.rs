@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row as _};
 use triggerd_core::id::{EventId, RunId, TenantId};
-use triggerd_core::run::Progress;
+use triggerd_core::run::{Progress, Round};
 use uuid::Uuid;
 
 use super::decode::{self, RUN_COLUMNS};
@@ -15,7 +15,7 @@ use super::{Store, lanes, text};
 use crate::store::{Error, Run};
 
 /// What [`reset`] needs of a run.
-const NEEDED: &str = "r.id, r.tenant, r.trigger, r.ordering_key, r.state, r.progress";
+const NEEDED: &str = "r.id, r.tenant, r.trigger, r.ordering_key, r.finished_at, r.error_code, r.progress";
 
 impl Store {
     pub async fn replay_run(&self, tenant: &TenantId, id: RunId, now: Timestamp) -> Result<Option<Run>, Error> {
@@ -85,7 +85,11 @@ async fn reset(conn: &mut PgConnection, runs: &[PgRow], due: i64) -> Result<u64,
         let text: &str = row.try_get("progress")?;
         let mut progress: Progress =
             serde_json::from_str(text).map_err(|e| decode::damaged("run", format!("{id}: progress: {e}")))?;
-        progress.reset(row.try_get::<i16, _>("state")? == 2);
+        progress.reset(Round {
+            ended_at: decode::at(row, "finished_at")?,
+            error_code: row.try_get("error_code")?,
+            replayed_at: decode::instant(due)?,
+        });
         progresses.push(serde_json::to_string(&progress).map_err(|e| decode::damaged("run", format!("{id}: {e}")))?);
         let key: Option<String> = row.try_get("ordering_key")?;
         let tenant = decode::tenant(row)?;

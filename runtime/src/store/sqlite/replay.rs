@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Row};
 use triggerd_core::id::{EventId, RunId, TenantId};
-use triggerd_core::run::Progress;
+use triggerd_core::run::{Progress, Round};
 
 use super::decode::{self, RUN_COLUMNS};
 use super::open::Store;
@@ -18,7 +18,7 @@ impl Store {
         self.write(move |conn| {
             Box::pin(async move {
                 let found = sqlx::query(
-                    "SELECT seq, state, progress FROM runs WHERE id = ? AND tenant = ? AND state IN ('delivered', 'failed')",
+                    "SELECT seq, finished_at, error_code, progress FROM runs WHERE id = ? AND tenant = ? AND state IN ('delivered', 'failed')",
                 )
                 .bind(id.as_bytes().as_slice())
                 .bind(tenant.as_str())
@@ -42,7 +42,7 @@ impl Store {
         self.write(move |conn| {
             Box::pin(async move {
                 let found = sqlx::query(
-                    "SELECT r.seq, r.state, r.progress FROM events AS e CROSS JOIN runs AS r \
+                    "SELECT r.seq, r.finished_at, r.error_code, r.progress FROM events AS e CROSS JOIN runs AS r \
                      ON r.seq BETWEEN e.seq << 18 AND (e.seq << 18) | 262143 \
                      WHERE e.id = ? AND e.tenant = ? AND r.state IN ('delivered', 'failed')",
                 )
@@ -65,7 +65,7 @@ pub(super) async fn replay_slice(
     now: i64,
 ) -> Result<u64, Error> {
     let found = sqlx::query(
-        "SELECT r.seq, r.state, r.progress FROM json_each(?) AS e CROSS JOIN runs AS r \
+        "SELECT r.seq, r.finished_at, r.error_code, r.progress FROM json_each(?) AS e CROSS JOIN runs AS r \
          ON r.seq BETWEEN e.value << 18 AND (e.value << 18) | 262143 \
          WHERE r.state IN ('delivered', 'failed') AND r.trigger = coalesce(?, r.trigger)",
     )
@@ -76,14 +76,18 @@ pub(super) async fn replay_slice(
     reset(conn, &found, now).await
 }
 
-/// Makes these ended runs (`seq`, `state`, `progress`) pending.
+/// Makes these ended runs (`seq`, `finished_at`, `error_code`, `progress`) pending.
 async fn reset(conn: &mut SqliteConnection, runs: &[sqlx::sqlite::SqliteRow], now: i64) -> Result<u64, Error> {
     for row in runs {
         let seq: i64 = row.try_get("seq")?;
         let text: &str = row.try_get("progress")?;
         let mut progress: Progress =
             serde_json::from_str(text).map_err(|e| decode::damaged("run", format!("number {seq}: progress: {e}")))?;
-        progress.reset(row.try_get::<&str, _>("state")? == "delivered");
+        progress.reset(Round {
+            ended_at: decode::at(row, "finished_at")?,
+            error_code: row.try_get("error_code")?,
+            replayed_at: decode::instant(now)?,
+        });
         let text =
             serde_json::to_string(&progress).map_err(|e| decode::damaged("run", format!("number {seq}: {e}")))?;
         sqlx::query(

@@ -149,6 +149,7 @@ pub fn progress(id: RunId, attempts: u32, status: ActionState) -> Arc<Progress> 
         response: None,
     };
     Arc::new(Progress {
+        rounds: Vec::new(),
         actions: vec![ActionProgress {
             effect: None,
             name: "send".to_owned(),

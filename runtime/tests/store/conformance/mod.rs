@@ -6,4 +6,5 @@ pub mod events;
 pub mod fixtures;
 pub mod runs;
 pub mod small;
+pub mod statuses;
 pub mod syncs;
