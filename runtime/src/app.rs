@@ -20,7 +20,7 @@ use crate::components::Components;
 use crate::config::{self, Config};
 use crate::definitions::Definitions;
 use crate::dispatch::{self, Caps, Dispatch, Lane};
-use crate::feed::Feed;
+use crate::feed::{self, Feed};
 use crate::follow::{self, Freshness};
 use crate::installed;
 use crate::intake;
@@ -159,7 +159,7 @@ impl App {
         let freshness = Freshness::new(&clock);
         Ok(Arc::new(Self {
             config,
-            clock,
+            clock: clock.clone(),
             store,
             access,
             definitions,
@@ -167,7 +167,7 @@ impl App {
             registry,
             services,
             dispatch,
-            feed: Feed::default(),
+            feed: Feed::new(clock, freshness.origin().to_owned()),
             freshness,
             _data_dir: data_dir,
             sources: Sources::default(),
@@ -186,10 +186,11 @@ impl App {
         let ended = CancellationToken::new();
         tokio::spawn(sweep::tend_leases(self.clone(), ended.clone()));
         tasks.spawn(sweep::retire(self.clone(), stop.clone()));
+        tasks.spawn(sweep::index_events(self.clone(), stop.clone()));
+        tasks.spawn(feed::tend(self.clone(), stop.clone()));
         tasks.spawn(audit::keep(self.clone(), stop.clone()));
         tasks.spawn(quotas::keep(self.clone(), stop.clone()));
         tasks.spawn(quotas::count_events(self.clone(), stop.clone()));
-        tasks.spawn(sweep::index_events(self.clone(), stop.clone()));
         tasks.spawn(sources::supervise(self.clone(), stop.clone()));
         if self.store.is_shared() {
             tasks.spawn(follow::follow(self.clone(), stop.clone()));

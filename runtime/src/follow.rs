@@ -135,6 +135,10 @@ async fn apply(app: &Arc<App>, change: &Change) -> Result<(), store::Error> {
             }
             Ok(())
         }
+        ChangeKind::Listener => {
+            app.feed.heard(tenant, key);
+            Ok(())
+        }
         ChangeKind::Source => app.sources.refresh(app, tenant, key).await,
         ChangeKind::Key => app.access.refresh_key(tenant, key).await,
         ChangeKind::Resource => {

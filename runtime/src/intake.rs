@@ -12,6 +12,7 @@ use triggerd_core::plan;
 use crate::app::App;
 use crate::carried_on::CarriedOn;
 use crate::dispatch::{Job, Waiter};
+use crate::feed::FeedStatus;
 use crate::spans;
 use crate::store::{self, Append, AppendOutcome, Idempotency, NewRun};
 
@@ -146,7 +147,8 @@ fn settle(app: &Arc<App>, entry: Prepared, outcome: AppendOutcome) -> Receipt {
         app.dispatch.withdraw(&jobs);
         return Receipt { event, runs: Vec::new(), replayed: Some(first), wait: Waiter::nothing() };
     }
-    let (outcome, status) = if runs.is_empty() { ("unmatched", "unmatched") } else { ("matched", "accepted") };
+    let (outcome, status) =
+        if runs.is_empty() { ("unmatched", FeedStatus::Unmatched) } else { ("matched", FeedStatus::Accepted) };
     metrics::counter!("triggerd_events_total", "outcome" => outcome).increment(1);
     app.feed.tell(&event, None, status, event.accepted_at);
     app.dispatch.start(app, jobs);

@@ -1,10 +1,8 @@
 //! The inbox: what came in, what became of it, and why other triggers did not match.
 
-use futures_util::StreamExt as _;
-use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, Receiver, Reply, call, change, fast, free_port, home, on};
+use crate::harness::{Listener, Receiver, Reply, call, change, fast, free_port, home, on};
 
 fn types(page: &Value) -> Vec<String> {
     page["events"].as_array().unwrap().iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect()
@@ -202,27 +200,48 @@ async fn a_listener_is_told_of_events_and_of_what_becomes_of_them() {
     let mut failing = call("c", &format!("http://127.0.0.1:{}/closed", free_port()));
     failing["retry"] = fast(1);
     home.trigger(on("told", "told", json!([failing]))).await;
-    let response = home.request(Method::GET, "/api/v1/events/stream").send().await.unwrap();
-    assert_eq!(response.status(), 200);
-    assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/event-stream"));
-    let mut chunks = response.bytes_stream();
+    let mut listener = Listener::at(&home, "").await;
     other.event("told", json!({})).await;
     let id = home.event("told", json!({})).await;
-    let listening = async {
-        let (mut text, mut items) = (String::new(), Vec::<Value>::new());
-        while !items.iter().any(|item| item["status"] == "failed") {
-            text.push_str(std::str::from_utf8(&chunks.next().await.unwrap().unwrap()).unwrap());
-            items = text
-                .lines()
-                .filter_map(|line| line.strip_prefix("data:"))
-                .filter_map(|data| serde_json::from_str(data.trim()).ok())
-                .collect();
-        }
-        items
-    };
-    let items = tokio::time::timeout(PATIENCE, listening).await.expect("the stream tells of the run's end");
+    listener.until(|item| item["status"] == "failed").await;
+    let items = listener.items;
     assert!(items.iter().all(|item| item["event_id"] == id), "nothing of another tenant: {items:?}");
     assert_eq!(items[0]["status"], "accepted", "{items:?}");
     let last = items.last().unwrap();
     assert_eq!((&last["status"], &last["trigger"], &last["type"]), (&json!("failed"), &json!("told"), &json!("told")));
+}
+
+#[tokio::test]
+async fn a_listener_that_comes_back_gets_what_happened_meanwhile_and_nothing_twice() {
+    let home = home().await;
+    let mut listener = Listener::at(&home, "?event_type=back").await;
+    let first = home.event("back", json!({})).await;
+    home.event("else", json!({})).await;
+    listener.until(|item| item["event_id"] == first.as_str()).await;
+    let last_id = listener.last_id.clone();
+    drop(listener);
+    let second = home.event("back", json!({})).await;
+    let mut listener = Listener::after(&home, "?event_type=back", &last_id).await;
+    let third = home.event("back", json!({})).await;
+    listener.until(|item| item["event_id"] == third.as_str()).await;
+    let told: Vec<&str> = listener.items.iter().map(|item| item["event_id"].as_str().unwrap()).collect();
+    assert_eq!(told, [&second, &third]);
+    let mut late = Listener::after(&home, "", "elsewhere.1.1000").await;
+    late.until(|item| item["missed"] == true).await;
+}
+
+#[tokio::test]
+async fn a_listener_is_told_of_what_its_filters_let_through() {
+    let home = home().await;
+    let mut by_source = Listener::at(&home, "?source=web&status=unmatched").await;
+    let mut by_table = Listener::at(&home, "?table=leads").await;
+    home.accept(json!({"type": "f.a", "source": "app", "payload": {}})).await;
+    let web = home.accept(json!({"type": "f.b", "source": "web", "payload": {}})).await;
+    let row = home.accept(change("insert", "leads", json!({"id": 1}), Value::Null)).await;
+    by_source.until(|item| item["event_id"] == web.as_str()).await;
+    by_table.until(|item| item["event_id"] == row.as_str()).await;
+    assert_eq!((by_source.items.len(), by_table.items.len()), (1, 1));
+    for wrong in ["status=done", "colour=red", "limit=1"] {
+        home.get(&format!("/api/v1/events/stream?{wrong}")).await.problem(400);
+    }
 }

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::sql_server::Database;
-use crate::harness::{Receiver, Reply, Seen, Server, Settings, call, eventually, on, signal, store};
+use crate::harness::{Listener, Receiver, Reply, Seen, Server, Settings, call, eventually, on, signal, store};
 
 /// How long a node that is not heard of keeps its runs.
 const LEASE: Duration = Duration::from_secs(4);
@@ -517,4 +517,32 @@ async fn an_emptied_table_waits_for_rows_that_other_nodes_look_after() {
     receiver.release(1);
     comparing.await.unwrap().expect(200);
     receiver.wait_for("/gone/1", 1).await;
+}
+
+#[tokio::test]
+async fn who_listens_at_one_node_is_told_of_what_happens_on_another() {
+    let [one, other] = nodes();
+    let receiver = Receiver::start().await;
+    other.api().trigger(on("t", "told", json!([call("c", &receiver.url("/told"))]))).await;
+    let mut listener = Listener::at(&one.api(), "").await;
+    // At once, and once everybody knows of the listener.
+    let first = other.api().event("early", json!({})).await;
+    let item = listener.until(|item| item["event_id"] == first.as_str()).await;
+    assert_eq!((&item["status"], &item["type"]), (&json!("unmatched"), &json!("early")));
+    let id = other.api().event("told", json!({})).await;
+    let told = listener.until(|item| item["event_id"] == id.as_str() && item["status"] == "delivered").await;
+    assert_eq!(told["trigger"], "t");
+    let own = one.api().event("own", json!({})).await;
+    listener.until(|item| item["event_id"] == own.as_str()).await;
+    // Nobody else's.
+    other.api().post("/api/v1/tenants", json!({"id": "stranger"})).await.expect(201);
+    other.api().in_tenant("stranger").event("secret", json!({})).await;
+    let last = other.api().event("last", json!({})).await;
+    listener.until(|item| item["event_id"] == last.as_str()).await;
+    assert!(listener.items.iter().all(|item| item["type"] != "secret"));
+    let seen =
+        |id: &str| listener.items.iter().filter(|item| item["event_id"] == id && item["run_id"].is_null()).count();
+    for id in [&first, &id, &own, &last] {
+        assert_eq!(seen(id), 1, "once: {:#?}", listener.items);
+    }
 }

@@ -41,6 +41,7 @@ use triggerd_core::plan::PlannedRun;
 use triggerd_core::run::Progress;
 
 use crate::app::App;
+use crate::feed::FeedStatus;
 use crate::spans;
 use crate::store::{NewRun, RunNext};
 
@@ -295,16 +296,16 @@ impl Dispatch {
             RunNext::Hold(_) => return,
             RunNext::Release { due, .. } => {
                 self.look_by(*due);
-                "pending"
+                FeedStatus::Pending
             }
-            RunNext::Delivered => "delivered",
+            RunNext::Delivered => FeedStatus::Delivered,
             RunNext::Failed { code, .. } => {
                 tracing::warn!(
                     run.id = %job.run, trigger = %job.trigger.tag, code,
                     "Dead-lettered run {} of trigger {} with {code}", job.run, job.trigger.tag
                 );
                 metrics::counter!("triggerd_dead_letters_total", "code" => code.clone()).increment(1);
-                "failed"
+                FeedStatus::Failed
             }
         };
         app.feed.tell(&job.event, Some((job.run, &job.trigger.tag)), status, app.clock.now());

@@ -11,10 +11,10 @@ use triggerd_core::sync::Side;
 use uuid::Uuid;
 
 use super::{
-    AuditEntry, AuditFilter, AuditOutcome, ChangeKind, Changes, Claimed, Error, EventFilter, Idempotency, NewRun, Page,
-    PageRequest, PutOutcome, Resealed, RowDigest, Run, StateValue, StoredComponent, StoredEvent, StoredKey,
-    StoredResource, StoredTenant, StoredTrigger, SyncConflict, SyncOverflow, SyncRow, SyncSettled, TopicMessage,
-    TriggerChange, TriggerEvents, postgres, sqlite,
+    AuditEntry, AuditFilter, AuditOutcome, ChangeKind, Changes, Claimed, Error, EventFilter, FeedCursor, Idempotency,
+    NewRun, Page, PageRequest, PutOutcome, Resealed, RowDigest, Run, StateValue, StoredComponent, StoredEvent,
+    StoredKey, StoredResource, StoredTenant, StoredTrigger, SyncConflict, SyncOverflow, SyncRow, SyncSettled,
+    TopicMessage, TriggerChange, TriggerEvents, postgres, sqlite,
 };
 
 /// What is kept. Cheap to clone. Its last clone's end closes it; [`Store::close`] also waits for that.
@@ -61,6 +61,17 @@ calls! {
 
     /// What other nodes have changed since this was last asked: definitions, resources, tenants, keys.
     fn changes() -> Changes;
+
+    // The feed between nodes
+
+    /// Puts a parcel for the other nodes.
+    fn feed_put(origin: &str, parcel: &str) -> ();
+
+    /// Behind everything that there is by now.
+    fn feed_end() -> FeedCursor;
+
+    /// Others' parcels behind a place, which moves on; called again soon, as they are kept for a minute only.
+    fn feed_get(origin: &str, cursor: &mut FeedCursor) -> Vec<String>;
 
     // Events
 

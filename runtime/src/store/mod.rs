@@ -312,7 +312,13 @@ pub enum ChangeKind {
     Destination,
     /// What a node asks the one that captures, or is answered: nothing that is kept.
     Capture,
+    /// Somebody listens to a tenant's events at the node that is named: nothing that is kept.
+    Listener,
 }
+
+/// Up to where the parcels of each other node have been fetched.
+#[derive(Clone, Default, PartialEq, Debug)]
+pub struct FeedCursor(pub(in crate::store) std::collections::HashMap<String, i64>);
 
 /// Something that another node has changed.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

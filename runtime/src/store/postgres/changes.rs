@@ -104,7 +104,7 @@ impl Store {
     }
 }
 
-const NAMES: [(ChangeKind, &str); 8] = [
+const NAMES: [(ChangeKind, &str); 9] = [
     (ChangeKind::Trigger, "trigger"),
     (ChangeKind::Component, "component"),
     (ChangeKind::Resource, "resource"),
@@ -113,6 +113,7 @@ const NAMES: [(ChangeKind, &str); 8] = [
     (ChangeKind::Source, "source"),
     (ChangeKind::Destination, "destination"),
     (ChangeKind::Capture, "capture"),
+    (ChangeKind::Listener, "listener"),
 ];
 
 fn name(kind: ChangeKind) -> &'static str {

@@ -17,6 +17,7 @@ mod dialect;
 mod durability;
 mod events;
 pub(super) mod fault;
+mod feed;
 mod group;
 mod held;
 pub(super) mod holds;

@@ -20,7 +20,7 @@ use super::{migrate, tables};
 use crate::clock::Clock;
 use crate::seeded::Fault;
 use crate::store::rota::Rota;
-use crate::store::{AuditEntry, ChangeKind, Changes, Error, Options, Witness, lock};
+use crate::store::{AuditEntry, ChangeKind, Changes, Error, FeedCursor, Options, Witness, lock};
 
 /// How many operations wait before callers do: a second's worth, so that memory stays bounded.
 const QUEUE: usize = 8192;
@@ -104,6 +104,21 @@ impl Store {
     /// There is nobody to tell.
     pub async fn tell_others(&self, _: ChangeKind, _: &TenantId, _: &str) -> Result<(), Error> {
         Ok(())
+    }
+
+    /// There is nobody to hand anything to.
+    pub async fn feed_put(&self, _: &str, _: &str) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Nobody puts anything.
+    pub async fn feed_end(&self) -> Result<FeedCursor, Error> {
+        Ok(FeedCursor::default())
+    }
+
+    /// Nobody has put anything.
+    pub async fn feed_get(&self, _: &str, _: &mut FeedCursor) -> Result<Vec<String>, Error> {
+        Ok(Vec::new())
     }
 
     /// There are no other nodes.
