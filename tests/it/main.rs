@@ -50,6 +50,7 @@ mod pooled;
 mod quotas;
 mod rates;
 mod records;
+mod replay_preview;
 mod resources_in_use;
 mod retries;
 mod rotation;

@@ -108,10 +108,13 @@ pub struct Replay {
     /// Replay by filter without asking again.
     #[arg(long)]
     yes: bool,
+    /// Only say what would be done.
+    #[arg(long, conflicts_with_all = ["id", "yes"])]
+    dry_run: bool,
 }
 
 impl Filter {
-    fn query(&self) -> Vec<(&'static str, String)> {
+    pub(super) fn query(&self) -> Vec<(&'static str, String)> {
         let fields = [
             ("event_type", &self.event_type),
             ("status", &self.status),
@@ -320,10 +323,10 @@ impl Replay {
             None => {
                 let query = self.filter.query();
                 if !self.yes {
-                    let mut count = query.clone();
-                    count.push(("limit", "1".into()));
-                    let page = client.get("/api/v1/inbox", &count).await?;
-                    bail!("this would replay {} events; say so with --yes", text_at(&page, "total"));
+                    let mut asked = query.clone();
+                    asked.push(("dry_run", "true".into()));
+                    let request = client.request(Method::POST, "/api/v1/replay").query(&asked);
+                    return told(self.dry_run, output, &client.expect(request).await?);
                 }
                 client.request(Method::POST, "/api/v1/replay").query(&query)
             }
@@ -332,6 +335,29 @@ impl Replay {
         output.done(&format!("{} runs are done again", text_at(&answer, "runs")), &answer);
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What a replay would do. Whoever did not ask for that has forgotten to say that it is meant.
+fn told(is_asked: bool, output: Output, preview: &Value) -> anyhow::Result<ExitCode> {
+    let more = if preview["is_complete"] == true { "" } else { " and more" };
+    let sum =
+        format!("this would replay {} runs of {} events{more}", text_at(preview, "runs"), text_at(preview, "events"));
+    if !is_asked {
+        bail!("{sum}; say so with --yes, or look at it with --dry-run");
+    }
+    if output.json {
+        output.value(preview);
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{sum}");
+    for action in preview["actions"].as_array().into_iter().flatten() {
+        let (trigger, name) = (text_at(action, "trigger"), text_at(action, "name"));
+        println!("  {}  {trigger} {name} [{}]", text_at(action, "count"), text_at(action, "type"));
+    }
+    for event in preview["samples"].as_array().into_iter().flatten() {
+        println!("  {}  {}  {}", text_at(event, "event_id"), text_at(event, "type"), text_at(event, "status"));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn read_text(file: &PathBuf) -> anyhow::Result<String> {

@@ -175,6 +175,12 @@ impl Feed {
         (Listener { feed: self.clone(), tenant: tenant.clone(), live, before }, is_whole)
     }
 
+    /// Whether anybody wants to know.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.0.is_on.load(Ordering::Relaxed)
+    }
+
     /// Tells of an event, or of a run of it. Costs nothing where nobody listens.
     pub fn tell(&self, event: &Event, run: Option<(RunId, &str)>, status: FeedStatus, timestamp: Timestamp) {
         let inner = &self.0;

@@ -81,6 +81,9 @@ calls! {
     /// The inbox: newest first.
     fn events(tenant: &TenantId, filter: &EventFilter, page: &PageRequest) -> Page<StoredEvent>;
 
+    /// The same without counting all that there are: the events, and where the next page begins.
+    fn events_listed(tenant: &TenantId, filter: &EventFilter, page: &PageRequest) -> (Vec<StoredEvent>, Option<String>);
+
     /// Brings what the inbox finds events by up to date, one step: called again as long as it answers `true`, and now and then.
     fn index_events() -> bool;
 

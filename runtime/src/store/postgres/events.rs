@@ -15,10 +15,20 @@ impl Store {
         filter: &EventFilter,
         page: &PageRequest,
     ) -> Result<Page<StoredEvent>, Error> {
+        let (items, cursor) = self.events_listed(tenant, filter, page).await?;
+        let (total, total_is_exact) = self.count_scanned(tenant, filter).await?;
+        Ok(Page { items, total, total_is_exact, cursor })
+    }
+
+    pub async fn events_listed(
+        &self,
+        tenant: &TenantId,
+        filter: &EventFilter,
+        page: &PageRequest,
+    ) -> Result<(Vec<StoredEvent>, Option<String>), Error> {
         let top = Position::of_cursor(page.cursor.as_deref())?;
         let (items, next) = self.scanned(tenant, filter, top, page.limit.clamp(1, 1000) as usize).await?;
-        let (total, total_is_exact) = self.count_scanned(tenant, filter).await?;
-        Ok(Page { items, total, total_is_exact, cursor: next.map(Position::cursor) })
+        Ok((items, next.map(Position::cursor)))
     }
 
     /// The inbox's index is all that there is.

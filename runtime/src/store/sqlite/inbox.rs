@@ -28,9 +28,23 @@ impl Store {
         filter: &EventFilter,
         page: &PageRequest,
     ) -> Result<Page<StoredEvent>, Error> {
+        let counted = self.counted(tenant, filter).await?;
+        let (items, cursor) = self.events_listed(tenant, filter, page).await?;
+        let (total, total_is_exact) = match counted {
+            Some(counted) => counted,
+            None => self.count_scanned(tenant, filter).await?,
+        };
+        Ok(Page { items, total, total_is_exact, cursor })
+    }
+
+    pub async fn events_listed(
+        &self,
+        tenant: &TenantId,
+        filter: &EventFilter,
+        page: &PageRequest,
+    ) -> Result<(Vec<StoredEvent>, Option<String>), Error> {
         let top = Position::of_cursor(page.cursor.as_deref())?;
         let limit = page.limit.clamp(1, 1000) as usize;
-        let counted = self.counted(tenant, filter).await?;
         let is_selective =
             filter.event_type.is_some() || filter.source.is_some() || filter.table.is_some() || filter.status.is_some();
         let found = if is_selective { self.found(tenant, filter, top, limit + 1).await? } else { None };
@@ -42,11 +56,7 @@ impl Store {
                 (self.at(&places).await?, more.or(rest))
             }
         };
-        let (total, total_is_exact) = match counted {
-            Some(counted) => counted,
-            None => self.count_scanned(tenant, filter).await?,
-        };
-        Ok(Page { items, total, total_is_exact, cursor: cursor.map(Position::cursor) })
+        Ok((items, cursor.map(Position::cursor)))
     }
 
     async fn found(

@@ -2,13 +2,19 @@
 //!
 //! An event that no trigger matched when it came is matched anew: what was missing may be there by now.
 
+mod preview;
+
 use std::sync::Arc;
 
 use triggerd_core::event::Event;
 use triggerd_core::id::{EventId, RunId, TenantId};
 use triggerd_core::plan;
+use triggerd_core::run::RunState;
+
+pub use preview::{Preview, PreviewedEvent, PreviewedRun, Replayed, preview};
 
 use crate::app::App;
+use crate::feed::FeedStatus;
 use crate::store::{self, EventFilter, EventStatus, NewRun, PageRequest, Run};
 
 /// Unmatched events looked at in one step.
@@ -19,8 +25,23 @@ pub async fn run(app: &App, tenant: &TenantId, id: RunId) -> Result<Option<Run>,
     let run = app.store.replay_run(tenant, id, app.clock.now()).await?;
     if let Some(run) = &run {
         app.dispatch.replayed(app, tenant, &run.trigger, run.ordering_key.as_deref());
+        tell(app, tenant, run.event_id).await?;
     }
     Ok(run)
+}
+
+/// Tells those who listen that an event's runs wait again.
+async fn tell(app: &App, tenant: &TenantId, id: EventId) -> Result<(), store::Error> {
+    if !app.feed.is_on() {
+        return Ok(());
+    }
+    let Some(stored) = app.store.event(tenant, id).await? else { return Ok(()) };
+    for run in app.store.runs_of(tenant, id).await? {
+        if run.replay && run.state == RunState::Pending {
+            app.feed.tell(&stored.event, Some((run.id, &run.trigger)), FeedStatus::Pending, app.clock.now());
+        }
+    }
+    Ok(())
 }
 
 /// Does all ended runs of an event again; how many. `None` where the tenant has no such event.
@@ -30,6 +51,7 @@ pub async fn event(app: &App, tenant: &TenantId, id: EventId) -> Result<Option<u
         return match_anew(app, &found.event).await.map(Some);
     }
     let runs = app.store.replay_event(tenant, id, app.clock.now()).await?;
+    tell(app, tenant, id).await?;
     took_up(app, runs).await?;
     Ok(Some(runs))
 }
@@ -53,11 +75,11 @@ async fn unmatched(app: &App, tenant: &TenantId, filter: &EventFilter) -> Result
     let mut request = PageRequest { limit: SLICE, cursor: None };
     let mut runs = 0;
     loop {
-        let page = app.store.events(tenant, &filter, &request).await?;
-        for found in &page.items {
+        let (items, next) = app.store.events_listed(tenant, &filter, &request).await?;
+        for found in &items {
             runs += match_anew(app, &found.event).await?;
         }
-        request.cursor = page.cursor;
+        request.cursor = next;
         if request.cursor.is_none() {
             return Ok(runs);
         }
