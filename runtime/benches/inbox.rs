@@ -153,29 +153,24 @@ async fn pages(store: &Store) {
     }
 }
 
-/// What an acceptance waits, without and with a tenth of all events being let go meanwhile (at most a million).
+/// What an acceptance waits, without and with half of all events being let go meanwhile (at most a million).
 async fn retention(store: &Store, events: u64) {
     let calm = accepted(store, Duration::from_secs(3), || false).await;
     let gone = (events / 2).min(1_000_000);
-    let oldest = store.events_between(&tenant(), Timestamp::UNIX_EPOCH, Timestamp::MAX, None, 1).await.unwrap();
     let began = Instant::now();
     let deleting = store.clone();
-    let before = oldest[0].accepted_at;
     let deletion = tokio::spawn(async move {
-        let (mut left, mut until) = (gone, before);
+        let (mut left, mut after) = (gone, None);
+        let ended = [EventStatus::Delivered, EventStatus::Unmatched];
         while left > 0 {
-            until += SignedDuration::from_millis(50);
-            loop {
-                let some = deleting.delete_events_before(until, 500).await.unwrap();
-                left = left.saturating_sub(some);
-                if some == 0 || left == 0 {
-                    break;
-                }
-                tokio::task::yield_now().await;
-            }
+            let began = Instant::now();
+            let retired = deleting.retire(&tenant(), &ended, Timestamp::now(), after, 500).await.unwrap();
+            (left, after) = (left.saturating_sub(retired.gone), retired.seen);
+            // As the server does.
+            tokio::time::sleep(began.elapsed().min(Duration::from_millis(100))).await;
         }
     });
-    let busy = accepted(store, Duration::from_secs(120), || deletion.is_finished()).await;
+    let busy = accepted(store, Duration::from_secs(240), || deletion.is_finished()).await;
     println!("{gone} events let go in {:.1} s", began.elapsed().as_secs_f64());
     for (what, took) in [("calm", calm), ("while events are let go", busy)] {
         let ms = |quantile: f64| took.value_at_quantile(quantile) as f64 / 1e3;

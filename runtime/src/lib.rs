@@ -38,6 +38,7 @@ pub mod record;
 pub mod redact;
 pub mod replay;
 pub mod resources;
+pub mod retention;
 pub mod secrets;
 pub mod seeded;
 pub mod signals;

@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::audit;
 use crate::dispatch::{Job, Place};
 use crate::installed;
+use crate::retention::Passes;
 use crate::store::{self, Claimed};
 use crate::syncs;
 
@@ -28,8 +29,6 @@ const SET_MS: i64 = 500;
 const RETIRE: Duration = Duration::from_secs(60);
 /// How often the inbox's index is brought up to date.
 const INDEX: Duration = Duration::from_secs(1);
-/// Events let go in one transaction.
-const RETIRE_SLICE: u32 = 500;
 
 /// Claims what is due until `stop`.
 pub async fn claim_due(app: Arc<App>, stop: CancellationToken) {
@@ -185,14 +184,15 @@ async fn renew_aging(app: &App) {
 /// Lets events past their retention go, with their runs, and what else has expired, until `stop`.
 pub async fn retire(app: Arc<App>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(RETIRE);
+    let mut passes = Passes::default();
     while tick(&mut ticks, &stop).await {
-        if let Err(error) = retire_once(&app, &stop).await {
+        if let Err(error) = retire_once(&app, &mut passes, &stop).await {
             tracing::error!(%error, "Letting old events go failed: {error}");
         }
     }
 }
 
-async fn retire_once(app: &App, stop: &CancellationToken) -> Result<(), store::Error> {
+async fn retire_once(app: &App, passes: &mut Passes, stop: &CancellationToken) -> Result<(), store::Error> {
     let now = app.clock.now();
     app.store.delete_expired(now).await?;
     audit::retire(app, now, stop).await?;
@@ -201,12 +201,7 @@ async fn retire_once(app: &App, stop: &CancellationToken) -> Result<(), store::E
         app.store.sync_conflicts_retire(before).await?;
     }
     syncs::bound_conflicts(&app.store, app.config.store.max_sync_conflicts).await?;
-    let Some(before) = before else { return Ok(()) };
-    while !stop.is_cancelled() && app.store.delete_events_before(before, RETIRE_SLICE).await? > 0 {
-        // Between the slices the writer serves everybody else.
-        tokio::task::yield_now().await;
-    }
-    Ok(())
+    passes.pass(app, stop).await
 }
 
 /// Keeps what the inbox finds events by up to date, until `stop`.

@@ -52,6 +52,7 @@ mod rates;
 mod records;
 mod replay_preview;
 mod resources_in_use;
+mod retention;
 mod retries;
 mod rotation;
 mod routes;

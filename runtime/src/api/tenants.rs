@@ -18,6 +18,7 @@ use super::problem::{Answer, ApiError, Problem};
 use super::{Router, body};
 use crate::access::{NO_OWN_LIMIT, Quotas, Tenant};
 use crate::app::App;
+use crate::retention::{self, Retention};
 use crate::store::StoredTenant;
 
 /// The OpenAPI fragment.
@@ -43,6 +44,9 @@ pub struct TenantView {
     rate_limit: u32,
     /// Further limits: `max_triggers`, `max_components`, `max_keys`, `max_events`, `max_concurrency`, `wasm_cpu_per_minute`.
     quotas: Value,
+    /// How long its events are kept, by what became of them: `delivered`, `unmatched` and `failed`, a duration such as `90d` or `never`.
+    #[schema(value_type = Object)]
+    retention: Value,
     /// When it was made.
     created_at: Instant,
 }
@@ -60,9 +64,11 @@ struct TenantPage {
     has_more: bool,
 }
 
-fn view(app: &App, tenant: &Tenant) -> TenantView {
+fn view(app: &App, tenant: &Tenant, own: &Map<String, Value>) -> TenantView {
     let stored = tenant.stored();
+    let own = Value::Object(own.clone());
     TenantView {
+        retention: Retention::of(app.config.store.retention, &own).show(),
         id: stored.id.to_string(),
         name: stored.name.clone(),
         rate_limit: app.access.effective_rate(&stored),
@@ -76,7 +82,7 @@ fn view(app: &App, tenant: &Tenant) -> TenantView {
     post,
     path = "/api/v1/tenants",
     tag = "tenants",
-    request_body(content = Object, description = "`{id, name, rate_limit, quotas}`; the id alone is needed"),
+    request_body(content = Object, description = "`{id, name, rate_limit, quotas, retention}`; the id alone is needed"),
     responses((status = 201, body = TenantView), (status = 409, body = Problem), (status = 422, body = Problem))
 )]
 async fn create(State(app): State<Arc<App>>, request: Request) -> Answer<(StatusCode, Json<TenantView>)> {
@@ -84,13 +90,17 @@ async fn create(State(app): State<Arc<App>>, request: Request) -> Answer<(Status
     let mut mistakes = Vec::new();
     let id = id_of(&members, &mut mistakes);
     let mut tenant = app.access.new_tenant(TenantId::new(id));
-    apply(&members, &mut tenant, &mut mistakes);
+    let mut own = Map::new();
+    apply(&members, &mut tenant, &mut own, &mut mistakes);
     if !mistakes.is_empty() {
         return Err(ApiError::invalid(mistakes));
     }
     let made = app.access.make_tenant(tenant).await?;
     let made = made.ok_or_else(|| ApiError::conflict(format!("there is a tenant `{id}` already")))?;
-    Ok((StatusCode::CREATED, Json(view(&app, &made))))
+    if !own.is_empty() {
+        retention::put(&app, &made.id, own.clone()).await?;
+    }
+    Ok((StatusCode::CREATED, Json(view(&app, &made, &own))))
 }
 
 /// The id; where there is none, a name that is fit to be one.
@@ -105,7 +115,12 @@ fn id_of<'a>(members: &'a Map<String, Value>, mistakes: &mut Vec<Mistake>) -> &'
 }
 
 /// Puts what was written into a tenant.
-fn apply(members: &Map<String, Value>, tenant: &mut StoredTenant, mistakes: &mut Vec<Mistake>) {
+fn apply(
+    members: &Map<String, Value>,
+    tenant: &mut StoredTenant,
+    own: &mut Map<String, Value>,
+    mistakes: &mut Vec<Mistake>,
+) {
     for (name, value) in members {
         let pointer = triggerd_core::mistake::join("", name);
         match (name.as_str(), value) {
@@ -125,7 +140,16 @@ fn apply(members: &Map<String, Value>, tenant: &mut StoredTenant, mistakes: &mut
                 super::merge::apply(&mut tenant.quotas, value.clone());
             }
             ("quotas", _) => mistakes.push(Mistake::new(pointer, "an object is needed")),
-            _ => mistakes.push(Mistake::unknown(pointer, "field", name, ["id", "name", "rate_limit", "quotas"])),
+            ("retention", written) => {
+                let found = retention::apply(own, written);
+                mistakes.extend(found.into_iter().map(|mistake| mistake.under("/retention")));
+            }
+            _ => mistakes.push(Mistake::unknown(
+                pointer,
+                "field",
+                name,
+                ["id", "name", "rate_limit", "quotas", "retention"],
+            )),
         }
     }
 }
@@ -144,7 +168,10 @@ async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer<
     let total = all.len();
     let after = page.cursor.unwrap_or_default();
     let mut rest = all.into_iter().filter(|tenant| tenant.id.as_str() > after.as_str());
-    let tenants: Vec<TenantView> = rest.by_ref().take(page.limit as usize).map(|tenant| view(&app, &tenant)).collect();
+    let mut tenants = Vec::new();
+    for tenant in rest.by_ref().take(page.limit as usize) {
+        tenants.push(view(&app, &tenant, &retention::own(&app, &tenant.id).await?));
+    }
     let has_more = rest.next().is_some();
     let cursor = tenants.last().filter(|_| has_more).map(|last| last.id.clone());
     Ok(Json(TenantPage { tenants, total, cursor, has_more }))
@@ -156,30 +183,37 @@ async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer<
     responses((status = 200, body = TenantView), (status = 404, body = Problem))
 )]
 async fn show(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer<Json<TenantView>> {
-    Ok(Json(view(&app, &*find(&app, &id)?)))
+    let tenant = find(&app, &id)?;
+    Ok(Json(view(&app, &tenant, &retention::own(&app, &tenant.id).await?)))
 }
 
 /// Change a tenant's name and limits
 ///
-/// They hold at once. `rate_limit: null` goes back to the default.
+/// They hold at once. `rate_limit: null` goes back to the default. `retention` is a duration for all events that have ended well
+/// (`30d`, `never`), or an object of durations for `delivered`, `unmatched` and `failed`; `null` goes back to the configuration.
 #[utoipa::path(
     patch,
     path = "/api/v1/tenants/{id}",
     tag = "tenants",
     params(("id" = String, Path)),
-    request_body(content = Object, description = "`{name, rate_limit, quotas}`"),
+    request_body(content = Object, description = "`{name, rate_limit, quotas, retention}`"),
     responses((status = 200, body = TenantView), (status = 404, body = Problem), (status = 422, body = Problem))
 )]
 async fn change(State(app): State<Arc<App>>, Path(id): Path<String>, request: Request) -> Answer<Json<TenantView>> {
     let members = body::object(request, app.config.server.body_timeout).await?;
     let mut tenant = StoredTenant::clone(&*find(&app, &id)?.stored());
     let mut mistakes = Vec::new();
-    apply(&members, &mut tenant, &mut mistakes);
+    let mut own = retention::own(&app, &tenant.id).await?;
+    let former = own.clone();
+    apply(&members, &mut tenant, &mut own, &mut mistakes);
     if !mistakes.is_empty() {
         return Err(ApiError::invalid(mistakes));
     }
+    if own != former {
+        retention::put(&app, &tenant.id, own.clone()).await?;
+    }
     let changed = app.access.put_tenant(tenant).await?;
-    Ok(Json(view(&app, &changed)))
+    Ok(Json(view(&app, &changed, &own)))
 }
 
 fn find(app: &App, id: &str) -> Answer<Arc<Tenant>> {

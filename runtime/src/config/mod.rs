@@ -16,7 +16,9 @@ pub use flags::Flags;
 pub use list::{KEYS, MANUAL, variable_of};
 pub use load::{Error, Loaded};
 pub use origins::Origins;
-pub use value::{AccessLog, Endpoint, Environment, Forwarded, LogFormat, Net, Pause, Secret, Share};
+pub use value::{
+    AccessLog, Endpoint, Environment, Forwarded, LogFormat, Net, Pause, Secret, Share, read_duration, show_duration,
+};
 
 /// The effective configuration.
 #[derive(Clone, PartialEq, Debug)]

@@ -252,6 +252,20 @@ impl Setting for usize {
     }
 }
 
+/// Reads a duration as settings write it: `30s`, `24h`, `90d`.
+///
+/// # Errors
+/// What would be right.
+pub fn read_duration(text: &str) -> Result<Duration, String> {
+    Setting::read(text)
+}
+
+/// A duration as [`read_duration`] reads it.
+#[must_use]
+pub fn show_duration(duration: Duration) -> String {
+    Setting::show(&duration)
+}
+
 /// Durations: `500ms`, `30s`, `5m`, `24h`, `90d`; where there need not be one, `never`.
 impl Setting for Duration {
     const ABSENT: &'static str = "never";

@@ -11,10 +11,10 @@ use triggerd_core::sync::Side;
 use uuid::Uuid;
 
 use super::{
-    AuditEntry, AuditFilter, AuditOutcome, ChangeKind, Changes, Claimed, Error, EventFilter, FeedCursor, Idempotency,
-    NewRun, Page, PageRequest, PutOutcome, Resealed, RowDigest, Run, StateValue, StoredComponent, StoredEvent,
-    StoredKey, StoredResource, StoredTenant, StoredTrigger, SyncConflict, SyncOverflow, SyncRow, SyncSettled,
-    TopicMessage, TriggerChange, TriggerEvents, postgres, sqlite,
+    AuditEntry, AuditFilter, AuditOutcome, ChangeKind, Changes, Claimed, Error, EventFilter, EventStatus,
+    FeedCursor, Idempotency, NewRun, Page, PageRequest, Position, PutOutcome, Resealed, Retired, RowDigest, Run,
+    StateValue, StoredComponent, StoredEvent, StoredKey, StoredResource, StoredTenant, StoredTrigger, SyncConflict,
+    SyncOverflow, SyncRow, SyncSettled, TopicMessage, TriggerChange, TriggerEvents, postgres, sqlite,
 };
 
 /// What is kept. Cheap to clone. Its last clone's end closes it; [`Store::close`] also waits for that.
@@ -102,9 +102,19 @@ calls! {
     /// Those of `ids` whose events are kept.
     fn known_events(ids: &[EventId]) -> HashSet<EventId>;
 
-    /// Retention: forgets events accepted before `before` whose runs have all ended, with their runs, `limit` at
-    /// most; answers with how many. Called again until that is less than `limit`.
-    fn delete_events_before(before: Timestamp, limit: u32) -> u64;
+    /// Retention: forgets a tenant's events of these statuses that were accepted before `before`, with their runs, oldest first
+    /// from the one after `after` on, `limit` at most. Called again from where it stopped.
+    fn retire(
+        tenant: &TenantId,
+        statuses: &[EventStatus],
+        before: Timestamp,
+        after: Option<Position>,
+        limit: u32,
+    ) -> Retired;
+
+    /// Retention of all tenants: forgets what was accepted before `before` and can go as a whole, but for what is unfinished and for
+    /// dead letters; about how many events that were. Called again until there are none.
+    fn drop_old(before: Timestamp, limit: u32) -> u64;
 
     // Runs
 

@@ -271,6 +271,17 @@ pub struct EventFilter {
     pub trigger: Option<String>,
 }
 
+/// What came of a look for events that are to go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Retired {
+    /// How many went.
+    pub gone: u64,
+    /// Up to where it was looked.
+    pub seen: Option<Position>,
+    /// Whether that was all there is.
+    pub is_all: bool,
+}
+
 /// Which part of a list: newest first.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PageRequest {

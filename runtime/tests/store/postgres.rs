@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use triggerd::store::open::Shared;
-use triggerd::store::{Error, Options, Store};
+use triggerd::store::{Error, EventFilter, NewRun, Options, Store};
+use triggerd_core::id::RunId;
 
 use crate::conformance::fixtures::*;
 use crate::sql_server::Database;
@@ -70,4 +72,34 @@ async fn who_waits_for_holds_waits_for_those_of_other_nodes_and_for_none_that_co
     let _later = other.hold("rows/2".to_owned()).await.unwrap();
     drop(held);
     tokio::time::timeout(Duration::from_secs(5), waiting).await.expect("it ends").unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_partitions_go_as_a_whole_and_dead_letters_stay_with_their_events() {
+    let server = Database::postgres().await;
+    let store = Store::connect(&fresh(&server, "dropped").await, options()).await.unwrap();
+    let now = Timestamp::now();
+    let run = || {
+        let id = RunId::new(u64::try_from(now.as_millisecond()).unwrap(), bits());
+        NewRun { id, ..held_run(now + ms(30_000)) }
+    };
+    let (good, bad, beside) = (run(), run(), run());
+    let mut kept = Vec::new();
+    for runs in [vec![], vec![good.clone()], vec![bad.clone(), beside.clone()]] {
+        let event = event_at(&tenant(), "a", now);
+        kept.push(event.id);
+        store.append(append(event, runs)).await.unwrap();
+    }
+    store.record_many(vec![delivered(good.id, 1), failed(bad.id, 1), delivered(beside.id, 1)]).await.unwrap();
+    store.drop_old(now - ms(1000), 500).await.unwrap();
+    assert!(store.event(&tenant(), kept[0]).await.unwrap().is_some(), "what is young stays");
+    store.drop_old(now + ms(40 * 86_400_000), 500).await.unwrap();
+    for (id, there) in kept.iter().zip([false, false, true]) {
+        assert_eq!(store.event(&tenant(), *id).await.unwrap().is_some(), there);
+    }
+    assert_eq!(store.runs_of(&tenant(), kept[2]).await.unwrap().len(), 2);
+    let letters = store.dead_letters(&tenant(), &EventFilter::default(), &page(9, None)).await.unwrap();
+    assert_eq!(letters.items.iter().map(|(run, _)| run.id).collect::<Vec<_>>(), [bad.id]);
+    assert!(store.replay_run(&tenant(), bad.id, now).await.unwrap().is_some(), "it can still be done again");
+    store.close().await.unwrap();
 }

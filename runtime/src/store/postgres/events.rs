@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgConnection;
 use triggerd_core::id::TenantId;
+use uuid::Uuid;
 
-use super::dialect::RUNS_OF_E;
 use super::{Store, partitions};
 use crate::store::{Error, EventFilter, Page, PageRequest, Position, StoredEvent};
 
@@ -36,22 +37,38 @@ impl Store {
         Ok(false)
     }
 
-    pub async fn delete_events_before(&self, before: Timestamp, limit: u32) -> Result<u64, Error> {
+    /// Whole partitions at once; then, row by row, what is in none.
+    pub async fn drop_old(&self, before: Timestamp, limit: u32) -> Result<u64, Error> {
         let before = before.as_millisecond();
-        let limit = i64::from(limit.clamp(1, 10_000));
-        // Whole partitions at once; then, row by row, what is in none.
         let mut conn = self.reader().await?;
         let dropped = partitions::drop_before(&mut conn, before).await?;
         let sql = format!(
-            "WITH old AS MATERIALIZED (SELECT e.id, e.first_run, e.last_run FROM events_rest AS e WHERE e.accepted_at < $1 \
-                 AND NOT EXISTS (SELECT 1 FROM {RUNS_OF_E} AND r.state < 2) ORDER BY e.accepted_at LIMIT $2), \
-             runs_gone AS (DELETE FROM runs AS r USING old WHERE r.id BETWEEN old.first_run AND old.last_run \
-                 AND r.event_id = old.id AND r.state >= 2 RETURNING r.id, r.tenant), \
-             letters_gone AS (DELETE FROM dead_letters AS d USING runs_gone AS g WHERE d.tenant = g.tenant AND d.run_id = g.id), \
-             gone AS (DELETE FROM events_rest AS e USING old WHERE e.id = old.id RETURNING e.id) \
-             SELECT count(*) FROM gone"
+            "SELECT e.id FROM events_rest AS e WHERE e.accepted_at < $1 AND {ENDED_WELL} ORDER BY e.accepted_at LIMIT $2"
         );
-        let gone: i64 = sqlx::query_scalar(AssertSqlSafe(sql)).bind(before).bind(limit).fetch_one(&mut *conn).await?;
-        Ok(dropped + gone.unsigned_abs())
+        let old: Vec<Uuid> = sqlx::query_scalar(AssertSqlSafe(sql))
+            .bind(before)
+            .bind(i64::from(limit.clamp(1, 10_000)))
+            .fetch_all(&mut *conn)
+            .await?;
+        let gone = if old.is_empty() { 0 } else { delete(&mut conn, &old, ENDED_WELL).await? };
+        Ok(dropped + gone)
     }
+}
+
+/// Holds for `events AS e` that have neither an unfinished run nor a dead letter.
+const ENDED_WELL: &str = "NOT EXISTS (SELECT 1 FROM runs AS r WHERE r.id BETWEEN e.first_run AND e.last_run AND r.event_id = e.id \
+    AND r.state <> 2)";
+
+/// Deletes those of these events for which `condition` still holds, with their runs.
+pub(super) async fn delete(conn: &mut PgConnection, ids: &[Uuid], condition: &str) -> Result<u64, Error> {
+    let sql = format!(
+        "WITH old AS MATERIALIZED (SELECT e.id, e.first_run, e.last_run FROM events AS e WHERE e.id = ANY($1) AND ({condition})), \
+         runs_gone AS (DELETE FROM runs AS r USING old WHERE r.id BETWEEN old.first_run AND old.last_run \
+             AND r.event_id = old.id AND r.state >= 2 RETURNING r.id, r.tenant), \
+         letters_gone AS (DELETE FROM dead_letters AS d USING runs_gone AS g WHERE d.tenant = g.tenant AND d.run_id = g.id), \
+         gone AS (DELETE FROM events AS e USING old WHERE e.id = old.id RETURNING e.id) \
+         SELECT count(*) FROM gone"
+    );
+    let gone: i64 = sqlx::query_scalar(AssertSqlSafe(sql)).bind(ids).fetch_one(conn).await?;
+    Ok(gone.unsigned_abs())
 }

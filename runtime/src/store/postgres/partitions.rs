@@ -23,6 +23,8 @@ const DAY: i64 = 86_400_000;
 const PARTITIONS: i64 = 14;
 /// How many are made ahead.
 const AHEAD: i64 = 2;
+/// Dead letters that move to the rest when their partition is dropped; with more it is kept.
+const SET_ASIDE: i64 = 10_000;
 /// Between two looks, between two tries, and how long one may take.
 const LOOK: Duration = Duration::from_secs(600);
 const AGAIN: Duration = Duration::from_secs(5);
@@ -107,7 +109,7 @@ async fn lock(conn: &mut PgConnection) -> Result<(), Error> {
 }
 
 /// Drops the partitions whose events were all accepted before `before`, unless one of their runs has not ended; answers with about
-/// how many events that were.
+/// how many events that were. Dead letters stay, with their events: they move to the rest.
 pub(super) async fn drop_before(conn: &mut PgConnection, before: i64) -> Result<u64, Error> {
     let old = sqlx::query("SELECT name, from_ms, to_ms FROM partitions WHERE to_ms <= $1 ORDER BY from_ms")
         .bind(before)
@@ -146,18 +148,43 @@ async fn drop_one(conn: &mut PgConnection, name: &str, from: i64, to: i64, befor
     }
     let sql = format!("SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'events_{name}'::regclass");
     let events: i64 = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut *tx).await?;
-    sqlx::query("DELETE FROM dead_letters WHERE run_id >= $1 AND run_id < $2")
-        .bind(bound(from))
-        .bind(bound(to))
-        .execute(&mut *tx)
-        .await?;
+    if !set_aside(&mut tx, name).await? {
+        tracing::debug!(partition = name, "Partition {name} is kept: there are very many dead letters in it");
+        tx.rollback().await?;
+        return Ok(0);
+    }
     for (table, _) in TABLES {
         sqlx::query(AssertSqlSafe(format!("DROP TABLE {table}_{name}"))).execute(&mut *tx).await?;
+        // Of a time that has no partition any more.
+        sqlx::query(AssertSqlSafe(format!("INSERT INTO {table} SELECT * FROM kept_{table}"))).execute(&mut *tx).await?;
     }
     sqlx::query("DELETE FROM partitions WHERE name = $1").bind(name).execute(&mut *tx).await?;
     tx.commit().await?;
     tracing::info!(partition = name, events, "Events of partition {name} were let go");
     Ok(events.unsigned_abs())
+}
+
+/// Copies the dead letters of a partition, with their events and those's other runs; `false` where there are too many of them.
+async fn set_aside(conn: &mut PgConnection, name: &str) -> Result<bool, Error> {
+    let sql = format!("SELECT count(*) FROM (SELECT 1 FROM runs_{name} WHERE state = 3 LIMIT $1) AS dead");
+    let dead: i64 = sqlx::query_scalar(AssertSqlSafe(sql)).bind(SET_ASIDE + 1).fetch_one(&mut *conn).await?;
+    if dead > SET_ASIDE {
+        return Ok(false);
+    }
+    // Runs may be of a later time than their event, and then be in another partition.
+    for sql in [
+        format!(
+            "CREATE TEMP TABLE kept_events ON COMMIT DROP AS SELECT e.* FROM events_{name} AS e WHERE EXISTS ( \
+             SELECT 1 FROM runs AS r WHERE r.id BETWEEN e.first_run AND e.last_run AND r.event_id = e.id AND r.state = 3)"
+        ),
+        format!(
+            "CREATE TEMP TABLE kept_runs ON COMMIT DROP AS SELECT r.* FROM runs_{name} AS r \
+             WHERE r.state = 3 OR r.event_id IN (SELECT id FROM kept_events)"
+        ),
+    ] {
+        sqlx::query(AssertSqlSafe(sql)).execute(&mut *conn).await?;
+    }
+    Ok(true)
 }
 
 /// Keeps partitions made ahead, and small tables small, until `stop`.

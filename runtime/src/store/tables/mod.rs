@@ -17,6 +17,7 @@ mod keys;
 mod quotas;
 mod replay;
 mod resources;
+mod retention;
 mod source_state;
 mod sync_conflicts;
 mod syncs;

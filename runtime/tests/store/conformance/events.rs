@@ -162,12 +162,21 @@ pub async fn retention_forgets_what_has_ended_and_keeps_what_has_not(Place { sto
     let broken = keep(&store, 2, vec![dead.clone()]).await.id;
     let young = keep(&store, 10, vec![]).await.id;
     store.record_many(vec![delivered(done.id, 1), failed(dead.id, 1)]).await.unwrap();
-    assert_eq!(store.delete_events_before(t(5), 1).await.unwrap(), 1);
-    assert_eq!(store.delete_events_before(t(5), 9).await.unwrap(), 1);
-    assert_eq!(store.delete_events_before(t(5), 9).await.unwrap(), 0);
-    for (id, there) in [(old, false), (waiting, true), (broken, false), (young, true)] {
+    let other = keep_of(&store, &TenantId::new("other"), "a", 0, vec![]).await.id;
+    let old_unmatched = keep(&store, 3, vec![]).await.id;
+    let ended = [EventStatus::Delivered, EventStatus::Unmatched];
+    let first = store.retire(&tenant(), &ended, t(5), None, 1).await.unwrap();
+    assert_eq!((first.gone, first.is_all), (1, false));
+    let second = store.retire(&tenant(), &ended, t(5), first.seen, 9).await.unwrap();
+    assert_eq!((second.gone, second.is_all), (1, true));
+    assert_eq!(store.retire(&tenant(), &ended, t(5), second.seen, 9).await.unwrap().gone, 0);
+    assert_eq!(store.retire(&tenant(), &[EventStatus::Pending], t(1), None, 9).await.unwrap().gone, 0);
+    for (id, there) in [(old, false), (waiting, true), (broken, true), (old_unmatched, false), (young, true)] {
         assert_eq!(store.event(&tenant(), id).await.unwrap().is_some(), there);
     }
+    assert!(store.event(&TenantId::new("other"), other).await.unwrap().is_some(), "another tenant's stay");
     assert!(store.run(&tenant(), done.id).await.unwrap().is_none());
+    assert_eq!(store.dead_letter_count().await.unwrap(), 1, "dead letters stay until somebody has dealt with them");
+    assert_eq!(store.retire(&tenant(), &[EventStatus::Failed], t(5), None, 9).await.unwrap().gone, 1);
     assert_eq!(store.dead_letter_count().await.unwrap(), 0);
 }
