@@ -23,6 +23,7 @@ pub mod databases;
 pub mod definitions;
 pub mod dispatch;
 pub mod egress;
+pub mod erasure;
 pub mod execute;
 pub mod failed;
 pub mod feed;

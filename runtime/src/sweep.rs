@@ -112,6 +112,9 @@ fn until(app: &App, due: Timestamp) -> Duration {
 
 /// Starts a claimed run whose place is reserved, in the version of its trigger that it began with.
 pub(crate) async fn start(app: &Arc<App>, claimed: Claimed, place: Place) {
+    if claimed.event.erased_at.is_some() {
+        return skip_erased(app, claimed).await;
+    }
     let (tenant, trigger, version) = (claimed.run.tenant.clone(), claimed.run.trigger.clone(), claimed.run.version);
     let mut found = app.definitions.version(&tenant, &trigger, version).await;
     if matches!(found, Ok(None)) && app.store.is_shared() {
@@ -147,6 +150,14 @@ async fn abandon(app: &Arc<App>, claimed: Claimed) {
     let mut run = claimed.run;
     installed::skip(&mut run);
     tracing::info!(run.id = %run.id, "Run {} is skipped: what {} stood for is gone", run.id, run.trigger);
+    end(app, run, store::RunNext::Delivered).await;
+}
+
+/// Ends a replay of an event that has nothing left to be done anything with.
+async fn skip_erased(app: &Arc<App>, claimed: Claimed) {
+    let mut run = claimed.run;
+    run.progress.erase(true);
+    tracing::info!(run.id = %run.id, "Run {} is skipped: its event was erased", run.id);
     end(app, run, store::RunNext::Delivered).await;
 }
 

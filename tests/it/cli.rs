@@ -229,3 +229,39 @@ async fn doctor_finds_a_healthy_server_healthy() {
     let text = found.to_string();
     assert!(text.contains("is ready") && !text.contains("problem"), "{found:#}");
 }
+
+#[tokio::test]
+async fn events_are_exported_erased_and_replayed_only_when_that_is_meant() {
+    let home = home().await;
+    let cli = cli(&home).await;
+    let first = home.event("arch.a", json!({"email": "ada@example.com"})).await;
+    let second = home.event("arch.b", json!({"email": "bob@example.com"})).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("events.ndjson");
+    let exported = |text: &str| -> Vec<String> {
+        let id = |line: &str| serde_json::from_str::<Value>(line).unwrap()["event_id"].as_str().unwrap().to_owned();
+        text.lines().map(id).collect()
+    };
+    cli.run(&["events", "export", "--type", "arch.a", "--output", file.to_str().unwrap()]).await.ok();
+    cli.run(&["event", "export", "--after", &first, "-o", file.to_str().unwrap()]).await.ok();
+    assert_eq!(exported(&std::fs::read_to_string(&file).unwrap()), [first.clone(), second.clone()]);
+    assert_eq!(exported(&cli.run(&["events", "export"]).await.ok()), [first.clone(), second.clone()]);
+
+    let named = ["events", "erase", "--path", "$.email", "--value", "ada@example.com"];
+    let refused = cli.run(&named).await;
+    assert!(
+        refused.code == 1 && refused.stderr.contains("1 events") && refused.stderr.contains("--yes"),
+        "{refused:#?}"
+    );
+    assert!(cli.run(&[&named[..], &["--dry-run"]].concat()).await.ok().contains("would erase what 1 events say"));
+    assert_eq!(home.detail(&first).await["payload"]["email"], "ada@example.com");
+    assert!(cli.run(&[&named[..], &["--yes"]].concat()).await.ok().contains("Erased what 1 events say"));
+    assert_eq!(home.detail(&first).await["payload"], Value::Null);
+
+    home.trigger(on("late", "arch.b", json!([{"name": "n", "type": "log.info", "config": {"message": "m"}}]))).await;
+    let told = cli.run(&["replay", "--type", "arch.b", "--dry-run"]).await.ok();
+    assert!(told.contains("1 runs of 1 events") && told.contains("late n [log.info]"), "{told}");
+    let refused = cli.run(&["replay", "--type", "arch.b"]).await;
+    assert!(refused.code == 1 && refused.stderr.contains("1 runs of 1 events"), "{refused:#?}");
+    assert_eq!(home.detail(&second).await["status"], "unmatched");
+}

@@ -32,6 +32,7 @@ mod crash;
 mod dead_letters;
 mod delivery;
 mod egress;
+mod erasure;
 mod event_detail;
 mod execute;
 mod fairness;

@@ -58,6 +58,9 @@ pub struct Event {
     /// The events that led to this one through `event.emit`, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub causation: Vec<EventId>,
+    /// When what it said was erased: only its type, source and times, and what kind of change it was, are left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erased_at: Option<Timestamp>,
 }
 
 impl Event {
@@ -82,6 +85,7 @@ impl Event {
             traceparent: None,
             tracestate: None,
             causation: Vec::new(),
+            erased_at: None,
         }
     }
 }
@@ -195,6 +199,22 @@ impl Event {
     #[must_use]
     pub fn database(&self) -> Option<&str> {
         self.change.as_ref().and_then(|c| c.database.as_deref())
+    }
+
+    /// What is left of it when what it says about anybody is erased.
+    #[must_use]
+    pub fn erased(&self, at: Timestamp) -> Self {
+        Self {
+            record: Value::Null,
+            previous_record: Value::Null,
+            user: Value::Null,
+            metadata: Map::new(),
+            attributes: Map::new(),
+            traceparent: None,
+            tracestate: None,
+            erased_at: Some(at),
+            ..self.clone()
+        }
     }
 
     /// What `payload` means: the record of an event that is no row change, else the change as an object.

@@ -24,6 +24,7 @@ pub mod plan;
 pub mod retry;
 pub mod run;
 pub mod schema;
+pub mod subject;
 pub mod sync;
 pub mod template;
 pub mod trace;

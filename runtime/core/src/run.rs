@@ -184,6 +184,23 @@ impl Progress {
     }
 }
 
+impl Progress {
+    /// Forgets what was sent, what came back and what was made of it. Outcomes and codes stay. With `skip` what has not ended is
+    /// skipped.
+    pub fn erase(&mut self, skip: bool) {
+        for action in &mut self.actions {
+            action.output = Value::Null;
+            action.effect = None;
+            for attempt in &mut action.attempts {
+                (attempt.error, attempt.request, attempt.response) = (None, None, None);
+            }
+            if skip && matches!(action.status, ActionState::Pending | ActionState::Running) {
+                (action.status, action.reason) = (ActionState::Skipped, Some("erased".to_owned()));
+            }
+        }
+    }
+}
+
 impl ActionProgress {
     /// The number of the last attempt; 0 where there was none.
     #[must_use]

@@ -19,8 +19,10 @@ mod cors;
 mod counts;
 mod dead_letters;
 mod destinations;
+mod erase;
 mod events;
 mod execute;
+mod export;
 mod front;
 mod guard;
 mod health;
@@ -119,6 +121,8 @@ fn resources() -> Vec<(Router, utoipa::openapi::OpenApi)> {
         (openapi::routes(), openapi::Doc::openapi()),
         (events::routes(), events::Doc::openapi()),
         (inbox::routes(), inbox::Doc::openapi()),
+        (export::routes(), export::Doc::openapi()),
+        (erase::routes(), erase::Doc::openapi()),
         (stream::routes(), stream::Doc::openapi()),
         (dead_letters::routes(), dead_letters::Doc::openapi()),
         (replay::routes(), replay::Doc::openapi()),

@@ -58,6 +58,8 @@ pub const ROUTES: &[Route] = &[
     data(Method::POST, "/api/v1/events", WRITE_EVENTS),
     data(Method::POST, "/api/v1/events/batch", WRITE_EVENTS),
     get("/api/v1/events/stream", READ_EVENTS),
+    get("/api/v1/events/export", READ_EVENTS),
+    post("/api/v1/events/erase", ADMIN),
     get("/api/v1/events/{id}", READ_EVENTS),
     post("/api/v1/events/{id}/replay", WRITE_EVENTS),
     post("/api/v1/replay", WRITE_EVENTS),

@@ -56,6 +56,8 @@ pub struct EventDetails {
     /// The events that led to it, oldest first.
     #[schema(value_type = Vec<String>)]
     pub causation: Vec<EventId>,
+    /// When what it said was erased.
+    pub erased_at: Option<Instant>,
 }
 
 /// Something that happened to an event.
@@ -210,6 +212,7 @@ impl From<&Event> for EventDetails {
             traceparent: event.traceparent.clone(),
             tracestate: event.tracestate.clone(),
             causation: event.causation.clone(),
+            erased_at: event.erased_at.map(Instant),
         }
     }
 }

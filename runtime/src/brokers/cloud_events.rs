@@ -100,6 +100,7 @@ mod tests {
             traceparent: None,
             tracestate: None,
             causation: Vec::new(),
+            erased_at: None,
         }
     }
 

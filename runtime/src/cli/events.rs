@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::archive;
 use super::client::Client;
 use super::output::{Output, text_at};
 
@@ -34,6 +35,42 @@ pub enum Event {
     Show {
         /// The event's id.
         id: String,
+    },
+    /// Write events as lines of JSON, oldest first.
+    Export {
+        /// Which events.
+        #[command(flatten)]
+        filter: Filter,
+        /// With runs and attempts.
+        #[arg(long)]
+        runs: bool,
+        /// Go on behind the event of this id: the last one of an export that broke off.
+        #[arg(long)]
+        after: Option<String>,
+        /// Into this file, which is lengthened where --after is given; else to standard output.
+        #[arg(long, short)]
+        output: Option<PathBuf>,
+    },
+    /// Erase what events say about somebody. Ids and outcomes stay.
+    Erase {
+        /// Where somebody is named: a dotted path or a query, such as `$.customer.email`.
+        #[arg(long, requires = "value", required_unless_present = "user", conflicts_with = "user")]
+        path: Option<String>,
+        /// What stands there: JSON, or a text as it is.
+        #[arg(long, requires = "path")]
+        value: Option<String>,
+        /// The id of who made the change: JSON, or a text as it is.
+        #[arg(long)]
+        user: Option<String>,
+        /// Which events.
+        #[command(flatten)]
+        filter: Filter,
+        /// Without asking again.
+        #[arg(long)]
+        yes: bool,
+        /// Only say how many there are.
+        #[arg(long, conflicts_with = "yes")]
+        dry_run: bool,
     },
     /// Print events and run ends as they happen.
     Tail {
@@ -153,6 +190,13 @@ impl Event {
                 Ok(ExitCode::SUCCESS)
             }
             Self::Tail { event_type } => tail(client, output, event_type).await,
+            Self::Export { filter, runs, after, output: file } => {
+                archive::export(client, &filter, runs, after.as_deref(), file.as_deref()).await
+            }
+            Self::Erase { path, value, user, filter, yes, dry_run } => {
+                let named = archive::named(path, value, user);
+                archive::erase(client, output, named, &filter, yes, dry_run).await
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The command line: one file per command, each a few calls of the HTTP API but for `serve`, `bench` and `doctor`.
 
 mod apply;
+mod archive;
 mod audit;
 mod bench;
 mod client;
@@ -61,8 +62,8 @@ enum Command {
     /// Triggers: list, get, test, backtest.
     #[command(subcommand)]
     Trigger(triggers::Trigger),
-    /// Events: send, show, tail.
-    #[command(subcommand)]
+    /// Events: send, show, tail, export, erase.
+    #[command(subcommand, visible_alias = "events")]
     Event(events::Event),
     /// List events, newest first.
     Inbox(events::Inbox),

@@ -88,6 +88,9 @@ async fn unmatched(app: &App, tenant: &TenantId, filter: &EventFilter) -> Result
 
 /// Plans the runs of an event that had none, by the definitions in force now.
 async fn match_anew(app: &App, event: &Arc<Event>) -> Result<u64, store::Error> {
+    if event.erased_at.is_some() {
+        return Ok(0);
+    }
     let now = app.clock.now();
     let matches = app.definitions.index().matches(event);
     let planned = plan::plan(event, matches, now, || app.clock.id_bits());

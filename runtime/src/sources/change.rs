@@ -122,6 +122,7 @@ impl Captured {
             traceparent: None,
             tracestate: None,
             causation: Vec::new(),
+            erased_at: None,
         }
     }
 }

@@ -11,7 +11,7 @@ use triggerd_core::sync::Side;
 use uuid::Uuid;
 
 use super::{
-    AuditEntry, AuditFilter, AuditOutcome, ChangeKind, Changes, Claimed, Error, EventFilter, EventStatus,
+    AuditEntry, AuditFilter, AuditOutcome, ChangeKind, Changes, Claimed, Erased, Error, EventFilter, EventStatus,
     FeedCursor, Idempotency, NewRun, Page, PageRequest, Position, PutOutcome, Resealed, Retired, RowDigest, Run,
     StateValue, StoredComponent, StoredEvent, StoredKey, StoredResource, StoredTenant, StoredTrigger, SyncConflict,
     SyncOverflow, SyncRow, SyncSettled, TopicMessage, TriggerChange, TriggerEvents, postgres, sqlite,
@@ -98,6 +98,26 @@ calls! {
 
     /// The next of a trigger's events, which may be none; `None` at the end.
     fn events_of_trigger(asked: &mut TriggerEvents) -> Option<Vec<Arc<Event>>>;
+
+    /// Events of a filter, oldest first, behind a place; and where to go on, unless that was all. There may be none of them: looks are
+    /// bounded.
+    fn events_after(
+        tenant: &TenantId,
+        filter: &EventFilter,
+        after: Position,
+        limit: u32,
+    ) -> (Vec<StoredEvent>, Option<Position>);
+
+    /// Where an event is in the inbox.
+    fn position_of(tenant: &TenantId, id: EventId) -> Option<Position>;
+
+    /// Puts what is left of events in their places, and forgets what their runs have sent and received. Runs that have not ended are
+    /// ended without being done; whoever holds one learns of it at its next report.
+    fn erase_events(tenant: &TenantId, erased: Vec<Event>, now: Timestamp) -> Erased;
+
+    /// Overwrites what was freed, and empties the log, so that the bytes of what was erased are gone; `false` where this store leaves
+    /// that to its server.
+    fn scrub() -> bool;
 
     /// Those of `ids` whose events are kept.
     fn known_events(ids: &[EventId]) -> HashSet<EventId>;

@@ -282,6 +282,17 @@ pub struct Retired {
     pub is_all: bool,
 }
 
+/// What came of an erasure.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Erased {
+    /// Events of which only the ids, times and outcomes are left.
+    pub events: u64,
+    /// Their runs.
+    pub runs: u64,
+    /// Those of the runs that had not ended, and are not done.
+    pub ended: u64,
+}
+
 /// Which part of a list: newest first.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PageRequest {

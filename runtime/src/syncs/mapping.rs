@@ -220,5 +220,6 @@ pub fn told(
         traceparent: None,
         tracestate: None,
         causation: Vec::new(),
+        erased_at: None,
     })
 }

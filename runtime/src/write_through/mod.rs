@@ -275,6 +275,7 @@ impl Write<'_> {
             traceparent: trace.traceparent.clone(),
             tracestate: trace.tracestate.clone(),
             causation: Vec::new(),
+            erased_at: None,
         }
     }
 }

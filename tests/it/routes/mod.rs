@@ -19,6 +19,7 @@ use crate::harness::{Api, Server, Settings, eventually, store};
 /// Where paths begin, the scope that writes there, and one that may do nothing there.
 const RULES: &[(&str, &str, &str)] = &[
     ("/events", "events:write", "resources:write"),
+    ("/api/v1/events/erase", "admin", "events:write"),
     ("/api/v1/events", "events:write", "resources:write"),
     ("/api/v1/replay", "events:write", "resources:write"),
     ("/api/v1/inbox", "events:write", "resources:write"),

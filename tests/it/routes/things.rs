@@ -175,6 +175,7 @@ impl Things {
             ("POST", "/events" | "/api/v1/events" | "/api/v1/triggers/{tag}/test") => {
                 json!({"type": "t", "payload": {}})
             }
+            ("POST", "/api/v1/events/erase") => json!({"user": "nobody"}),
             ("POST", "/api/v1/events/batch") => json!([{"type": "t", "payload": {}}]),
             ("POST", "/api/v1/execute") => {
                 json!({"event": "beforeInsert", "context": {"database": THING, "table": "items", "record": row}})

@@ -144,6 +144,7 @@ impl Draft {
             traceparent: acceptance.trace.traceparent,
             tracestate: acceptance.trace.tracestate,
             causation: Vec::new(),
+            erased_at: None,
         }
     }
 

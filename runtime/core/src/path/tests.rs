@@ -33,6 +33,7 @@ fn event() -> Event {
         traceparent: None,
         tracestate: None,
         causation: vec![],
+        erased_at: None,
     }
 }
 

@@ -15,6 +15,7 @@ mod connect;
 mod decode;
 mod dialect;
 mod durability;
+mod erase;
 mod events;
 pub(super) mod fault;
 mod feed;

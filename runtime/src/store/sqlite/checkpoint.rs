@@ -57,8 +57,8 @@ async fn passive(conn: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
     sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(conn).await?.try_get(1)
 }
 
-/// Waits for readers, as long as the busy time-out allows, and empties the log.
-pub(super) async fn truncate(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(conn).await?;
-    Ok(())
+/// Waits for readers, as long as the busy time-out allows, and empties the log; `false` where they kept it.
+pub(super) async fn truncate(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    let busy: i64 = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(conn).await?.try_get(0)?;
+    Ok(busy == 0)
 }

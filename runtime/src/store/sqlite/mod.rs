@@ -8,6 +8,7 @@ mod checkpoint;
 mod claims;
 mod decode;
 mod dialect;
+mod erase;
 mod events;
 pub(super) mod fault;
 mod hot;

@@ -38,9 +38,20 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T, Error>>;
 
 /// What the writer can be asked for.
 pub(super) enum Op {
-    Append { rows: Vec<AppendRow>, answer: Answer<Vec<AppendOutcome>> },
-    Record { rows: Vec<UpdateRow>, answer: Answer<Vec<bool>> },
-    Call { call: Box<dyn Work>, savepoint: bool },
+    Append {
+        rows: Vec<AppendRow>,
+        answer: Answer<Vec<AppendOutcome>>,
+    },
+    Record {
+        rows: Vec<UpdateRow>,
+        answer: Answer<Vec<bool>>,
+    },
+    Call {
+        call: Box<dyn Work>,
+        savepoint: bool,
+    },
+    /// Empty the log; `false` where a reader kept it from being emptied.
+    Empty(Answer<bool>),
     Close(Answer<()>),
 }
 
@@ -112,6 +123,7 @@ where
 struct Group {
     hot: Vec<(Hot, HotAnswer)>,
     calls: Vec<(Box<dyn Work>, bool)>,
+    emptying: Option<Answer<bool>>,
     closing: Option<Answer<()>>,
     bytes: usize,
 }
@@ -137,6 +149,10 @@ impl Group {
                 self.bytes += 256;
                 self.calls.push((call, savepoint));
             }
+            Op::Empty(answer) => {
+                self.emptying = Some(answer);
+                return ControlFlow::Break(());
+            }
             Op::Close(answer) => {
                 self.closing = Some(answer);
                 return ControlFlow::Break(());
@@ -148,7 +164,7 @@ impl Group {
 
     /// Whether it is of the hot path alone.
     fn is_hot(&self) -> bool {
-        self.calls.is_empty() && self.closing.is_none()
+        self.calls.is_empty() && self.emptying.is_none() && self.closing.is_none()
     }
 
     fn answer(self, group: Result<(), Error>) {
@@ -229,6 +245,7 @@ impl Writer {
             let mut late = Group::default();
             let _ = late.add(op);
             late.closing.take().into_iter().for_each(|answer| drop(answer.send(Ok(()))));
+            late.emptying.take().into_iter().for_each(|answer| drop(answer.send(Err(closed()))));
             late.answer(Err(closed()));
         }
         let ended = self.end().await;
@@ -276,7 +293,7 @@ impl Writer {
 
     /// Writes and commits a group and answers; hands on whom to answer when closed.
     async fn commit(&mut self, mut group: Group) -> Option<Answer<()>> {
-        let closing = group.closing.take();
+        let (closing, emptying) = (group.closing.take(), group.emptying.take());
         let bytes = group.bytes;
         let result = match &self.stopped {
             Some(why) => Err(why.clone()),
@@ -286,6 +303,10 @@ impl Writer {
             self.checkpoint.note(bytes);
         }
         group.answer(result);
+        if let Some(answer) = emptying {
+            // Whoever asked may have gone.
+            let _ = answer.send(checkpoint::truncate(&mut self.conn).await.map_err(Error::from));
+        }
         closing
     }
 
@@ -319,7 +340,7 @@ impl Writer {
     async fn end(self) -> Result<(), Error> {
         let Self { mut conn, lock, hot, stopped, .. } = self;
         hot.end(&mut conn.lock_handle().await?);
-        let flushed = if stopped.is_none() { checkpoint::truncate(&mut conn).await } else { Ok(()) };
+        let flushed = if stopped.is_none() { checkpoint::truncate(&mut conn).await.map(drop) } else { Ok(()) };
         close(conn).await?;
         drop(lock);
         Ok(flushed?)

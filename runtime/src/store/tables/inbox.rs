@@ -158,6 +158,56 @@ impl Store {
         rows.iter().filter_map(|row| decode::sound(decode::event(row))).collect::<Result<_, _>>().map(Some)
     }
 
+    pub async fn position_of(&self, tenant: &TenantId, id: EventId) -> Result<Option<Position>, Error> {
+        let mut conn = self.reader().await?;
+        let row = sqlx::query("SELECT accepted_at, seq FROM events WHERE id = $1 AND tenant = $2")
+            .bind(dialect::id(id.0))
+            .bind(tenant.as_str())
+            .fetch_optional(&mut *conn)
+            .await?;
+        row.as_ref().map(position).transpose()
+    }
+
+    pub async fn events_after(
+        &self,
+        tenant: &TenantId,
+        filter: &EventFilter,
+        after: Position,
+        limit: u32,
+    ) -> Result<(Vec<StoredEvent>, Option<Position>), Error> {
+        let after = filter.start.map_or(after, |start| after.max(Position::before(start)));
+        let mut conn = self.reader().await?;
+        let end = sqlx::query(
+            "SELECT accepted_at, seq FROM events WHERE tenant = $1 AND (accepted_at, seq) > ($2, $3) \
+             ORDER BY accepted_at, seq LIMIT 1 OFFSET $4",
+        )
+        .bind(tenant.as_str())
+        .bind(after.accepted_at)
+        .bind(after.seq)
+        .bind(LOOKED_AT - 1)
+        .fetch_optional(&mut *conn)
+        .await?;
+        let end = end.as_ref().map(position).transpose()?.unwrap_or(Position::TOP);
+        let mut sql: QueryBuilder<Db> = QueryBuilder::new("SELECT ");
+        sql.push(LISTED).push(" WHERE e.tenant = ").push_bind(tenant.as_str().to_owned());
+        sql.push(" AND (e.accepted_at, e.seq) > (").push_bind(after.accepted_at).push(", ").push_bind(after.seq);
+        sql.push(") AND (e.accepted_at, e.seq) <= (")
+            .push_bind(end.accepted_at)
+            .push(", ")
+            .push_bind(end.seq)
+            .push(")");
+        filter::push(&mut sql, filter);
+        sql.push(" ORDER BY e.accepted_at, e.seq LIMIT ").push_bind(i64::from(limit));
+        let rows = sql.build().fetch_all(&mut *conn).await?;
+        let seen = match rows.last() {
+            Some(last) if rows.len() == limit as usize => position(last)?,
+            _ => end,
+        };
+        let is_over = seen == Position::TOP || filter.end.is_some_and(|end| seen >= Position::before(end));
+        let items = rows.iter().filter_map(|row| decode::sound(decode_event(row))).collect::<Result<_, _>>()?;
+        Ok((items, (!is_over).then_some(seen)))
+    }
+
     pub async fn known_events(&self, ids: &[EventId]) -> Result<HashSet<EventId>, Error> {
         let mut conn = self.reader().await?;
         let mut known = HashSet::new();

@@ -165,6 +165,7 @@ pub fn event(tenant: TenantId, now: Timestamp) -> Event {
         traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
         tracestate: None,
         causation: Vec::new(),
+        erased_at: None,
     }
 }
 

@@ -91,6 +91,7 @@ pub fn event_at(tenant: &TenantId, event_type: &str, at: Timestamp) -> Event {
         traceparent: None,
         tracestate: None,
         causation: Vec::new(),
+        erased_at: None,
     }
 }
 

@@ -61,6 +61,7 @@ fn event(record: Value) -> Event {
         traceparent: None,
         tracestate: None,
         causation: vec![],
+        erased_at: None,
     }
 }
 

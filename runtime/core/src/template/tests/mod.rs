@@ -48,6 +48,7 @@ fn order() -> Event {
         traceparent: None,
         tracestate: None,
         causation: Vec::new(),
+        erased_at: None,
     }
 }
 
