@@ -27,6 +27,8 @@ pub struct Submission {
     pub wait: bool,
     /// It is for the trigger with this tag alone, whatever others match.
     pub only: Option<Arc<str>>,
+    /// It is kept if the one before it in its batch is.
+    pub follows: bool,
 }
 
 impl From<Event> for Submission {
@@ -37,7 +39,7 @@ impl From<Event> for Submission {
 
 impl From<Arc<Event>> for Submission {
     fn from(event: Arc<Event>) -> Self {
-        Self { event, idempotency: None, wait: false, only: None }
+        Self { event, idempotency: None, wait: false, only: None, follows: false }
     }
 }
 
@@ -48,7 +50,8 @@ pub struct Receipt {
     pub event: Arc<Event>,
     /// Its runs; none where nothing matched.
     pub runs: Vec<RunId>,
-    /// Set where the key had been answered before: this is that answer, and nothing was kept.
+    /// Set where the key had been answered before: this is that answer, and nothing was kept of the event nor of what
+    /// follows it.
     pub replayed: Option<Idempotency>,
     /// Waits for the runs.
     pub wait: Waiter,
@@ -136,16 +139,22 @@ fn prepare(app: &Arc<App>, submission: Submission) -> (Append, Prepared) {
     let runs: Vec<RunId> = planned.iter().map(|run| run.id).collect();
     let (new_runs, jobs, wait): (Vec<NewRun>, Vec<Job>, Waiter) =
         app.dispatch.admit(app, &event, planned, submission.wait);
-    let append = Append { event: event.clone(), runs: new_runs, idempotency: submission.idempotency };
+    let Submission { idempotency, follows, .. } = submission;
+    let append = Append { event: event.clone(), runs: new_runs, idempotency, follows };
     (append, Prepared { event, runs, jobs, wait })
 }
 
 /// After the commit: starts what is held, tells the feed.
 fn settle(app: &Arc<App>, entry: Prepared, outcome: AppendOutcome) -> Receipt {
     let Prepared { event, runs, jobs, wait } = entry;
-    if let AppendOutcome::Replayed(first) = outcome {
+    let replayed = match outcome {
+        AppendOutcome::Kept => None,
+        AppendOutcome::Replayed(first) => Some(Some(first)),
+        AppendOutcome::Left => Some(None),
+    };
+    if let Some(replayed) = replayed {
         app.dispatch.withdraw(&jobs);
-        return Receipt { event, runs: Vec::new(), replayed: Some(first), wait: Waiter::nothing() };
+        return Receipt { event, runs: Vec::new(), replayed, wait: Waiter::nothing() };
     }
     let (outcome, status) =
         if runs.is_empty() { ("unmatched", FeedStatus::Unmatched) } else { ("matched", FeedStatus::Accepted) };

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::sql_server::Database;
-use crate::harness::{Listener, Receiver, Reply, Seen, Server, Settings, call, eventually, on, signal, store};
+use crate::harness::{Api, Receiver, Reply, Seen, Server, Settings, call, eventually, on, signal, store};
 
 /// How long a node that is not heard of keeps its runs.
 const LEASE: Duration = Duration::from_secs(4);
@@ -100,6 +100,35 @@ async fn an_idempotency_key_keeps_one_event_on_all_nodes() {
     ids.dedup();
     assert_eq!(ids.len(), 1);
     assert_eq!(other.api().get("/api/v1/inbox").await.expect(200)["total"], 1);
+}
+
+#[tokio::test]
+async fn an_idempotency_key_keeps_one_batch_on_all_nodes() {
+    let [one, other] = nodes();
+    let apis = [one.api(), other.api()];
+    // Many keys, each sent to both nodes at the same time: some of them meet in the store.
+    let send = async |key: usize, api: &Api| {
+        let batch: Vec<Value> = (0..5).map(|n| json!({"type": "once", "payload": {"key": key, "n": n}})).collect();
+        let request = api.request(Method::POST, "/api/v1/events/batch").header("Idempotency-Key", format!("k{key}"));
+        (key, api.send(request.json(&batch)).await)
+    };
+    let send = &send;
+    let sends = (0..60).flat_map(|key| apis.iter().map(move |api| send(key, api)));
+    let answers = futures_util::future::join_all(sends).await;
+    let mut first: std::collections::HashMap<usize, Value> = Default::default();
+    for (key, answer) in answers {
+        let answer = answer.expect(202);
+        assert_eq!(first.entry(key).or_insert_with(|| answer.clone()), &answer, "one answer to a key");
+    }
+    assert_eq!(apis[1].get("/api/v1/inbox?limit=1").await.expect(200)["total"], 300);
+    for answer in first.values() {
+        for result in answer["results"].as_array().unwrap() {
+            apis[0].detail(result["event_id"].as_str().unwrap()).await;
+        }
+    }
+    // Another body under a key that another node has answered.
+    let request = apis[1].request(Method::POST, "/api/v1/events/batch").header("Idempotency-Key", "k0");
+    apis[1].send(request.json(&json!([{"type": "once", "payload": {}}]))).await.problem(422);
 }
 
 #[tokio::test]

@@ -24,5 +24,6 @@ pub fn append(lease: Option<SignedDuration>) -> Append {
         queue: None,
         lease_until: lease.map(|lease| now + lease),
     };
-    Append { event: Arc::new(Event { source: Some("bench".to_owned()), ..event }), runs: vec![run], idempotency: None }
+    let event = Arc::new(Event { source: Some("bench".to_owned()), ..event });
+    Append { event, runs: vec![run], idempotency: None, follows: false }
 }

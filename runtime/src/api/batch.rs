@@ -147,13 +147,21 @@ async fn submit(api: &Api, events: Vec<Result<Event, Vec<Mistake>>>, claim: Opti
     let body = serde_json::to_string(&answer).expect("strings and numbers always serialise");
     let valid: Vec<Event> = events.into_iter().flatten().collect();
     let mut submissions: Vec<Submission> = valid.into_iter().map(Submission::from).collect();
-    // The answer is kept with the first event, in the transaction of all of them.
-    if let (Some(first), Some(claim)) = (submissions.first_mut(), &claim) {
+    // The answer is kept with the first event, in the transaction of all of them; the others are kept if that one is.
+    if let (Some((first, others)), Some(claim)) = (submissions.split_first_mut(), &claim) {
         let now = first.event.accepted_at;
         first.idempotency = Some(events::remember(api, claim, StatusCode::ACCEPTED, body.clone(), now));
+        others.iter_mut().for_each(|other| other.follows = true);
     }
     if !submissions.is_empty() {
-        let receipts = intake::accept_batch(&api.app, submissions).await?;
+        let mut receipts = intake::accept_batch(&api.app, submissions).await?;
+        // Another node, or a request that has just been answered, was first with this key.
+        if let Some(claim) = &claim
+            && let Some(first) = receipts.first_mut().and_then(|receipt| receipt.replayed.take())
+        {
+            claim.check(&first)?;
+            return Ok(events::first_answer(&first));
+        }
         let limit = api.app.config.intake.max_wait;
         let waits = receipts.into_iter().map(|mut receipt| async move { receipt.wait.sync_done(limit).await });
         futures_util::future::join_all(waits).await;

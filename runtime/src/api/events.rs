@@ -145,7 +145,7 @@ async fn keep(api: &Api, event: Event, claim: Option<Claim>, wait: Wait) -> Answ
     let answer = serde_json::to_string(&accepted).expect("strings always serialise");
     let now = event.accepted_at;
     let idempotency = claim.as_ref().map(|claim| remember(api, claim, StatusCode::ACCEPTED, answer.clone(), now));
-    let submission = Submission { event: event.into(), idempotency, wait: wait.0.is_some(), only: None };
+    let submission = Submission { event: event.into(), idempotency, wait: wait.0.is_some(), only: None, follows: false };
     let mut receipt = intake::accept(&api.app, submission).await?;
     if let Some(first) = receipt.replayed.take() {
         if let Some(claim) = &claim {

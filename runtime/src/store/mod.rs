@@ -76,6 +76,8 @@ pub enum AppendOutcome {
     Kept,
     /// Its idempotency key was there already, with this answer: nothing was kept.
     Replayed(Idempotency),
+    /// It follows one that was replayed: nothing was kept.
+    Left,
 }
 
 /// An event with its planned runs, to be kept in one transaction.
@@ -87,6 +89,8 @@ pub struct Append {
     pub runs: Vec<NewRun>,
     /// Set where the request carried an `Idempotency-Key`: kept with the event.
     pub idempotency: Option<Idempotency>,
+    /// Kept if the one before it in its batch is: the key of a whole batch stands with its first event. It has none of its own.
+    pub follows: bool,
 }
 
 /// A run to be kept.

@@ -25,6 +25,7 @@ pub(super) struct AppendRow {
     pub(super) body: Arc<str>,
     pub(super) runs: Vec<NewRun>,
     pub(super) idempotency: Option<Idempotency>,
+    pub(super) follows: bool,
 }
 
 impl AppendRow {
@@ -45,6 +46,7 @@ impl AppendRow {
             body: body.into(),
             runs: append.runs,
             idempotency: append.idempotency,
+            follows: append.follows,
         })
     }
 

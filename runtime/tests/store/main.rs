@@ -22,6 +22,7 @@ macro_rules! promises {
                 a_kept_event_is_read_back_as_it_was
                 an_idempotency_key_keeps_one_event_until_it_expires
                 equal_keys_at_the_same_time_keep_one_event
+                a_batch_of_one_key_is_kept_once_as_a_whole
                 a_batch_is_kept_whole_or_not_at_all
                 the_inbox_is_newest_first_and_paged_without_gaps
                 filters_choose_by_type_source_table_time_and_status

@@ -192,14 +192,17 @@ impl<'a> Group<'a> {
         Ok(idempotency::keep(conn, &first, accepted_at).await?)
     }
 
-    /// The events that are kept: those whose key has no answer yet, of equal keys the first.
+    /// The events that are kept: those whose key has no answer yet, of equal keys the first, and what follows them.
     fn new_ones(&self, known: &Known) -> Vec<&'a AppendRow> {
         let mut seen = HashSet::new();
+        let mut is_kept = true;
         let is_new = |row: &&AppendRow| {
-            row.idempotency.as_ref().is_none_or(|answer| {
-                let key = (row.tenant.clone(), answer.key.clone());
-                !known.contains_key(&key) && seen.insert(key)
-            })
+            is_kept = (is_kept || !row.follows)
+                && row.idempotency.as_ref().is_none_or(|answer| {
+                    let key = (row.tenant.clone(), answer.key.clone());
+                    !known.contains_key(&key) && seen.insert(key)
+                });
+            is_kept
         };
         self.appends().filter(is_new).collect()
     }
@@ -208,10 +211,16 @@ impl<'a> Group<'a> {
     fn done(&self, reports: &Reports<'_>, kept: &Kept) -> Vec<Done> {
         let mut of = reports.of.iter();
         let mut first: HashMap<(TenantId, String), &Idempotency> = HashMap::new();
+        let mut is_kept = true;
         let mut appended = |row: &'a AppendRow| {
+            if row.follows && !is_kept {
+                return AppendOutcome::Left;
+            }
+            is_kept = true;
             let Some(answer) = &row.idempotency else { return AppendOutcome::Kept };
             let key = (row.tenant.clone(), answer.key.clone());
             if let Some(found) = kept.known.get(&key).or_else(|| first.get(&key).copied()) {
+                is_kept = false;
                 return AppendOutcome::Replayed(found.clone());
             }
             first.insert(key, answer);

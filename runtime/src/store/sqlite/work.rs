@@ -29,6 +29,10 @@ impl<'a> Work<'a> {
     ) -> Vec<AppendOutcome> {
         let mut outcomes = Vec::with_capacity(rows.len());
         for row in rows {
+            if row.follows && matches!(outcomes.last(), Some(AppendOutcome::Replayed(_) | AppendOutcome::Left)) {
+                outcomes.push(AppendOutcome::Left);
+                continue;
+            }
             if let Some(answer) = &row.idempotency {
                 let first = known.get(&(row.tenant.clone(), answer.key.clone()));
                 let in_group = || keys.iter().find(|(t, i)| **t == row.tenant && i.key == answer.key).map(|(_, i)| *i);

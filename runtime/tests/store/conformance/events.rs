@@ -62,6 +62,37 @@ pub async fn equal_keys_at_the_same_time_keep_one_event(Place { store, .. }: Pla
     assert_eq!(kept, 5);
 }
 
+pub async fn a_batch_of_one_key_is_kept_once_as_a_whole(Place { store, .. }: Place) {
+    let batch = |key: usize, fingerprint: u8| {
+        let mut batch: Vec<_> = (0..3).map(|n| append(event_at(&tenant(), "a", t(n)), vec![lane_run("l")])).collect();
+        batch[0].idempotency = Some(answer(&format!("k{key}"), fingerprint, t(100)));
+        batch[1..].iter_mut().for_each(|other| other.follows = true);
+        // What does not follow is kept, whatever stands before it.
+        batch.push(append(event_at(&tenant(), "b", t(3)), vec![]));
+        batch
+    };
+    let tasks: Vec<_> = (0..40)
+        .map(|n| {
+            let (store, batch) = (store.clone(), batch(n % 4, n as u8));
+            tokio::spawn(async move { store.append_batch(batch).await.unwrap() })
+        })
+        .collect();
+    let mut kept = 0;
+    for task in tasks {
+        let outcomes = task.await.unwrap();
+        let was_kept = outcomes[0] == AppendOutcome::Kept;
+        let follow = if was_kept { AppendOutcome::Kept } else { AppendOutcome::Left };
+        assert!(was_kept || matches!(outcomes[0], AppendOutcome::Replayed(_)));
+        assert_eq!(outcomes[1..], [follow.clone(), follow, AppendOutcome::Kept]);
+        kept += usize::from(was_kept);
+    }
+    assert_eq!(kept, 4);
+    let of_type = |event_type: &str| EventFilter { event_type: Some(event_type.into()), ..EventFilter::default() };
+    for (event_type, count) in [("a", 12), ("b", 40)] {
+        assert_eq!(store.events(&tenant(), &of_type(event_type), &page(1, None)).await.unwrap().total, count);
+    }
+}
+
 pub async fn a_batch_is_kept_whole_or_not_at_all(Place { store, .. }: Place) {
     let batch: Vec<_> =
         (0..700).map(|n| append(event_at(&tenant(), "a", t(n)), vec![new_run(); usize::from(n == 3)])).collect();

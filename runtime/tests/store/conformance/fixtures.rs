@@ -112,7 +112,7 @@ pub fn lane_run(key: &str) -> NewRun {
 }
 
 pub fn append(event: Event, runs: Vec<NewRun>) -> Append {
-    Append { event: Arc::new(event), runs, idempotency: None }
+    Append { event: Arc::new(event), runs, idempotency: None, follows: false }
 }
 
 /// Keeps an event of `default` accepted at `t(second)` with these runs.
