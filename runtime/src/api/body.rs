@@ -1,4 +1,4 @@
-//! Reads bodies within bounds of size and time.
+//! Reads bodies within bounds of size and time, compressed ones too.
 
 use std::ops::Deref;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use triggerd_core::json;
 use triggerd_core::mistake::Mistake;
 
 use super::admission::{Bodies, Held};
+use super::encoding::Encoding;
 use super::problem::{Answer, ApiError};
 
 /// The largest body of everything but events and components.
@@ -36,7 +37,7 @@ impl Deref for Taken<'_> {
     }
 }
 
-/// Reads a body of at most `limit` bytes within `timeout`.
+/// Reads a body of at most `limit` bytes, inflated where it is compressed, within `timeout`.
 pub async fn read(headers: &HeaderMap, body: Body, limit: usize, timeout: Duration) -> Answer<Bytes> {
     take(None, headers, body, limit, timeout).await.map(|taken| taken.bytes)
 }
@@ -50,6 +51,13 @@ pub async fn take<'a>(
     timeout: Duration,
 ) -> Answer<Taken<'a>> {
     let bodies = bodies.into();
+    let encoding = match Encoding::of(headers) {
+        Ok(encoding) => encoding,
+        Err(error) => {
+            discard(body).await;
+            return Err(error);
+        }
+    };
     let declared = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     let read = async {
         if declared.is_some_and(|length| length > limit) {
@@ -67,7 +75,11 @@ pub async fn take<'a>(
     if read.as_ref().is_err_and(is_refused) {
         discard(body).await;
     }
-    read
+    let Some(encoding) = encoding else { return read };
+    let Taken { bytes, _held: mut held } = read?;
+    // Boxed: room for it in every request's future would be moved with each.
+    let bytes = Box::pin(encoding.inflate(bytes, limit, held.as_mut())).await?;
+    Ok(Taken { bytes, _held: held })
 }
 
 /// Takes some more of a body that is refused: a client that is still sending when the connection closes sees a reset

@@ -19,7 +19,7 @@ mod cors;
 mod counts;
 mod dead_letters;
 mod destinations;
-mod erase;
+mod encoding;
 mod events;
 mod execute;
 mod export;

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
-use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use triggerd_core::mistake::Mistake;
 
+use super::encoding;
 use super::request_id::{self, RequestId};
 use crate::access::Denied;
 use crate::execute::Rejection;
@@ -45,6 +46,8 @@ struct Inner {
     retry_after: Option<Duration>,
     /// The rest of the request was not read: the connection cannot be used again.
     close: bool,
+    /// The content encodings that would have been taken.
+    accept_encoding: Option<&'static str>,
 }
 
 /// The body of an error.
@@ -101,6 +104,7 @@ impl ApiError {
             violated: None,
             retry_after: None,
             close: false,
+            accept_encoding: None,
         }))
     }
 
@@ -156,6 +160,13 @@ impl ApiError {
     /// 415: the body is of a kind that this path does not take.
     pub fn unsupported(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported media type", detail)
+    }
+
+    /// 415: the body is compressed in a way that is not taken; `Accept-Encoding` says which are.
+    pub fn unsupported_encoding(detail: impl Into<String>) -> Self {
+        let mut error = Self::unsupported(detail);
+        error.0.accept_encoding = Some(encoding::ACCEPTED);
+        error
     }
 
     /// 422: understood, and not valid.
@@ -271,7 +282,8 @@ fn request_id() -> Option<tracing::field::DisplayValue<RequestId>> {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let Inner { status, kind, title, detail, errors, code, rejection, violated, retry_after, close } = *self.0;
+        let Inner { status, kind, title, detail, errors, code, rejection, retry_after, close, accept_encoding } =
+            *self.0;
         let kind = format!("urn:triggerd:problem:{kind}");
         let violated_policies = violated.map(|policy| [policy]);
         let status_code = status.as_u16();
@@ -286,6 +298,9 @@ impl IntoResponse for ApiError {
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"triggerd\""));
+        }
+        if let Some(accepted) = accept_encoding {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(accepted));
         }
         if close {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
