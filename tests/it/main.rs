@@ -38,6 +38,7 @@ mod fairness;
 mod flow;
 mod front;
 mod full_disk;
+mod hasura;
 mod idempotency;
 mod inbox;
 mod keys;

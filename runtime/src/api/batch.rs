@@ -4,11 +4,10 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use http::StatusCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use triggerd_core::event::Event;
 use triggerd_core::id::EventId;
-use triggerd_core::intake_body;
+use triggerd_core::intake_body::{self, Incoming};
 use triggerd_core::mistake::Mistake;
 use triggerd_core::trace::TraceContext;
 
@@ -17,7 +16,7 @@ use super::params::Params;
 use super::problem::{Answer, ApiError, Problem};
 use super::{Api, body, events, incoming, trace};
 use crate::access::Caller;
-use crate::intake::{self, Submission};
+use crate::intake::{self, Receipt, Submission};
 
 /// The path that keys' fingerprints name.
 const PATH: &str = "/api/v1/events/batch";
@@ -44,6 +43,9 @@ pub struct ItemAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "uuid")]
     event_id: Option<EventId>,
+    /// The event was accepted before, under the name that its sender gives the delivery; the id is that of the first.
+    #[serde(skip_serializing_if = "is_false")]
+    replayed: bool,
     /// What is wrong with it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<super::problem::Fault>)]
@@ -94,9 +96,8 @@ pub async fn keep(
     api.app.access.charge(caller, (items.len() as u64).saturating_sub(1)).await;
     let is_cloudevents = incoming::is_cloudevents_batch(media_type);
     let read = |item: &&[u8]| read(api, caller, item, is_cloudevents, trace.clone());
-    let events: Vec<Result<Event, Vec<Mistake>>> = items.iter().map(read).collect();
-    api.take_events(caller, events.iter().flatten().count())?;
-    submit(api, events, claim).await
+    let items: Vec<Result<Incoming, Vec<Mistake>>> = items.iter().map(read).collect();
+    submit(api, items, claim).await
 }
 
 /// The texts of a batch's events. What is no batch at all is refused whole.
@@ -128,7 +129,7 @@ fn read(
     item: &[u8],
     is_cloudevents: bool,
     trace: TraceContext,
-) -> Result<Event, Vec<Mistake>> {
+) -> Result<Incoming, Vec<Mistake>> {
     let most = api.app.config.intake.max_event_bytes;
     if item.len() > most {
         return Err(vec![Mistake::new("", format!("an event of at most {most} bytes is taken"))]);
@@ -136,22 +137,22 @@ fn read(
     let value = body::parse(item).map_err(ApiError::into_mistakes)?;
     let acceptance = events::acceptance(api, &caller.tenant, trace);
     if is_cloudevents {
-        intake_body::from_cloudevent(value, acceptance)
+        intake_body::from_cloudevent(value, acceptance).map(Incoming::from)
     } else {
-        intake_body::from_json(value, acceptance)
+        intake_body::read_json(value, acceptance)
     }
 }
 
-async fn submit(api: &Api, events: Vec<Result<Event, Vec<Mistake>>>, claim: Option<Claim>) -> Answer<Response> {
-    let answer = answer(&events);
-    let body = serde_json::to_string(&answer).expect("strings and numbers always serialise");
-    let valid: Vec<Event> = events.into_iter().flatten().collect();
-    let mut submissions: Vec<Submission> = valid.into_iter().map(Submission::from).collect();
-    // The answer is kept with the first event, in the transaction of all of them; the others are kept if that one is.
-    if let (Some((first, others)), Some(claim)) = (submissions.split_first_mut(), &claim) {
+async fn submit(api: &Api, items: Vec<Result<Incoming, Vec<Mistake>>>, claim: Option<Claim>) -> Answer<Response> {
+    let mut answer = answer(&items);
+    let mut submissions: Vec<Submission> = items.into_iter().flatten().map(|item| submission(api, item)).collect();
+    // Kept with the first event, in the transaction of all of them; the others are kept if that one is. What their senders call
+    // them is not looked at then: the answer has to be known before it is kept.
+    let kept = claim.as_ref().map(|_| answer.text());
+    if let (Some((first, others)), Some(claim), Some(kept)) = (submissions.split_first_mut(), &claim, &kept) {
         let now = first.event.accepted_at;
-        first.idempotency = Some(events::remember(api, claim, StatusCode::ACCEPTED, body.clone(), now));
-        others.iter_mut().for_each(|other| other.follows = true);
+        first.idempotency = Some(events::remember(api, claim, StatusCode::ACCEPTED, kept.clone(), now));
+        others.iter_mut().for_each(|other| (other.idempotency, other.follows) = (None, true));
     }
     if !submissions.is_empty() {
         let mut receipts = intake::accept_batch(&api.app, submissions).await?;
@@ -162,21 +163,60 @@ async fn submit(api: &Api, events: Vec<Result<Event, Vec<Mistake>>>, claim: Opti
             claim.check(&first)?;
             return Ok(events::first_answer(&first));
         }
+        answer.take_replays(&receipts)?;
         let limit = api.app.config.intake.max_wait;
         let waits = receipts.into_iter().map(|mut receipt| async move { receipt.wait.sync_done(limit).await });
         futures_util::future::join_all(waits).await;
     }
-    Ok(events::json(StatusCode::ACCEPTED, body))
+    Ok(events::json(StatusCode::ACCEPTED, kept.unwrap_or_else(|| answer.text())))
 }
 
-fn answer(events: &[Result<Event, Vec<Mistake>>]) -> BatchAnswer {
-    let result = |(index, event): (usize, &Result<Event, Vec<Mistake>>)| match event {
-        Ok(event) => ItemAnswer { index, status: "accepted", event_id: Some(event.id), errors: Vec::new() },
-        Err(errors) => ItemAnswer { index, status: "rejected", event_id: None, errors: errors.clone() },
+fn submission(api: &Api, item: Incoming) -> Submission {
+    let Incoming { event, key } = item;
+    let idempotency = key.map(|key| events::remember_delivery(api, key, &event));
+    Submission { idempotency, ..event.into() }
+}
+
+fn answer(items: &[Result<Incoming, Vec<Mistake>>]) -> BatchAnswer {
+    let result = |(index, item): (usize, &Result<Incoming, Vec<Mistake>>)| match item {
+        Ok(item) => {
+            ItemAnswer { index, status: "accepted", event_id: Some(item.event.id), replayed: false, errors: Vec::new() }
+        }
+        Err(errors) => {
+            ItemAnswer { index, status: "rejected", event_id: None, replayed: false, errors: errors.clone() }
+        }
     };
-    let results: Vec<ItemAnswer> = events.iter().enumerate().map(result).collect();
+    let results: Vec<ItemAnswer> = items.iter().enumerate().map(result).collect();
     let accepted = results.iter().filter(|result| result.event_id.is_some()).count();
     BatchAnswer { accepted, rejected: results.len() - accepted, results }
+}
+
+impl BatchAnswer {
+    fn text(&self) -> String {
+        serde_json::to_string(self).expect("strings and numbers always serialise")
+    }
+
+    /// Names the first events of those that were accepted before.
+    fn take_replays(&mut self, receipts: &[Receipt]) -> Answer<()> {
+        let accepted = self.results.iter_mut().filter(|result| result.event_id.is_some());
+        for (result, receipt) in accepted.zip(receipts) {
+            let Some(first) = &receipt.replayed else { continue };
+            let first: FirstAnswer = serde_json::from_str(&first.body).map_err(|error| ApiError::internal(&error))?;
+            (result.event_id, result.replayed) = (Some(first.event_id), true);
+        }
+        Ok(())
+    }
+}
+
+/// What is read of the answer to an event that was accepted before.
+#[derive(Deserialize)]
+struct FirstAnswer {
+    event_id: EventId,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 #[cfg(test)]

@@ -11,9 +11,10 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use jiff::Timestamp;
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use triggerd_core::event::Event;
 use triggerd_core::id::{EventId, TenantId};
-use triggerd_core::intake_body::Acceptance;
+use triggerd_core::intake_body::{Acceptance, Incoming};
 use triggerd_core::trace::TraceContext;
 use utoipa::OpenApi;
 
@@ -74,6 +75,19 @@ pub struct Finished {
     runs: Vec<RunView>,
 }
 
+impl Accepted {
+    /// The answer to `event`, as text.
+    pub fn text(event: &Event) -> String {
+        let accepted = Self {
+            event_id: event.id,
+            status: "accepted",
+            message: "the event is on stable storage",
+            timestamp: event.accepted_at.into(),
+        };
+        serde_json::to_string(&accepted).expect("strings always serialise")
+    }
+}
+
 /// How long the caller wants to wait for the runs, if at all.
 #[derive(Clone, Copy)]
 struct Wait(Option<Duration>);
@@ -113,9 +127,8 @@ async fn accept(State(api): State<Api>, caller: Caller, request: Request) -> Ans
         return batch::keep(&api, &caller, &media_type, &bytes, trace, claim).await;
     }
     let acceptance = acceptance(&api, &caller.tenant, trace);
-    let event = incoming::read(&parts.headers, &media_type, &bytes, acceptance)?;
-    api.take_events(&caller, 1)?;
-    keep(&api, event, claim, wait).await
+    let incoming = incoming::read(&parts.headers, &media_type, &bytes, acceptance)?;
+    keep(&api, incoming, claim, wait).await
 }
 
 /// Accept an event (short path)
@@ -135,17 +148,17 @@ pub fn acceptance(api: &Api, tenant: &TenantId, trace: TraceContext) -> Acceptan
     Acceptance { id: intake::new_event_id(&api.app), tenant: tenant.clone(), now: api.app.clock.now(), trace }
 }
 
-async fn keep(api: &Api, event: Event, claim: Option<Claim>, wait: Wait) -> Answer<Response> {
-    let accepted = Accepted {
-        event_id: event.id,
-        status: "accepted",
-        message: "the event is on stable storage",
-        timestamp: event.accepted_at.into(),
-    };
-    let answer = serde_json::to_string(&accepted).expect("strings always serialise");
+async fn keep(api: &Api, incoming: Incoming, claim: Option<Claim>, wait: Wait) -> Answer<Response> {
+    let Incoming { event, key } = incoming;
+    let answer = Accepted::text(&event);
     let now = event.accepted_at;
-    let idempotency = claim.as_ref().map(|claim| remember(api, claim, StatusCode::ACCEPTED, answer.clone(), now));
-    let submission = Submission { event: event.into(), idempotency, wait: wait.0.is_some(), only: None, follows: false };
+    let idempotency = match (&claim, key) {
+        (Some(claim), _) => Some(remember(api, claim, StatusCode::ACCEPTED, answer.clone(), now)),
+        (None, Some(key)) => Some(remember_delivery(api, key, &event)),
+        (None, None) => None,
+    };
+    let submission =
+        Submission { event: event.into(), idempotency, wait: wait.0.is_some(), only: None, follows: false };
     let mut receipt = intake::accept(&api.app, submission).await?;
     if let Some(first) = receipt.replayed.take() {
         if let Some(claim) = &claim {
@@ -173,6 +186,17 @@ pub fn remember(api: &Api, claim: &Claim, status: StatusCode, body: String, now:
         status: status.as_u16(),
         body,
         expires_at: now + api.app.config.intake.idempotency_window,
+    }
+}
+
+/// The answer as it is kept with an event whose sender names the delivery: whatever comes under that name again gets it.
+pub fn remember_delivery(api: &Api, key: String, event: &Event) -> Idempotency {
+    Idempotency {
+        fingerprint: Sha256::digest(&key).into(),
+        key,
+        status: StatusCode::ACCEPTED.as_u16(),
+        body: Accepted::text(event),
+        expires_at: event.accepted_at + api.app.config.intake.idempotency_window,
     }
 }
 

@@ -4,8 +4,7 @@ use axum::body::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
-use triggerd_core::event::Event;
-use triggerd_core::intake_body::{self, Acceptance};
+use triggerd_core::intake_body::{self, Acceptance, Incoming};
 use triggerd_core::mistake::Mistake;
 
 use super::body;
@@ -18,7 +17,7 @@ pub fn is_cloudevents_batch(media_type: &str) -> bool {
 }
 
 /// Reads one event.
-pub fn read(headers: &HeaderMap, media_type: &str, bytes: &Bytes, acceptance: Acceptance) -> Answer<Event> {
+pub fn read(headers: &HeaderMap, media_type: &str, bytes: &Bytes, acceptance: Acceptance) -> Answer<Incoming> {
     let event = if media_type.starts_with("application/cloudevents") {
         if media_type != "application/cloudevents+json" {
             return Err(ApiError::unsupported(format!("`{media_type}` is not taken: CloudEvents come as JSON here")));
@@ -28,13 +27,13 @@ pub fn read(headers: &HeaderMap, media_type: &str, bytes: &Bytes, acceptance: Ac
         let attributes = attributes(headers).map_err(|mistake| ApiError::invalid(vec![mistake]))?;
         intake_body::from_binary_cloudevent(attributes, data(media_type, bytes)?, acceptance)
     } else if body::is_json(media_type) {
-        intake_body::from_json(body::parse(bytes)?, acceptance)
+        return intake_body::read_json(body::parse(bytes)?, acceptance).map_err(ApiError::invalid);
     } else {
         return Err(ApiError::unsupported(format!(
             "`{media_type}` is not taken here; send `application/json` or a CloudEvent"
         )));
     };
-    event.map_err(ApiError::invalid)
+    event.map(Incoming::from).map_err(ApiError::invalid)
 }
 
 /// One required attribute is enough to tell that the sender means a CloudEvent; a missing one is a mistake then.

@@ -46,6 +46,11 @@ impl Draft {
         }
     }
 
+    /// One with nothing in it.
+    pub fn empty(pointer: &'static str) -> Self {
+        Self { members: Map::new(), pointer, mistakes: Vec::new() }
+    }
+
     /// The pointer of the field `name`.
     pub fn at(&self, name: &str) -> String {
         join(self.pointer, name)

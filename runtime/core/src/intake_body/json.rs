@@ -3,28 +3,36 @@
 use serde_json::Value;
 
 use super::draft::{Acceptance, Draft};
-use super::{cloudevent, plain, row};
+use super::{Incoming, cloudevent, hasura, plain, row};
 use crate::event::Event;
 use crate::mistake::{Mistake, nearest};
 
-/// One body of api.md's table, already parsed: plain, row change, Supabase. A CloudEvent that came as ordinary
+/// One body of api.md's table, already parsed: plain, row change, Supabase, Hasura. A CloudEvent that came as ordinary
 /// JSON is known by its `specversion`.
-pub fn from_json(body: Value, acceptance: Acceptance) -> Result<Event, Vec<Mistake>> {
+pub fn read_json(body: Value, acceptance: Acceptance) -> Result<Incoming, Vec<Mistake>> {
     let draft = Draft::of(body, "")?;
-    match form(&draft) {
+    let event = match form(&draft) {
         Some(Form::CloudEvent) => cloudevent::structured(draft, acceptance),
         Some(Form::Change) => row::operation(draft, acceptance),
         Some(Form::Supabase) => row::supabase(draft, acceptance),
+        Some(Form::Hasura) => return hasura::event(draft, acceptance),
         Some(Form::Typed) => plain::typed(draft, acceptance),
         Some(Form::Payload) => plain::payload(draft, acceptance),
         None => Err(unknown_form(draft)),
-    }
+    };
+    event.map(Incoming::from)
+}
+
+/// As [`read_json`], where nothing comes twice.
+pub fn from_json(body: Value, acceptance: Acceptance) -> Result<Event, Vec<Mistake>> {
+    read_json(body, acceptance).map(|incoming| incoming.event)
 }
 
 enum Form {
     CloudEvent,
     Change,
     Supabase,
+    Hasura,
     Typed,
     Payload,
 }
@@ -35,6 +43,9 @@ fn form(draft: &Draft) -> Option<Form> {
     let row = ["table", "record", "previousRecord", "old_record"].iter().any(|name| draft.has(name));
     if draft.has("specversion") {
         return Some(Form::CloudEvent);
+    }
+    if hasura::is_one(draft) {
+        return Some(Form::Hasura);
     }
     if draft.has("operation") && (row || !draft.has("type")) {
         return Some(Form::Change);

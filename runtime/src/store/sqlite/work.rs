@@ -17,6 +17,8 @@ pub(super) struct Work<'a> {
     /// In which round each update is, in the order they came.
     pub(super) places: Vec<(usize, RunId)>,
     seen: HashMap<RunId, usize>,
+    /// The new answers of this group.
+    keyed: HashMap<(&'a TenantId, &'a str), &'a Idempotency>,
 }
 
 impl<'a> Work<'a> {
@@ -35,11 +37,12 @@ impl<'a> Work<'a> {
             }
             if let Some(answer) = &row.idempotency {
                 let first = known.get(&(row.tenant.clone(), answer.key.clone()));
-                let in_group = || keys.iter().find(|(t, i)| **t == row.tenant && i.key == answer.key).map(|(_, i)| *i);
-                if let Some(first) = first.or_else(in_group) {
+                let key = (&row.tenant, answer.key.as_str());
+                if let Some(first) = first.or_else(|| self.keyed.get(&key).copied()) {
                     outcomes.push(AppendOutcome::Replayed(first.clone()));
                     continue;
                 }
+                self.keyed.insert(key, answer);
                 keys.push((&row.tenant, answer));
             }
             let seq = *next_seq;
