@@ -29,6 +29,7 @@ pub mod failed;
 pub mod feed;
 pub mod follow;
 pub mod glob;
+pub mod hooks;
 pub mod installed;
 pub mod intake;
 pub mod mail;

@@ -144,6 +144,13 @@ async fn fifty_secrets_reach_receivers_that_repeat_them_and_are_found_nowhere() 
         "smtp": {"host": "127.0.0.1", "port": 1, "tls": "none", "username": "u", "password": with_secret(4)}}),
     )
     .await;
+    let secrets = json!([canary(6), with_secret(7)]);
+    let hook = api.put("/api/v1/hooks/in", json!({"verify": {"type": "shared_secret", "secret": secrets}})).await;
+    for secret in [canary(6), canary(7), format!("{}x", canary(6))] {
+        let request = api.with_key(None).request(reqwest::Method::POST, hook.body["url"].as_str().unwrap());
+        let answer = api.send(request.header("x-webhook-secret", &secret).json(&json!({}))).await;
+        assert_eq!(answer.status, if secret.ends_with('x') { 401 } else { 202 });
+    }
     for batch in 0..SECRETS / 10 {
         let mut actions: Vec<Value> = (0..10).map(|i| tells(&receiver, batch * 10 + i)).collect();
         actions.extend(elsewhere(batch * 10 + batch % 5));
@@ -176,6 +183,7 @@ async fn fifty_secrets_reach_receivers_that_repeat_them_and_are_found_nowhere() 
         "/api/v1/caches/nowhere",
         "/api/v1/brokers/nowhere",
         "/api/v1/storages/bucket",
+        "/api/v1/hooks/in",
         "/api/v1/notifications/mail",
         "/api/v1/destinations",
         "/api/v1/triggers",
@@ -190,6 +198,7 @@ async fn fifty_secrets_reach_receivers_that_repeat_them_and_are_found_nowhere() 
         ("caches", "nowhere"),
         ("brokers", "nowhere"),
         ("storages", "bucket"),
+        ("hooks", "in"),
         ("notifications", "mail"),
         ("secrets", "CANARY_1"),
     ] {

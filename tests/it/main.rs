@@ -39,6 +39,7 @@ mod flow;
 mod front;
 mod full_disk;
 mod hasura;
+mod hooks;
 mod idempotency;
 mod inbox;
 mod keys;

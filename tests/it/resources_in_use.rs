@@ -83,8 +83,8 @@ async fn everything_that_can_be_written_has_a_schema() {
             for one in schema["oneOf"].as_array().map_or(&alone[..], Vec::as_slice) {
                 assert_eq!(one["type"], "object", "{path}/{name}: {one}");
                 assert_eq!(one["additionalProperties"], false, "{path}/{name}");
-                // A sync is of one environment.
-                let by_env = path == "resources" && name != "syncs";
+                // A sync is of one environment, and so is a hook.
+                let by_env = path == "resources" && !["hooks", "syncs"].contains(&name);
                 assert_eq!(one["properties"]["envs"].is_object(), by_env, "{path}/{name}");
             }
         }

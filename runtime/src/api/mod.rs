@@ -26,6 +26,7 @@ mod export;
 mod front;
 mod guard;
 mod health;
+mod hooks;
 mod idempotency;
 mod inbox;
 mod incoming;
@@ -131,6 +132,7 @@ fn resources() -> Vec<(Router, utoipa::openapi::OpenApi)> {
         (records::routes(), records::Doc::openapi()),
         (components::routes(), components::Doc::openapi()),
         (resources::routes(), resources::Doc::openapi()),
+        (hooks::routes(), hooks::Doc::openapi()),
         (schemas::routes(), schemas::Doc::openapi()),
         (backfills::routes(), backfills::Doc::openapi()),
         (subscriptions::routes(), subscriptions::Doc::openapi()),

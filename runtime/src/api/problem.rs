@@ -21,8 +21,8 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 /// How long a caller is asked to wait for a store that cannot write.
 const STORE_RETRY: Duration = Duration::from_secs(5);
 
-/// The title of what is over a quota.
-const QUOTA: &str = "The tenant's quota is used up";
+/// How long a caller is asked to wait for somebody to put settings right.
+const SETTINGS_RETRY: Duration = Duration::from_secs(60);
 
 /// The title of 404.
 const NOT_FOUND: &str = "There is no such thing";
@@ -123,6 +123,11 @@ impl ApiError {
     /// 401: no key, or one that opens nothing.
     pub fn unauthenticated(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "A valid key is needed", detail)
+    }
+
+    /// 401: a request to a hook is not its sender's, as far as can be told.
+    pub fn unsigned(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unsigned", "The signature does not fit", detail)
     }
 
     /// 403: the key may not do this.
@@ -236,6 +241,11 @@ impl ApiError {
     /// 503: not now.
     pub fn unavailable(detail: impl Into<String>, retry_after: Duration) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not now", detail).after(retry_after)
+    }
+
+    /// 503: something of ours has to be put right first; the log says what.
+    pub fn not_ready(detail: impl Into<String>) -> Self {
+        Self::unavailable(detail, SETTINGS_RETRY)
     }
 
     /// The same, with the places of what is wrong.

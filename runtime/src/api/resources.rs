@@ -1,4 +1,4 @@
-//! Resources of every kind (caches, brokers, databases, notifications, secrets, syncs): one shape for all.
+//! Resources of every kind (caches, brokers, databases, hooks, notifications, secrets, syncs): one shape for all.
 
 use axum::Json;
 use axum::extract::{Path, RawQuery, Request, State};
@@ -11,7 +11,7 @@ use triggerd_core::id::is_tag;
 use super::params::{PAGING, Paged, Params};
 use super::problem::{Answer, ApiError, Problem};
 use super::{Api, Router, body, captures};
-use crate::access::Caller;
+use crate::access::{Caller, Scope};
 use crate::resources::{Check, Error, Kind, SyncSettings};
 use crate::store::StoredResource;
 use crate::syncs;
@@ -43,7 +43,7 @@ impl From<Error> for ApiError {
 
 /// List the resources of a kind
 #[utoipa::path(get, path = "/api/v1/{kind}", tag = "resources",
-    params(("kind" = String, Path, description = "`caches`, `brokers`, `databases`, `notifications`, `secrets`, `storages`, `syncs`"),
+    params(("kind" = String, Path, description = "`caches`, `brokers`, `databases`, `hooks`, `notifications`, `secrets`, `storages`, `syncs`"),
         ("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query)),
     responses((status = 200, description = "`{<kind>, total, cursor, has_more}`"), (status = 404, body = Problem)))]
 async fn list(
@@ -56,7 +56,7 @@ async fn list(
     let page = Params::read(query.as_deref(), &PAGING)?.page()?;
     let all = api.app.services.resources.list(&caller.tenant, kind.name);
     let paged = Paged::by_key(all, &page, |resource| &resource.tag);
-    Ok(Json(paged.answer(kind.name, shown)))
+    Ok(Json(paged.answer(kind.name, |resource| shown(&api, &caller, resource))))
 }
 
 /// Show a resource; a secret's value is never shown
@@ -70,7 +70,7 @@ async fn show(
 ) -> Answer<Json<Value>> {
     let kind = known(&kind)?;
     let found = api.app.services.resources.get(&caller.tenant, kind.name, &tag);
-    found.map(|found| Json(shown(&found))).ok_or_else(|| absent(kind, &tag))
+    found.map(|found| Json(shown(&api, &caller, &found))).ok_or_else(|| absent(kind, &tag))
 }
 
 /// Create or replace a resource
@@ -98,7 +98,7 @@ async fn replace(
     }
     let status = if made { StatusCode::CREATED } else { StatusCode::OK };
     let problem = changed(&api, &caller, kind, &tag).await;
-    let mut response = (status, Json(shown(&resource))).into_response();
+    let mut response = (status, Json(shown(&api, &caller, &resource))).into_response();
     if let Some(problem) = problem.and_then(|problem| captures::header(&problem)) {
         response.headers_mut().insert(captures::HEADER, problem);
     }
@@ -119,7 +119,7 @@ async fn patch(
     let patch = Value::Object(body::object(request, api.app.config.server.body_timeout).await?);
     let changed = api.app.services.resources.patch(&caller.tenant, kind.name, &tag, &patch).await?;
     self::changed(&api, &caller, kind, &tag).await;
-    Ok(Json(shown(&changed)))
+    Ok(Json(shown(&api, &caller, &changed)))
 }
 
 /// Delete a resource
@@ -204,12 +204,22 @@ fn absent(kind: &Kind, tag: &str) -> ApiError {
     ApiError::absent(&format!("{} `{tag}`", kind.name.trim_end_matches('s')))
 }
 
-fn shown(resource: &StoredResource) -> Value {
-    json!({
+/// A resource as it is answered. What the server has made for it is for those alone who may change it.
+pub fn shown(api: &Api, caller: &Caller, resource: &StoredResource) -> Value {
+    let mut shown = json!({
         "tag": resource.tag,
         "settings": resource.settings,
         "version": resource.version,
         "created_at": format!("{:.3}", resource.created_at),
         "updated_at": format!("{:.3}", resource.updated_at),
-    })
+    });
+    if Kind::named(&resource.kind).is_some_and(|kind| kind.made.is_some())
+        && caller.has_any(&[Scope::ResourcesWrite])
+        && let Some(token) = api.app.services.resources.token(&caller.tenant, &resource.kind, &resource.tag)
+    {
+        // To be put behind the address that the server has for others, which it does not know.
+        shown["url"] = format!("/{}/{token}", resource.kind).into();
+        shown["token"] = token.into();
+    }
+    shown
 }

@@ -28,6 +28,8 @@ pub struct Kind {
     pub own_routes: bool,
     /// Why the settings cannot differ by environment (`envs`), where they cannot.
     pub of_one_env: Option<&'static str>,
+    /// A setting that the server makes and nobody writes: what it is, is for whoever knows it. Left out of what is shown.
+    pub made: Option<&'static str>,
     /// Tries to connect: what was found, or what is wrong.
     pub connect: fn(Connections, Value) -> BoxFuture<'static, Result<String, String>>,
 }
@@ -84,8 +86,20 @@ impl Kind {
     /// The resource as it may be shown.
     #[must_use]
     pub fn shown(&self, stored: &StoredResource) -> StoredResource {
-        let settings = if self.hidden { Value::Object(Map::new()) } else { stored.settings.clone() };
+        let mut settings = if self.hidden { Value::Object(Map::new()) } else { stored.settings.clone() };
+        self.take_made(&mut settings);
         StoredResource { settings, ..stored.clone() }
+    }
+
+    /// Takes what the server has made out of settings.
+    pub(super) fn take_made(&self, settings: &mut Value) -> Option<Value> {
+        settings.as_object_mut()?.shift_remove(self.made?)
+    }
+
+    /// The mistake of who writes what the server makes.
+    pub(super) fn written_made(&self, settings: &Value) -> Option<Mistake> {
+        let name = self.made.filter(|name| settings.get(name).is_some())?;
+        Some(Mistake::new(join("", name), "the server makes it; leave it out"))
     }
 
     /// The JSON Schema of what is written: with `envs`, where there are any.

@@ -7,7 +7,9 @@
 mod brokers;
 mod caches;
 mod databases;
+mod hooks;
 mod kind;
+mod made;
 mod notifications;
 mod resolved;
 mod rotation;
@@ -31,6 +33,7 @@ use triggerd_core::outcome::Failure;
 pub use brokers::{Broker, Kafka as KafkaBroker, Mqtt, Nats, Rabbitmq, Redis as RedisBroker, RedisMode};
 pub use caches::Cache;
 pub use databases::{Capture, CaptureFrom, Database, Extent};
+pub use hooks::{Hook, Key as HookKey, Secret as HookSecret, Template as HookTemplate, Verify, key_of as hook_key_of};
 pub use kind::Kind;
 pub use notifications::{
     Apns, Callback, CallbackPart, Fcm, Gateway, Message, Notification, Push, PushPart, ServiceAccount, Sms, SmsPart,
@@ -56,6 +59,7 @@ pub const KINDS: &[Kind] = &[
     brokers::KIND,
     caches::KIND,
     databases::KIND,
+    hooks::KIND,
     notifications::KIND,
     secrets::KIND,
     storages::KIND,
@@ -74,6 +78,7 @@ pub struct Resources {
     snapshot: Snapshot,
     connections: Connections,
     kept: resolved::Kept,
+    by_token: made::ByToken,
     /// One change at a time: the snapshot follows the store.
     changing: tokio::sync::Mutex<()>,
     /// One rotation of the master key at a time.
@@ -142,6 +147,7 @@ impl Resources {
             snapshot: Default::default(),
             connections,
             kept: Default::default(),
+            by_token: Default::default(),
             changing: Default::default(),
             rotating: Default::default(),
         };
@@ -190,7 +196,11 @@ impl Resources {
         settings: Value,
     ) -> Result<(StoredResource, bool), Error> {
         let kind = Kind::named(kind).ok_or_else(|| Error::UnknownKind(kind.to_owned()))?;
+        if let Some(mistake) = kind.written_made(&settings) {
+            return Err(Error::Invalid(vec![mistake]));
+        }
         let _one_at_a_time = self.changing.lock().await;
+        let settings = self.with_made(tenant, kind, tag, settings);
         self.write(tenant, kind, tag, settings).await
     }
 
@@ -202,6 +212,9 @@ impl Resources {
         tag: &str,
         patch: &Value,
     ) -> Result<StoredResource, Error> {
+        if let Some(mistake) = Kind::named(kind).and_then(|kind| kind.written_made(patch)) {
+            return Err(Error::Invalid(vec![mistake]));
+        }
         let changed = self.patch_if(tenant, kind, tag, |_| Some(patch.clone())).await?;
         changed.ok_or(Error::Absent)
     }
@@ -388,8 +401,9 @@ impl Resources {
         tenant: &TenantId,
         kind: &'static Kind,
         tag: &str,
-        settings: Value,
+        mut settings: Value,
     ) -> Result<(StoredResource, bool), Error> {
+        let made = kind.take_made(&mut settings);
         let mut mistakes = tag_mistakes(kind, tag);
         mistakes.extend(kind.mistakes(&settings));
         if !kind.hidden {
@@ -403,7 +417,7 @@ impl Resources {
         } else {
             sealing::seal_passwords(&self.vault, tenant, kind.name, tag, settings)
         };
-        self.note_before(tenant, kind, tag);
+        let settings = self.put_made(tenant, kind, tag, settings, made);
         let (stored, created) = self.store.put_resource(tenant, kind.name, tag, settings, self.clock.now()).await?;
         let shown = kind.shown(&stored);
         self.change(|all| {

@@ -30,29 +30,31 @@ pub(super) fn seal_passwords(vault: &Vault, tenant: &TenantId, kind: &str, tag: 
 
 fn walk(value: Value, pointer: &str, seal: &dyn Fn(&str, &str) -> Value) -> Value {
     match value {
-        Value::Object(fields) => Value::Object(
-            fields
-                .into_iter()
-                .map(|(key, value)| {
-                    let at = join(pointer, &key);
-                    let value = match value {
-                        Value::String(text) if holds_password(&key, &text) => seal(&at, &text),
-                        // Several keys that are all used.
-                        Value::Array(items) if !items.is_empty() && is_password(&key) => {
-                            let one = |(i, item): (usize, Value)| match item {
-                                Value::String(text) if holds_password(&key, &text) => {
-                                    seal(&join(&at, &i.to_string()), &text)
-                                }
-                                other => other,
-                            };
-                            Value::Array(items.into_iter().enumerate().map(one).collect())
-                        }
-                        value => walk(value, &at, seal),
-                    };
-                    (key, value)
-                })
-                .collect(),
-        ),
+        Value::Object(fields) => {
+            // A member `secret` alone refers to one by its name.
+            let is_reference = fields.len() == 1;
+            let is_password = |key: &str| is_password(key) || (key == "secret" && !is_reference);
+            let holds_password = |key: &str, text: &str| holds_password(is_password(key), text);
+            let sealed = fields.into_iter().map(|(key, value)| {
+                let at = join(pointer, &key);
+                let value = match value {
+                    Value::String(text) if holds_password(&key, &text) => seal(&at, &text),
+                    // Several keys that are all used.
+                    Value::Array(items) if !items.is_empty() && is_password(&key) => {
+                        let one = |(i, item): (usize, Value)| match item {
+                            Value::String(text) if holds_password(&key, &text) => {
+                                seal(&join(&at, &i.to_string()), &text)
+                            }
+                            other => other,
+                        };
+                        Value::Array(items.into_iter().enumerate().map(one).collect())
+                    }
+                    value => walk(value, &at, seal),
+                };
+                (key, value)
+            });
+            Value::Object(sealed.collect())
+        }
         Value::Array(items) => {
             let sealed = items.into_iter().enumerate();
             sealed.map(|(i, item)| walk(item, &join(pointer, &i.to_string()), seal)).collect()
@@ -61,12 +63,12 @@ fn walk(value: Value, pointer: &str, seal: &dyn Fn(&str, &str) -> Value) -> Valu
     }
 }
 
-fn holds_password(key: &str, text: &str) -> bool {
+fn holds_password(is_password: bool, text: &str) -> bool {
     if text.is_empty() || text.contains("{{secrets.") || text.contains("{{ secrets.") {
         return false;
     }
     let in_url = reqwest::Url::parse(text).is_ok_and(|url| url.password().is_some());
-    is_password(key) || in_url
+    is_password || in_url
 }
 
 /// Whether a field of this name is a password. `private_key` is how Google's key files call theirs.
@@ -74,6 +76,23 @@ fn is_password(key: &str) -> bool {
     matches!(key, "password" | "secretAccessKey" | "apiKey" | "token" | "clientSecret" | "privateKey" | "credentials")
         || matches!(key, "authToken" | "private_key" | "serviceAccount" | "signingSecret")
         || key.eq_ignore_ascii_case("authorization")
+}
+
+/// A value sealed for its place.
+pub(super) fn seal_one(vault: &Vault, tenant: &TenantId, kind: &str, tag: &str, pointer: &str, text: &str) -> Value {
+    json!({ SEALED: vault.seal(&place(tenant, kind, tag, pointer), text) })
+}
+
+/// What is sealed at a place; `None` where no key that is known opens it.
+pub(super) fn open_one(
+    vault: &Vault,
+    tenant: &TenantId,
+    kind: &str,
+    tag: &str,
+    pointer: &str,
+    sealed: &Value,
+) -> Option<String> {
+    vault.open(&place(tenant, kind, tag, pointer), sealed.get(SEALED)?.as_str()?).ok()
 }
 
 /// The settings with everything opened that is sealed.
@@ -216,10 +235,12 @@ mod tests {
             "sms": {"authToken": "hunter2", "headers": {"Authorization": "Bearer hunter2"}},
             "push": {"fcm": {"serviceAccount": {"private_key": "hunter2", "client_email": "a@b"}}},
             "callback": {"signingSecret": ["whsec_hunter2", "{{secrets.NEW}}", {"secret": "OLD"}]},
+            "verify": {"type": "github", "secret": "hunter2"}, "other": {"type": "slack", "secret": ["hunter2", {"secret": "NEW"}]},
+            "named": {"type": "stripe", "secret": {"secret": "NAME"}},
         });
         let sealed = seal_passwords(&vault, &tenant, "caches", "main", written.clone());
         assert!(!sealed.to_string().contains("hunter2"), "{sealed}");
-        assert_eq!(sealed["plain"], written["plain"]);
+        assert_eq!((&sealed["plain"], &sealed["named"]), (&written["plain"], &written["named"]));
         // Writing what was read changes nothing.
         assert_eq!(seal_passwords(&vault, &tenant, "caches", "main", sealed.clone()), sealed);
         let known = |settings: &Value, tag: &str| StoredResource {

@@ -27,6 +27,7 @@ pub(super) const KIND: Kind = Kind {
     hidden: true,
     own_routes: false,
     of_one_env: None,
+    made: None,
     connect: |_, settings| {
         Box::pin(async move {
             match serde_json::from_value::<Secret>(settings) {

@@ -25,7 +25,8 @@ pub(super) fn merge(target: &mut Value, patch: &Value) {
         *target = patch.clone();
         return;
     };
-    if !target.is_object() {
+    // What is sealed and what refers to a secret are values, and objects in form alone.
+    if !target.is_object() || super::sealing::is_sealed(target) || reference(target).is_some() {
         *target = Value::Object(Map::new());
     }
     let Value::Object(fields) = target else { return };
@@ -171,6 +172,13 @@ mod tests {
         let written = json!({"host": "a", "smtp": {"port": 1, "tls": "none"}, "envs": {"prd": {"host": "b", "smtp": {"port": 2}}}});
         assert_eq!(of_env(written.clone(), "prd"), json!({"host": "b", "smtp": {"port": 2, "tls": "none"}}));
         assert_eq!(of_env(written, "dev"), json!({"host": "a", "smtp": {"port": 1, "tls": "none"}}));
+    }
+
+    #[test]
+    fn a_reference_takes_the_place_of_what_was_sealed() {
+        let mut settings = json!({"a": {"sealed": "x"}, "b": {"secret": "OLD"}});
+        merge(&mut settings, &json!({"a": {"secret": "NEW"}, "b": {"sealed": "y"}}));
+        assert_eq!(settings, json!({"a": {"secret": "NEW"}, "b": {"sealed": "y"}}));
     }
 
     #[test]

@@ -97,6 +97,7 @@ pub(super) const KIND: Kind = Kind {
     hidden: false,
     own_routes: false,
     of_one_env: None,
+    made: None,
     connect: |connections, settings| {
         Box::pin(async move {
             let storage: Storage = serde_json::from_value(settings).map_err(|e| e.to_string())?;

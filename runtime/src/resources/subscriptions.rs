@@ -162,6 +162,7 @@ pub(super) const KIND: Kind = Kind {
     hidden: false,
     own_routes: true,
     of_one_env: Some("a subscription is of all environments"),
+    made: None,
     connect: |connections, settings| {
         Box::pin(async move {
             let subscription: Subscription = serde_json::from_value(settings).map_err(|e| e.to_string())?;

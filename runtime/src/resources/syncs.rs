@@ -267,6 +267,7 @@ pub(super) const KIND: Kind = Kind {
     hidden: false,
     own_routes: false,
     of_one_env: Some("a sync is of one environment, which `env` names: make a sync of its own for each"),
+    made: None,
     connect: |_, _| Box::pin(async { Ok("the settings are right; `status` says what they come to".to_owned()) }),
 };
 
