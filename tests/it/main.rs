@@ -28,6 +28,7 @@ mod capture_faults;
 mod capture_types;
 mod chaos;
 mod cli;
+mod cloudevents;
 mod crash;
 mod dead_letters;
 mod delivery;

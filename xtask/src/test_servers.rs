@@ -17,10 +17,12 @@ const AIOSMTPD: &str = "aiosmtpd==1.4.6";
 const STANDARD_WEBHOOKS: &str = "standardwebhooks==1.1.0";
 /// Asks every route what the OpenAPI document makes of it.
 const SCHEMATHESIS: &str = "schemathesis==4.32.5";
-/// The same for Node.js.
-const STANDARD_WEBHOOKS_NODE: &str = "standardwebhooks@1.0.0";
+/// Sends CloudEvents as their authors mean them.
+const CLOUDEVENTS: &str = "cloudevents==1.12.0";
+/// The same for Node.js, by package.
+const NODE_PACKAGES: &[(&str, &str)] = &[("standardwebhooks", "1.0.0"), ("cloudevents", "10.0.0")];
 /// What the tests import.
-const IMPORTS: &str = "import aiosmtpd, standardwebhooks, schemathesis";
+const IMPORTS: &str = "import aiosmtpd, standardwebhooks, schemathesis, cloudevents.http";
 
 /// Of Debian's package `libfaketime`.
 const FAKETIME: &str = "faketime/libfaketimeMT.so.1";
@@ -65,7 +67,7 @@ pub fn prepare() -> Result<()> {
         prepare_promtool().context("the tests of alert rules need promtool of Debian's package `prometheus`")?;
     }
     pgbouncer::prepare().context("the tests of a pooled store need PgBouncer")?;
-    // JavaScript's verifier is asked too where the machine has Node.js.
+    // JavaScript's libraries are asked too where the machine has Node.js.
     if answers("node", &["--version"]) && answers("npm", &["--version"]) {
         prepare_node()?;
     }
@@ -122,6 +124,7 @@ fn prepare_python() -> Result<()> {
         AIOSMTPD,
         STANDARD_WEBHOOKS,
         SCHEMATHESIS,
+        CLOUDEVENTS,
     ]))?;
     Ok(())
 }
@@ -144,13 +147,14 @@ fn prepare_promtool() -> Result<()> {
 
 fn prepare_node() -> Result<()> {
     let prefix = workspace_root().join(".toolchain/node");
-    if prefix.join("node_modules/standardwebhooks").is_dir() {
+    if NODE_PACKAGES.iter().all(|(name, _)| prefix.join("node_modules").join(name).is_dir()) {
         return Ok(());
     }
     eprintln!("Preparing {} …", prefix.display());
     let mut npm = Command::new("npm");
     npm.args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]).arg(&prefix);
-    run(npm.arg(STANDARD_WEBHOOKS_NODE)).map(|_| ()).context("the verifier of signatures for Node.js")
+    npm.args(NODE_PACKAGES.iter().map(|(name, version)| format!("{name}@{version}")));
+    run(&mut npm).map(|_| ()).context("what the tests ask of Node.js")
 }
 
 /// Installs a Debian package that `what` is missing for.

@@ -65,7 +65,8 @@ fn attribute_of(name: &HeaderName) -> Option<&str> {
 
 /// A header's value, unquoted where it is quoted, then percent-decoded once.
 fn decode(value: &HeaderValue) -> Option<String> {
-    let text = value.to_str().ok()?.trim();
+    // Senders that do not encode what they should send it as it is.
+    let text = std::str::from_utf8(value.as_bytes()).ok()?.trim();
     let unquoted = match text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
         Some(inner) => inner.replace("\\\"", "\"").replace("\\\\", "\\"),
         None => text.to_owned(),
@@ -73,11 +74,14 @@ fn decode(value: &HeaderValue) -> Option<String> {
     percent_encoding::percent_decode_str(&unquoted).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }
 
-/// A binary CloudEvent's data: JSON as it is, text as a string, anything else as base64.
+/// A binary CloudEvent's data, as the structured one with the same data says it: JSON as it is, text as a string, anything else as
+/// `data_base64`. What has no media type is JSON where it can be read as such.
 fn data(media_type: &str, bytes: &Bytes) -> Answer<Value> {
-    use base64::Engine as _;
     if bytes.is_empty() {
         return Ok(Value::Null);
+    }
+    if media_type.is_empty() {
+        return Ok(body::parse(bytes).unwrap_or_else(|_| encoded(bytes)));
     }
     if body::is_json(media_type) {
         return body::parse(bytes);
@@ -85,8 +89,15 @@ fn data(media_type: &str, bytes: &Bytes) -> Answer<Value> {
     let is_text = media_type.starts_with("text/") || media_type.ends_with("xml");
     match std::str::from_utf8(bytes) {
         Ok(text) if is_text => Ok(Value::String(text.to_owned())),
-        _ => Ok(Value::String(base64::engine::general_purpose::STANDARD.encode(bytes))),
+        _ => Ok(encoded(bytes)),
     }
+}
+
+/// To be told from a text.
+fn encoded(bytes: &Bytes) -> Value {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(bytes);
+    Value::Object(Map::from_iter([("data_base64".to_owned(), Value::String(text))]))
 }
 
 #[cfg(test)]
@@ -127,7 +138,9 @@ mod tests {
     fn data_is_kept_by_its_kind() {
         assert_eq!(data("application/json", &Bytes::from_static(b"{\"a\":1}")).unwrap(), json!({"a": 1}));
         assert_eq!(data("text/plain", &Bytes::from_static(b"hi")).unwrap(), json!("hi"));
-        assert_eq!(data("image/png", &Bytes::from_static(b"hi")).unwrap(), json!("aGk="));
+        assert_eq!(data("image/png", &Bytes::from_static(b"hi")).unwrap(), json!({"data_base64": "aGk="}));
+        assert_eq!(data("", &Bytes::from_static(b"{\"a\":1}")).unwrap(), json!({"a": 1}));
+        assert_eq!(data("", &Bytes::from_static(b"hi")).unwrap(), json!({"data_base64": "aGk="}));
         assert_eq!(data("image/png", &Bytes::new()).unwrap(), Value::Null);
         assert!(data("application/json", &Bytes::from_static(b"{")).is_err());
     }

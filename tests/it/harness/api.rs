@@ -53,6 +53,11 @@ impl Api {
         Self { key: key.map(str::to_owned), tenant: None, ..self.clone() }
     }
 
+    /// Its key.
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
     /// The server's address.
     pub fn base(&self) -> &str {
         &self.base
