@@ -70,6 +70,7 @@ mod sync_random;
 mod sync_truncate;
 mod sync_upkeep;
 mod sync_verify;
+mod test_customer;
 mod tls;
 mod traces;
 mod trigger_trial;
