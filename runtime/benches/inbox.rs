@@ -227,7 +227,7 @@ fn append(n: u64, unmatched: bool) -> Append {
         queue: None,
         lease_until: lease,
     };
-    Append { event: Arc::new(event), runs: has_run.then(run).into_iter().collect(), idempotency: None }
+    Append { event: Arc::new(event), runs: has_run.then(run).into_iter().collect(), idempotency: None, follows: false }
 }
 
 fn tenant() -> TenantId {

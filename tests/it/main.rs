@@ -34,6 +34,8 @@ mod dead_letters;
 mod delivery;
 mod egress;
 mod encodings;
+mod erasure;
+mod event_detail;
 mod execute;
 mod fairness;
 mod flow;

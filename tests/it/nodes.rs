@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::sql_server::Database;
-use crate::harness::{Api, Receiver, Reply, Seen, Server, Settings, call, eventually, on, signal, store};
+use crate::harness::{Api, Listener, Receiver, Reply, Seen, Server, Settings, call, eventually, on, signal, store};
 
 /// How long a node that is not heard of keeps its runs.
 const LEASE: Duration = Duration::from_secs(4);

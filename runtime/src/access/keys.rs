@@ -27,7 +27,7 @@ pub struct WantedKey {
 #[derive(Debug)]
 pub enum Rotated {
     /// The new one, and its text.
-    Made(StoredKey, String),
+    Made(Box<StoredKey>, String),
     /// The tenant has no such key.
     Absent,
     /// Another has taken its place already.
@@ -85,7 +85,7 @@ impl Access {
         old.expires_at = Some(old.expires_at.map_or(until, |end| end.min(until)));
         self.hold_key(new.clone());
         self.hold_key(old);
-        Ok(Rotated::Made(new, key))
+        Ok(Rotated::Made(Box::new(new), key))
     }
 
     fn new_key(&self, tenant: &TenantId, wanted: WantedKey) -> (StoredKey, String) {

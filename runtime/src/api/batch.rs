@@ -97,6 +97,7 @@ pub async fn keep(
     let is_cloudevents = incoming::is_cloudevents_batch(media_type);
     let read = |item: &&[u8]| read(api, caller, item, is_cloudevents, trace.clone());
     let items: Vec<Result<Incoming, Vec<Mistake>>> = items.iter().map(read).collect();
+    Api::take_events(&caller.limits, items.iter().flatten().count())?;
     submit(api, items, claim).await
 }
 

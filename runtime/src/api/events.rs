@@ -128,6 +128,7 @@ async fn accept(State(api): State<Api>, caller: Caller, request: Request) -> Ans
     }
     let acceptance = acceptance(&api, &caller.tenant, trace);
     let incoming = incoming::read(&parts.headers, &media_type, &bytes, acceptance)?;
+    Api::take_events(&caller.limits, 1)?;
     keep(&api, incoming, claim, wait).await
 }
 

@@ -50,7 +50,7 @@ async fn run(State(api): State<Api>, caller: Caller, request: Request) -> Answer
     if event.change.as_ref().is_some_and(|change| change.moment == Moment::Before) {
         return Ok(Json(execute::before(&api.app, event).await).into_response());
     }
-    api.take_events(&caller, 1)?;
+    Api::take_events(&caller.limits, 1)?;
     let submission = intake::Submission { wait: true, ..event.into() };
     let mut receipt = intake::accept(&api.app, submission).await?;
     receipt.wait.ended(api.app.config.intake.max_wait).await;

@@ -100,10 +100,12 @@ async fn let_in(api: &Api, path: &str, request: Request, next: Next, asks: Optio
     if let Some(asks) = asks {
         *asks = Some(caller.clone());
     }
-    let verdict = api.app.access.take(&caller.limits).await;
-    let refusal = match verdict {
-        Some(verdict) if !verdict.allowed => Some(refused(verdict)),
-        _ => may(&caller, need).err(),
+    let verdicts = api.app.access.take(&caller).await;
+    let mut response = match verdicts.refusal() {
+        Some(refusal) => refused(refusal).into_response(),
+        // Boxed: only administrators' requests are, and the others are moved without room for it.
+        None if is_audited => Box::pin(audit::told(api, path, caller, need, request, next)).await,
+        None => answer(caller, need, request, next).await,
     };
     tell_rates(response.headers_mut(), &verdicts);
     response
@@ -152,17 +154,25 @@ fn may(caller: &Caller, need: Need) -> Answer<()> {
 }
 
 /// `RateLimit` and `RateLimit-Policy`, in the form of draft-ietf-httpapi-ratelimit-headers-10.
-pub(super) fn tell_rate(headers: &mut HeaderMap, verdict: Verdict) {
-    let policy = format!("\"tenant\";q={};w=1", verdict.limit);
-    let limit = format!("\"tenant\";r={};t={}", verdict.remaining, verdict.seconds);
-    for (name, text) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, limit)] {
+pub(super) fn tell_rates(headers: &mut HeaderMap, verdicts: &Verdicts) {
+    let (mut policies, mut limits) = (String::new(), String::new());
+    for (name, Verdict { limit, remaining, seconds, .. }) in verdicts.all() {
+        let comma = if policies.is_empty() { "" } else { ", " };
+        // Writing to a string cannot fail.
+        let _ = write!(policies, "{comma}\"{name}\";q={limit};w=1");
+        let _ = write!(limits, "{comma}\"{name}\";r={remaining};t={seconds}");
+    }
+    if policies.is_empty() {
+        return;
+    }
+    for (name, text) in [(RATE_LIMIT_POLICY, policies), (RATE_LIMIT, limits)] {
         headers.insert(name, HeaderValue::try_from(text).expect("digits and fixed letters are a header's value"));
     }
 }
 
-/// 429, where the rate is used up.
-pub(super) fn refused(verdict: Verdict) -> ApiError {
-    ApiError::too_many(verdict.limit, Duration::from_secs(verdict.seconds))
+/// 429, where a rate is used up.
+pub(super) fn refused((policy, verdict): (&'static str, Verdict)) -> ApiError {
+    ApiError::too_many(policy, verdict.limit, Duration::from_secs(verdict.seconds))
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {

@@ -61,15 +61,13 @@ async fn receive(State(api): State<Api>, Path(token): Path<String>, request: Req
         Ok(found) => found,
         Err(error) => return error.into_response(),
     };
-    let verdict = api.app.access.take(&found.tenant).await;
-    let answer = match verdict {
-        Some(verdict) if !verdict.allowed => Err(guard::refused(verdict)),
-        _ => take(&api, &found, request).await,
+    let verdicts = api.app.access.take_of(&found.tenant).await;
+    let answer = match verdicts.refusal() {
+        Some(refusal) => Err(guard::refused(refusal)),
+        None => take(&api, &found, request).await,
     };
     let mut response = answer.unwrap_or_else(|error| error.into_response());
-    if let Some(verdict) = verdict {
-        guard::tell_rate(response.headers_mut(), verdict);
-    }
+    guard::tell_rates(response.headers_mut(), &verdicts);
     response
 }
 
@@ -116,6 +114,7 @@ async fn take(api: &Api, found: &Found, request: Request) -> Answer<Response> {
     if let Some(idempotency) = &mut idempotency {
         idempotency.expires_at = idempotency.expires_at.max(at_least);
     }
+    Api::take_events(&found.tenant, 1)?;
     // Not waited for, whatever its actions are: senders give an answer a few seconds, and send again.
     let submission = Submission { idempotency, ..incoming.event.into() };
     let receipt = intake::accept(&api.app, submission).await?;

@@ -212,7 +212,7 @@ async fn rotate(
         return Err(super::used_up(most, "keys"));
     }
     match app.access.rotate_key(&caller.tenant, &id, now + overlap, expires_at).await? {
-        Rotated::Made(stored, key) => Ok((StatusCode::CREATED, Json(view(stored, Some(key))))),
+        Rotated::Made(stored, key) => Ok((StatusCode::CREATED, Json(view(*stored, Some(key))))),
         Rotated::Absent => Err(absent()),
         Rotated::Already => Err(ApiError::conflict("the key was rotated before; rotate the one that took its place")),
     }

@@ -20,6 +20,7 @@ mod counts;
 mod dead_letters;
 mod destinations;
 mod encoding;
+mod erase;
 mod events;
 mod execute;
 mod export;
@@ -71,7 +72,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi as _;
 
-use crate::access::Caller;
+use crate::access::{Caller, Tenant};
 use crate::app::App;
 use crate::definitions::is_internal;
 use admission::Bodies;
@@ -196,8 +197,8 @@ impl Api {
     }
 
     /// Counts events that are about to be stored against the tenant's quota.
-    fn take_events(&self, caller: &Caller, count: usize) -> Result<(), ApiError> {
-        caller.limits.events.take(count as u64).map_err(|most| {
+    fn take_events(tenant: &Tenant, count: usize) -> Result<(), ApiError> {
+        tenant.events.take(count as u64).map_err(|most| {
             let detail = format!("the tenant's quota of {most} stored events is used up; retention makes room");
             ApiError::over_quota_for_now("QUOTA_EVENTS", detail, EVENTS_RETRY)
         })

@@ -23,6 +23,8 @@ const STORE_RETRY: Duration = Duration::from_secs(5);
 
 /// How long a caller is asked to wait for somebody to put settings right.
 const SETTINGS_RETRY: Duration = Duration::from_secs(60);
+/// The title of what is over a quota.
+const QUOTA: &str = "The tenant's quota is used up";
 
 /// The title of 404.
 const NOT_FOUND: &str = "There is no such thing";
@@ -292,8 +294,19 @@ fn request_id() -> Option<tracing::field::DisplayValue<RequestId>> {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let Inner { status, kind, title, detail, errors, code, rejection, retry_after, close, accept_encoding } =
-            *self.0;
+        let Inner {
+            status,
+            kind,
+            title,
+            detail,
+            errors,
+            code,
+            rejection,
+            violated,
+            retry_after,
+            close,
+            accept_encoding,
+        } = *self.0;
         let kind = format!("urn:triggerd:problem:{kind}");
         let violated_policies = violated.map(|policy| [policy]);
         let status_code = status.as_u16();

@@ -80,9 +80,9 @@ pub const ROUTES: &[Route] = &[
     patch("/api/v1/{kind}/{tag}", WRITE_RESOURCES),
     delete("/api/v1/{kind}/{tag}", WRITE_RESOURCES),
     post("/api/v1/{kind}/{tag}/check", WRITE_RESOURCES),
-    post("/hooks/{token}", Need::Nothing),
+    data(Method::POST, "/hooks/{token}", Need::Nothing),
     post("/api/v1/hooks/{tag}/rotate-token", WRITE_RESOURCES),
-    post("/api/v1/notifications/{tag}/messages/{name}/preview", READ_RESOURCES),
+    look("/api/v1/notifications/{tag}/messages/{name}/preview", READ_RESOURCES),
 
     get("/api/v1/syncs/{tag}/status", READ_RESOURCES),
     post("/api/v1/syncs/{tag}/verify", WRITE_RESOURCES),

@@ -77,7 +77,8 @@ async fn create(State(app): State<Arc<App>>, request: Request) -> Answer<(Status
     tenant.name.clone_from(&name);
     let made = app.access.make_tenant(tenant).await?;
     let made = made.ok_or_else(|| ApiError::conflict(format!("there is a tenant `{id}` already")))?;
-    let (_, api_key) = app.access.make_key(&made.id, "test".to_owned(), &[Scope::Admin], None).await?;
+    let wanted = WantedKey { name: "test".to_owned(), scopes: vec![Scope::Admin], ..WantedKey::default() };
+    let (_, api_key) = app.access.make_key(&made.id, wanted).await?;
     Ok((StatusCode::CREATED, Json(TestCustomer { customer_id: id, api_key, name, email, status: "active" })))
 }
 

@@ -418,6 +418,7 @@ impl Resources {
             sealing::seal_passwords(&self.vault, tenant, kind.name, tag, settings)
         };
         let settings = self.put_made(tenant, kind, tag, settings, made);
+        self.note_before(tenant, kind, tag);
         let (stored, created) = self.store.put_resource(tenant, kind.name, tag, settings, self.clock.now()).await?;
         let shown = kind.shown(&stored);
         self.change(|all| {

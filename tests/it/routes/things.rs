@@ -59,6 +59,7 @@ impl Things {
         let settings = json!({
             "brokers": {"kind": "embedded"},
             "caches": {"kind": "memory"},
+            "hooks": {"verify": {"type": "none"}},
             "databases": databases[0].settings(),
             "notifications": {"from": "a@example.com", "messages": {THING: {"subject": "s", "text": "t"}}},
             "secrets": {"value": "v"},
@@ -67,7 +68,7 @@ impl Things {
                 "conflict": {"policy": "newest", "by": "updated_at"}},
         });
         let conflict = Self::conflict(&api, &databases, &settings).await;
-        for kind in ["brokers", "caches", "notifications", "secrets", "storages"] {
+        for kind in ["brokers", "caches", "hooks", "notifications", "secrets", "storages"] {
             api.resource(kind, THING, settings[kind].clone()).await;
         }
         api.component(THING, guest("lead-score")).await;
@@ -77,7 +78,9 @@ impl Things {
         let mail = &api.get("/api/v1/mailbox").await.expect(200)["messages"][0]["id"];
         let key = api.post("/api/v1/keys", json!({"scopes": ["events:read"]})).await.expect(201);
         let subscription = api.post("/api/v1/subscriptions", subscription()).await.expect(201);
+        let hook = api.get(&format!("/api/v1/hooks/{THING}")).await.expect(200);
         let ids = json!({
+            "/hooks/{token}": hook["token"],
             "/api/v1/events/{id}": event["event_id"],
             "/api/v1/dead-letters/{run_id}": event["runs"][0]["run_id"],
             "/api/v1/keys/{id}": key["id"],
@@ -175,6 +178,7 @@ impl Things {
             ("POST", "/events" | "/api/v1/events" | "/api/v1/triggers/{tag}/test") => {
                 json!({"type": "t", "payload": {}})
             }
+            ("POST", "/hooks/{token}") => json!({"n": 1}),
             ("POST", "/api/v1/events/erase") => json!({"user": "nobody"}),
             ("POST", "/api/v1/events/batch") => json!([{"type": "t", "payload": {}}]),
             ("POST", "/api/v1/execute") => {
@@ -206,6 +210,7 @@ const ROUTES_WITHOUT_BODY: &[&str] = &[
     "/api/v1/dead-letters/{run_id}/replay",
     "/api/v1/events/{id}/replay",
     "/api/v1/master-key/rotate",
+    "/api/v1/hooks/{tag}/rotate-token",
     "/api/v1/keys/{id}/rotate",
     "/api/v1/notifications/{tag}/messages/{name}/preview",
     "/api/v1/replay",
