@@ -187,6 +187,7 @@ const UNAUDITED: &[&str] = &[
     "/api/v1/triggers/{tag}/backtest",
     "/api/v1/triggers/{tag}/test",
     "/events",
+    "/hooks/{token}",
 ];
 
 #[test]

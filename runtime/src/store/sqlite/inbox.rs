@@ -34,6 +34,8 @@ impl Store {
             Some(counted) => counted,
             None => self.count_scanned(tenant, filter).await?,
         };
+        // As many as are shown there are at least.
+        let total = if total_is_exact { total } else { total.max(items.len() as u64) };
         Ok(Page { items, total, total_is_exact, cursor })
     }
 
