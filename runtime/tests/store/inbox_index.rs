@@ -130,8 +130,10 @@ async fn check(store: &Store, known: &[Known], when: &str) {
             // Of what there is much of, the beginning is enough.
             loop {
                 let part = store.events(&TenantId::new(tenant), &filter, &page(700, cursor)).await.unwrap();
-                assert!(part.total_is_exact, "{when}, {tenant}: {filter:?}");
-                assert_eq!(part.total, wanted.len() as u64, "{when}, {tenant}: {filter:?}");
+                // Counting has its time, which a busy machine may use up: then it is how many there are at least.
+                let (total, all) = (part.total, wanted.len() as u64);
+                let is_right = if part.total_is_exact { total == all } else { total <= all };
+                assert!(is_right, "{when}, {tenant}: {filter:?}: {total} of {all}");
                 found.extend(part.items.iter().map(|item| item.event.id));
                 cursor = part.cursor;
                 if cursor.is_none() || found.len() > 3000 {
