@@ -31,6 +31,8 @@ const SECTOR: usize = 512;
 /// What was found.
 #[derive(Default)]
 pub struct Outcome {
+    /// How often the power went.
+    losses: u64,
     pub acknowledged: usize,
     pub states: u64,
     /// States in which something acknowledged was not there.
@@ -75,7 +77,12 @@ pub async fn run(losses: u64, states: u64, fault: Option<&str>) -> Outcome {
     define(&[server.api()], &receiver).await;
     let mut outcome = Outcome::default();
     let load = Load::start(vec![server.api()], Plan { ballast: 1_000, ..Plan::of(6) });
-    for _ in 0..losses {
+    // Where the power always went while nothing was being written, nothing was tried: further losses then.
+    for loss in 0..losses * 10 {
+        if loss >= losses && outcome.unsynced > 0 {
+            break;
+        }
+        outcome.losses += 1;
         tokio::time::sleep(Duration::from_millis(random.random_range(150..500))).await;
         tokio::task::block_in_place(|| server.kill());
         let acknowledged = load.told.acknowledged();
@@ -187,7 +194,7 @@ async fn missing(dir: &Path, acknowledged: &BTreeSet<String>) -> Result<usize, S
 async fn what_was_acknowledged_outlives_a_loss_of_power() {
     let losses = length("TRIGGERD_CHAOS_POWER_LOSSES", 4);
     let outcome = run(losses, length("TRIGGERD_CHAOS_DISK_STATES", 10), None).await;
-    let Outcome { acknowledged, states, losing, damaged, unsynced } = outcome;
+    let Outcome { losses, acknowledged, states, losing, damaged, unsynced } = outcome;
     report(
         "power_loss",
         &json!({
